@@ -1,0 +1,51 @@
+"""Takes in Soda Cloud webhooks, makes them durable, decides where each goes, and delivers it through plugins.
+
+This is the front door: what a plugin may import, and all that it needs.
+"""
+
+from sodarouter.delivery import Delivery, Queue, Settled, State, Stats
+from sodarouter.destination import Destination
+from sodarouter.errors import Reject, Retry
+from sodarouter.event import Event
+from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
+from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
+from sodarouter.plugin import Plugin, hookimpl
+from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
+from sodarouter.template import HtmlTemplate, Template, TextTemplate
+from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, View
+
+__all__ = [
+    "Agreement",
+    "ConfigPath",
+    "Contract",
+    "Dataset",
+    "Delivery",
+    "Destination",
+    "Duration",
+    "Event",
+    "HmacSignature",
+    "HtmlTemplate",
+    "HttpRequest",
+    "HttpResponse",
+    "HttpRoute",
+    "Incident",
+    "Link",
+    "Options",
+    "Person",
+    "Plugin",
+    "Queue",
+    "Reject",
+    "Result",
+    "Retry",
+    "Secret",
+    "Settled",
+    "Signature",
+    "Size",
+    "StandardWebhooks",
+    "State",
+    "Stats",
+    "Template",
+    "TextTemplate",
+    "View",
+    "hookimpl",
+]

@@ -1,0 +1,53 @@
+"""The contract of a destination: the one thing that most plugins implement."""
+
+from typing import Any, ClassVar
+
+import structlog
+
+from sodarouter.plugin import Configured, OptionsT, hookimpl
+
+
+class Destination(Configured[OptionsT]):
+    """A kind of place that events go to; each ``[destination.NAME]`` table with its ``type`` is an instance.
+
+    A subclass names its type, its options and how it delivers::
+
+        class SlackOptions(Options):
+            url: Secret
+
+        class Slack(Destination[SlackOptions]):
+            type = "slack"
+
+            async def deliver(self, event, delivery): ...
+
+    ``deliver`` declares those of the hook's arguments that it wants: see `sodarouter.hookspecs.deliver`. Returning
+    means that the event was taken; raising `Retry` or `Reject` says later or never; any other exception is logged as this
+    plugin's fault and means later. A ``deliver`` that is not ``async`` runs in a thread.
+
+    Cancellation: ``deliver`` is cancelled when the destination's ``timeout`` is over and when the router stops; let
+    ``trio.Cancelled`` pass. The delivery is then tried again, so what ``deliver`` does should bear repeating;
+    ``delivery.id`` stays the same.
+    """
+
+    type: ClassVar[str]
+    default_concurrency: ClassVar[int] = 4
+    """How many deliveries run at once when the table does not say."""
+
+    def __init__(self, name: str, options: OptionsT) -> None:
+        self.name = name
+        self.options = options
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(destination=name)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if callable(deliver := cls.__dict__.get("deliver")) and not hasattr(deliver, "sodarouter_impl"):
+            cls.deliver = hookimpl(deliver)  # type: ignore[attr-defined]  # subclasses choose the arguments
+
+    async def open(self) -> None:
+        """Called once before the first delivery. An exception stops the start of the router and names this destination."""
+
+    async def close(self) -> None:
+        """Called once after the last delivery, with a few seconds to finish."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"

@@ -1,0 +1,91 @@
+"""The event: one accepted webhook."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from sodarouter import soda
+from sodarouter.cut import cut_results
+from sodarouter.options import REDACTED
+from sodarouter.view import View, normalise
+
+_view: TypeAdapter[View] = TypeAdapter(View)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One accepted webhook: what Soda sent, byte for byte, and what the router knows about it.
+
+    `payload` and `view` are made when they are first asked for: a destination that passes on ``raw`` pays for neither.
+    """
+
+    id: str
+    """Time-ordered and unique; stays with the event for ever."""
+    source: str
+    """The name of the ``[source.NAME]`` that took it in."""
+    received: datetime
+    """When it was taken in, UTC."""
+    type: str
+    """Soda's own word: ``checkEvaluation``, ``incidentCreated`` …; may be one that nobody has documented."""
+    raw: bytes
+    """The body: UTF-8 JSON, exactly as it came, or with ``checkResults`` cut to those that a route let through."""
+
+    @property
+    def scope(self) -> str | None:
+        """``alert_notification``, ``incidents``, ``contracts`` or ``agreements``; none for `validate` and the unknown."""
+        return soda.SCOPES.get(self.type)
+
+    @cached_property
+    def payload(self) -> soda.Payload:
+        """The validated body in Soda's own vocabulary."""
+        return soda.validate(self.raw)
+
+    @cached_property
+    def view(self) -> View:
+        """The normalised view: one vocabulary over Soda's v3 and v4."""
+        return normalise(self.payload)
+
+    @property
+    def raw_redacted(self) -> bytes:
+        """``raw`` without the token of Soda's incident callback URL: for people and logs."""
+        callback = self.view.incident.callback_url if self.view.incident else None
+        if callback is None:
+            return self.raw
+        text = self.raw.decode()
+        for spelling in _json_spellings(callback.get_secret_value()):
+            text = text.replace(spelling, json.dumps(REDACTED))
+        return text.encode()
+
+    def cut(self, keep: Collection[int]) -> "Event":
+        """The same event with only the results at the indices ``keep``."""
+        return replace(self, raw=cut_results(self.raw, keep))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole event as JSON types: what the router knows, the view, and the payload with its secrets taken out."""
+        view = _view.dump_python(self.view, mode="json", exclude={"type": True, **_INTERNAL})
+        return {
+            "id": self.id,
+            "source": self.source,
+            "received": self.received.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "type": self.type,
+            "scope": self.scope,
+            "view": {key: value for key, value in view.items() if value},
+            "payload": json.loads(self.raw_redacted),
+        }
+
+
+_INTERNAL: dict[str, Any] = {
+    "results": {"__all__": {"words"}},
+    "incident": {"severity_words", "status_words"},
+}
+
+
+def _json_spellings(text: str) -> tuple[str, ...]:
+    """The ways in which JSON writers spell a string: with and without escaped slashes and non-ASCII letters."""
+    plain, ascii_only = json.dumps(text, ensure_ascii=False), json.dumps(text)
+    return tuple({s for spelling in (plain, ascii_only) for s in (spelling, spelling.replace("/", "\\/"))})

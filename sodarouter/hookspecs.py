@@ -1,0 +1,56 @@
+"""The hooks of the router: what a plugin can implement. Entry-point group ``sodarouter``.
+
+An implementation declares only the arguments that it uses, by name; more may be added without breaking it.
+"""
+
+from collections.abc import Awaitable
+
+import pluggy
+
+from sodarouter.delivery import Delivery, Settled
+from sodarouter.destination import Destination
+from sodarouter.event import Event
+from sodarouter.http import HttpRoute
+from sodarouter.options import Options
+
+hookspec = pluggy.HookspecMarker("sodarouter")
+
+
+@hookspec
+def destination_types() -> list[type[Destination[Options]]]:  # type: ignore[empty-body]
+    """The kinds of destination that this plugin offers. Asked once, at start."""
+
+
+@hookspec
+def http_routes() -> list[HttpRoute]:  # type: ignore[empty-body]
+    """What this plugin serves on the admin listener. Asked once, at start."""
+
+
+@hookspec
+def deliver(event: Event, delivery: Delivery) -> Awaitable[None] | None:
+    """Delivers one event to one destination. See `Destination` for what its ending means.
+
+    Implemented by the instances of a `Destination`, or by a plugin that is a mere module: it then is a destination type
+    itself, named after its entry point and without options.
+    """
+
+
+@hookspec
+def event_accepted(event: Event, duplicate: bool) -> None:
+    """An event is on disk, or the same bytes were there already (``duplicate``). Be quick: the sender still waits."""
+
+
+@hookspec
+def event_refused(source: str | None, status: int, reason: str) -> None:
+    """A request was answered with an error.
+
+    Args:
+        source: The source's name, or ``None`` if the request reached none.
+        status: The HTTP status it was answered with.
+        reason: One of a small, fixed set of words, fit for a metric's label.
+    """
+
+
+@hookspec
+def delivery_settled(settled: Settled) -> None:
+    """An attempt of a delivery has ended and its outcome is on disk. Be quick: deliveries wait."""

@@ -1,0 +1,178 @@
+"""The kinds of value that `router.toml` and the options of plugins are written in.
+
+Validation happens in a `Place`, which knows the folder that relative paths start from and remembers every secret it
+resolved, so that the router can keep them out of whatever it prints.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+
+class Options(BaseModel):
+    """The base of every table of `router.toml`, a plugin's own included: strict, unknown keys refused, frozen.
+
+    Write a docstring under each field: the documentation and the JSON Schema are made from it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+@dataclass
+class Place:
+    """Where a configuration is read: pydantic's validation context."""
+
+    folder: Path = field(default_factory=Path)
+    secrets: set[str] = field(default_factory=set)
+
+    def secret(self, value: str) -> SecretStr:
+        """Wraps ``value`` and remembers it for the redaction of everything the router prints."""
+        self.secrets.add(value)
+        return SecretStr(value)
+
+
+def _place(info: ValidationInfo) -> Place:
+    return info.context if isinstance(info.context, Place) else Place()
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+
+
+def parse_duration(text: object) -> float:
+    """Seconds from ``"30s"``, ``"1h 30m"``, ``"500ms"`` or ``"30d"``.
+
+    Raises:
+        ValueError: It is not written so.
+    """
+    hint = 'a duration is written like "30s", "5m", "1h 30m" or "7d"'
+    if not isinstance(text, str):
+        raise ValueError(f"{hint}, not {text!r}")  # noqa: TRY004 (pydantic turns only ValueError into a fault)
+    text = text.strip()
+    seconds, at = 0.0, 0
+    while part := _PART.match(text, at):
+        seconds += float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    if at != len(text) or not text:
+        raise ValueError(f"{hint}, not {text!r}")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people, in at most two units: ``90.0`` gives ``1m 30s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        count, seconds = divmod(seconds, _UNITS[unit])
+        if count:
+            parts.append(f"{count:.0f}{unit}")
+    return " ".join(parts[:2])
+
+
+def _duration(value: object) -> float:
+    # a default is already in seconds
+    return value if isinstance(value, float) else parse_duration(value)
+
+
+def _secret(value: object, info: ValidationInfo) -> SecretStr:
+    place = _place(info)
+    match value:
+        case SecretStr():
+            return place.secret(value.get_secret_value())
+        case str():
+            return place.secret(value)
+        case {"env": str(name), **rest} if not rest:
+            found = os.environ.get(name)
+            if not found:
+                raise ValueError(f"the environment variable {name} is not set or is empty")
+            return place.secret(found)
+        case {"file": str(name), **rest} if not rest:
+            try:
+                text = (place.folder / name).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"the secret's file {name!r} cannot be read: {_cause(error)}") from None
+            if not text:
+                raise ValueError(f"the secret's file {name!r} is empty")
+            return place.secret(text)
+        case _:
+            raise ValueError('a secret is a string, { env = "NAME" } or { file = "path" }')
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8"
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    return _place(info).folder / path
+
+
+def _path(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) and value else value
+
+
+Duration = Annotated[
+    float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "1h 30m", "7d"]})
+]
+"""Seconds, written as ``"30s"``."""
+
+Size = ByteSize
+"""Bytes, written as ``"2 MiB"`` or a number."""
+
+Secret = Annotated[
+    SecretStr,
+    BeforeValidator(_secret),
+    WithJsonSchema({"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}),
+]
+"""A value that is never printed: ``{ env = "NAME" }``, ``{ file = "path" }`` or the text itself."""
+
+ConfigPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
+"""A path; a relative one starts at the folder of the configuration file."""
+
+REDACTED = "**********"
+
+
+class Redactor:
+    """Takes known secrets out of text. Values of under four characters are left: they would blot out ordinary words."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # longest first, so that a secret inside another one does not leave its tail behind
+        known = sorted({s for secret in secrets for s in _spellings(secret)}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(REDACTED, text) if self._pattern else text
+
+    def within(self, value: Any) -> Any:
+        """The same value with every string in it, at any depth of dicts and lists, redacted."""
+        match value:
+            case str():
+                return self(value)
+            case dict():
+                return {self.within(k): self.within(v) for k, v in value.items()}
+            case list() | tuple():
+                return type(value)(map(self.within, value))
+            case _:
+                return value
+
+
+def _spellings(secret: str) -> Iterable[str]:
+    """A secret as it is and as ``repr`` and JSON would show it, and each line of a multi-line one."""
+    candidates = {secret, repr(secret)[1:-1], *secret.splitlines()}
+    return (candidate for candidate in candidates if len(candidate) >= 4)

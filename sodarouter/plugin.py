@@ -1,0 +1,35 @@
+"""What a plugin marks its hooks with, and the base of one that has options of its own."""
+
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+import pluggy
+
+from sodarouter.options import Options
+
+hookimpl = pluggy.HookimplMarker("sodarouter")
+"""Marks a function or method as the implementation of a hook of `sodarouter.hookspecs`."""
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Configured(Generic[OptionsT]):
+    """What is made with validated options, whose model a subclass names in brackets: ``class Mine(Plugin[MyOptions])``."""
+
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Options):
+                    cls.options_type = argument
+
+
+class Plugin(Configured[OptionsT]):
+    """A plugin whose entry point names this class is made once, with the options of its ``[plugin.NAME]`` table.
+
+    A plugin without options needs no class: its entry point may name a module or any object that implements hooks.
+    """
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options

@@ -1,0 +1,171 @@
+"""Signatures over a body: checked on what comes in, made for what goes out.
+
+Soda's documentation says that a webhook's secret is "used to sign the payload" and publishes neither header nor
+algorithm, so every part of `HmacSignature` is a setting. `StandardWebhooks` follows version 1 of the Standard Webhooks
+specification (symmetric signatures).
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from sodarouter.options import Duration, Options, Secret
+
+
+class Unsigned(Exception):
+    """The signature is missing, too old, or not made with any of the secrets. The text is for the router's own log."""
+
+
+Headers = Mapping[str, str]
+"""Header names in lower case, values as text."""
+
+
+class HmacSignature(Options):
+    """An HMAC of the raw body in a header of your choice."""
+
+    type: Literal["hmac"] = "hmac"
+    header: str
+    """The header that carries the signature, such as `X-Soda-Signature`."""
+    secrets: list[Secret] = Field(min_length=1)
+    """The shared secrets; any of them will do, so that one can be replaced without a gap. Signing uses the first."""
+    algorithm: Literal["sha1", "sha256", "sha512"] = "sha256"
+    """The hash function."""
+    encoding: Literal["hex", "base64"] = "hex"
+    """How the signature is written."""
+    prefix: str = ""
+    """What stands before the signature in the header, such as `sha256=`."""
+    timestamp_header: str | None = None
+    """A header with the Unix time in seconds, if the sender signs one."""
+    tolerance: Duration = 300.0
+    """How far the timestamp may be from now, in either direction."""
+    signed: str = ""
+    """What is signed: `{body}`, or `{timestamp}.{body}`, which is the default when there is a `timestamp_header`."""
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> Self:
+        names = set(re.findall(r"\{(\w*)\}", self._signed))
+        if "body" not in names or names - {"body", "timestamp"}:
+            raise ValueError("signed must contain {body} and may contain {timestamp}, nothing else in braces")
+        if ("timestamp" in names) != (self.timestamp_header is not None):
+            raise ValueError("signed names {timestamp} exactly when timestamp_header is set")
+        return self
+
+    @property
+    def _signed(self) -> str:
+        return self.signed or ("{timestamp}.{body}" if self.timestamp_header else "{body}")
+
+    def check(self, headers: Headers, body: bytes, now: float) -> None:
+        """Compares in constant time.
+
+        Args:
+            headers: The request's headers, names in lower case.
+            body: The raw bytes, as they came over the wire.
+            now: Unix time in seconds.
+
+        Raises:
+            Unsigned: It does not hold.
+        """
+        given = _present(headers, self.header)
+        timestamp = ""
+        if self.timestamp_header:
+            timestamp = _present(headers, self.timestamp_header)
+            _fresh(timestamp, now, self.tolerance)
+        signatures = [
+            part.removeprefix(self.prefix) for part in re.split(r"[,\s]+", given) if part.startswith(self.prefix)
+        ]
+        expected = (self._sign(secret, timestamp, body) for secret in self.secrets)
+        if not _any_equal(expected, signatures if self.encoding == "base64" else map(str.lower, signatures)):
+            raise Unsigned(f"the header {self.header} holds no valid signature")
+
+    def sign(self, body: bytes, now: float) -> dict[str, str]:
+        """The headers that make ``body`` pass `check` at the time ``now``."""
+        timestamp = str(int(now)) if self.timestamp_header else ""
+        headers = {self.header: self.prefix + self._sign(self.secrets[0], timestamp, body)}
+        if self.timestamp_header:
+            headers[self.timestamp_header] = timestamp
+        return headers
+
+    def _sign(self, secret: SecretStr, timestamp: str, body: bytes) -> str:
+        before, _, after = self._signed.replace("{timestamp}", timestamp).partition("{body}")
+        signed = before.encode() + body + after.encode()
+        digest = hmac.digest(secret.get_secret_value().encode(), signed, self.algorithm)
+        return digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()
+
+
+def _standard_secret(secret: SecretStr) -> SecretStr:
+    try:
+        key = _standard_key(secret)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise ValueError("a Standard Webhooks secret is base64, usually behind whsec_")
+    return secret
+
+
+def _standard_key(secret: SecretStr) -> bytes:
+    text = secret.get_secret_value().removeprefix("whsec_")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+class StandardWebhooks(Options):
+    """The symmetric signature of Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`."""
+
+    type: Literal["standard-webhooks"] = "standard-webhooks"
+    secrets: list[Annotated[Secret, AfterValidator(_standard_secret)]] = Field(min_length=1)
+    """The shared secrets, `whsec_…`; any of them will do. Signing puts one signature for each into the header."""
+    tolerance: Duration = 300.0
+    """How far the timestamp may be from now, in either direction."""
+
+    def check(self, headers: Headers, body: bytes, now: float) -> None:
+        """As `HmacSignature.check`."""
+        message_id, timestamp, given = (
+            _present(headers, f"webhook-{part}") for part in ("id", "timestamp", "signature")
+        )
+        _fresh(timestamp, now, self.tolerance)
+        if not _any_equal(self._signatures(message_id, timestamp, body), given.split()):
+            raise Unsigned("the header webhook-signature holds no valid signature")
+
+    def sign(self, body: bytes, now: float, message_id: str) -> dict[str, str]:
+        """The headers that make ``body`` pass `check` at the time ``now``; ``message_id`` stays the same over retries."""
+        timestamp = str(int(now))
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": " ".join(self._signatures(message_id, timestamp, body)),
+        }
+
+    def _signatures(self, message_id: str, timestamp: str, body: bytes) -> Iterator[str]:
+        for secret in self.secrets:
+            digest = hmac.digest(_standard_key(secret), f"{message_id}.{timestamp}.".encode() + body, "sha256")
+            yield f"v1,{base64.b64encode(digest).decode()}"
+
+
+Signature = Annotated[HmacSignature | StandardWebhooks, Field(discriminator="type")]
+"""``{ type = "hmac", … }`` or ``{ type = "standard-webhooks", … }``."""
+
+
+def _present(headers: Headers, name: str) -> str:
+    value = headers.get(name.lower())
+    if not value:
+        raise Unsigned(f"the header {name} is missing")
+    return value
+
+
+def _fresh(timestamp: str, now: float, tolerance: float) -> None:
+    try:
+        age = now - float(timestamp)
+    except ValueError:
+        raise Unsigned("the timestamp is not a Unix time in seconds") from None
+    if not abs(age) <= tolerance:  # also for "nan", which compares false with everything
+        raise Unsigned(f"the timestamp is {age:.0f} seconds from now, more than the tolerance of {tolerance:.0f}")
+
+
+def _any_equal(expected: Iterable[str], given: Iterable[str]) -> bool:
+    """Whether any pair is equal. Compares every pair, so that the time says nothing of which one was."""
+    offered = [value.encode() for value in given]
+    return any([hmac.compare_digest(value.encode(), offer) for value in expected for offer in offered])
