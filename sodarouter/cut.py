@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Collection, Iterator
 
+from sodarouter import soda
+
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 # numbers are skipped, not used: leaving them as text also avoids Python's limit on the digits of an integer
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -18,16 +20,18 @@ def cut_results(raw: bytes, keep: Collection[int]) -> bytes:
 
     Args:
         raw: A JSON object that has passed `sodarouter.soda.validate`, with its results in ``checkResults``, or in
-            ``incident.checkResults``.
+            ``incident.checkResults`` when it is about an incident.
         keep: Indices into that array; those beyond its end are ignored.
 
     Raises:
         ValueError: There is no such array.
     """
     text = raw.decode()
-    start = _member(text, _skip(text, 0), "checkResults")
-    if start is None and (incident := _member(text, _skip(text, 0), "incident")) is not None:
-        start = _member(text, incident, "checkResults")
+    body = _skip(text, 0)
+    event = _member(text, body, "event")
+    about_incident = event is not None and soda.SCOPES.get(_decoder.raw_decode(text, event)[0]) == "incidents"
+    subject = _member(text, body, "incident") if about_incident else body
+    start = _member(text, subject, "checkResults") if subject is not None else None
     if start is None or text[start] != "[":
         raise ValueError("the body has no checkResults")
     spans = list(_elements(text, start))

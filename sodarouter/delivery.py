@@ -67,3 +67,12 @@ class Stats:
     """By destination; the destination ``$route`` is the deciding itself."""
     quarantined: int = 0
     spool_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A delivery that a decision asks for."""
+
+    destination: str
+    results: tuple[int, ...] | None = None
+    """As in `Delivery.results`."""

@@ -1,6 +1,8 @@
 """The event: one accepted webhook."""
 
 import json
+import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from pydantic import TypeAdapter
 
 from sodarouter import soda
 from sodarouter.cut import cut_results
+from sodarouter.ids import new_id
 from sodarouter.options import REDACTED
 from sodarouter.view import View, normalise
 
@@ -35,6 +38,13 @@ class Event:
     raw: bytes
     """The body: UTF-8 JSON, exactly as it came, or with ``checkResults`` cut to those that a route let through."""
 
+    @classmethod
+    def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":
+        """A new event from a body that has just been validated, which is then not done again."""
+        event = cls(new_id(), source, received, payload.event, raw)
+        event.__dict__["payload"] = payload  # where the cached property keeps it
+        return event
+
     @property
     def scope(self) -> str | None:
         """``alert_notification``, ``incidents``, ``contracts`` or ``agreements``; none for `validate` and the unknown."""
@@ -52,12 +62,10 @@ class Event:
 
     @property
     def raw_redacted(self) -> bytes:
-        """``raw`` without the token of Soda's incident callback URL: for people and logs."""
+        """``raw`` without Soda's incident callback URL, wherever it stands, as its path is a token: for people and logs."""
+        text = _CALLBACK.sub(lambda match: match[1] + json.dumps(REDACTED), self.raw.decode())
         callback = self.view.incident.callback_url if self.view.incident else None
-        if callback is None:
-            return self.raw
-        text = self.raw.decode()
-        for spelling in _json_spellings(callback.get_secret_value()):
+        for spelling in _json_spellings(callback.get_secret_value()) if callback else ():
             text = text.replace(spelling, json.dumps(REDACTED))
         return text.encode()
 
@@ -67,7 +75,7 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """The whole event as JSON types: what the router knows, the view, and the payload with its secrets taken out."""
-        view = _view.dump_python(self.view, mode="json", exclude={"type": True, **_INTERNAL})
+        view = _view.dump_python(self.view, mode="json", exclude=_ELSEWHERE)
         return {
             "id": self.id,
             "source": self.source,
@@ -75,14 +83,22 @@ class Event:
             "type": self.type,
             "scope": self.scope,
             "view": {key: value for key, value in view.items() if value},
-            "payload": json.loads(self.raw_redacted),
+            "payload": json.loads(self.raw_redacted, parse_float=_finite),
         }
 
 
-_INTERNAL: dict[str, Any] = {
-    "results": {"__all__": {"words"}},
-    "incident": {"severity_words", "status_words"},
-}
+_ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
+"""What of the view would only say again what the record has already."""
+
+
+_CALLBACK = re.compile(r'("incidentLinkCallbackUrl"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"')
+"""The member itself, however its URL is escaped, and also in an event that nobody has documented."""
+
+
+def _finite(number: str) -> float | None:
+    """A number too large for Python, such as ``1e999``, becomes null, as in the view: JSON has no word for infinity."""
+    value = float(number)
+    return value if math.isfinite(value) else None
 
 
 def _json_spellings(text: str) -> tuple[str, ...]:

@@ -54,3 +54,7 @@ def event_refused(source: str | None, status: int, reason: str) -> None:
 @hookspec
 def delivery_settled(settled: Settled) -> None:
     """An attempt of a delivery has ended and its outcome is on disk. Be quick: deliveries wait."""
+
+
+OBSERVERS = ("event_accepted", "event_refused", "delivery_settled")
+"""The hooks that only tell."""

@@ -4,6 +4,8 @@ Validation happens in a `Place`, which knows the folder that relative paths star
 resolved, so that the router can keep them out of whatever it prints.
 """
 
+import json
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -30,7 +32,13 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        # the input may be a secret that stands where it does not belong
+        hide_input_in_errors=True,
     )
 
 
@@ -88,7 +96,10 @@ def format_duration(seconds: float) -> str:
 
 def _duration(value: object) -> float:
     # a default is already in seconds
-    return value if isinstance(value, float) else parse_duration(value)
+    seconds = value if isinstance(value, float) else parse_duration(value)
+    if not 0 <= seconds < math.inf:
+        raise ValueError("a duration is finite and not negative")
+    return seconds
 
 
 def _secret(value: object, info: ValidationInfo) -> SecretStr:
@@ -97,6 +108,8 @@ def _secret(value: object, info: ValidationInfo) -> SecretStr:
         case SecretStr():
             return place.secret(value.get_secret_value())
         case str():
+            if not value:
+                raise ValueError("a secret must not be empty")
             return place.secret(value)
         case {"env": str(name), **rest} if not rest:
             found = os.environ.get(name)
@@ -174,5 +187,6 @@ class Redactor:
 
 def _spellings(secret: str) -> Iterable[str]:
     """A secret as it is and as ``repr`` and JSON would show it, and each line of a multi-line one."""
-    candidates = {secret, repr(secret)[1:-1], *secret.splitlines()}
+    json_spellings = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    candidates = {secret, repr(secret)[1:-1], *json_spellings, *secret.splitlines()}
     return (candidate for candidate in candidates if len(candidate) >= 4)

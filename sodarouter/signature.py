@@ -75,9 +75,8 @@ class HmacSignature(Options):
         if self.timestamp_header:
             timestamp = _present(headers, self.timestamp_header)
             _fresh(timestamp, now, self.tolerance)
-        signatures = [
-            part.removeprefix(self.prefix) for part in re.split(r"[,\s]+", given) if part.startswith(self.prefix)
-        ]
+        # some senders put several signatures into one header, with commas or spaces between them
+        signatures = re.findall(rf"(?<![^,\s]){re.escape(self.prefix)}([^,\s]+)", given)
         expected = (self._sign(secret, timestamp, body) for secret in self.secrets)
         if not _any_equal(expected, signatures if self.encoding == "base64" else map(str.lower, signatures)):
             raise Unsigned(f"the header {self.header} holds no valid signature")

@@ -1,13 +1,13 @@
 """The bodies that Soda Cloud sends, in the vocabularies of its v3 and v4 documentation.
 
 Soda publishes no schema and its documents contradict one another, so the models are strict only where the router has to
-walk: objects must be objects and arrays arrays. Every field may be missing or null, every leaf may be of any type, and
-unknown fields are kept. `sodarouter.view` makes one vocabulary of it.
+walk: objects must be objects and arrays arrays. Every field and every element of an array may be null, every field may be
+missing, every leaf may be of any type, and unknown fields are kept. `sodarouter.view` makes one vocabulary of it.
 
 Sources: the webhook pages of Soda's v3 documentation (2022 to 2025) and of its v4 documentation (2025 and 2026).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
@@ -15,11 +15,16 @@ from pydantic.alias_generators import to_camel
 Leaf = object
 """A value the router only reads: whatever JSON type Soda gave it."""
 
+ItemT = TypeVar("ItemT")
+# without fail_fast, five megabytes of "1,1,1,..." where objects belong cost pydantic 2.4 GB of error reports
+Array = Annotated[list[ItemT | None], Field(fail_fast=True)]
+"""An array of objects, of which validation reports the first that is none."""
+
 
 class Body(BaseModel):
     """What every JSON object of Soda's has in common: camel-case names, and fields nobody has heard of yet."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel, validate_by_name=True)
+    model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel)
 
 
 class Owner(Body):
@@ -53,9 +58,9 @@ class Dataset(Body):
     label: Leaf = None
     tags: list[Leaf] | None = None
     owner: Owner | None = None
-    owners: list[Owner] | None = None
+    owners: Array[Owner] | None = None
     datasource: Datasource | str | None = None
-    attributes: list[Attribute] | dict[str, Leaf] | None = None
+    attributes: Array[Attribute] | dict[str, Leaf] | None = None
 
 
 class CheckResult(Body):
@@ -65,14 +70,14 @@ class CheckResult(Body):
     name: Leaf = None
     soda_cloud_url: Leaf = None
     definition: Leaf = None
-    datasets: list[Dataset] | None = None
+    datasets: Array[Dataset] | None = None
     column: Leaf = None
     outcome: Leaf = None
     evaluation_status: Leaf = None
     value: Leaf = None
     diagnostics: Leaf = None
     data_timestamp: Leaf = None
-    attributes: list[Attribute] | dict[str, Leaf] | None = None
+    attributes: Array[Attribute] | dict[str, Leaf] | None = None
 
 
 class Link(Body):
@@ -97,10 +102,10 @@ class Incident(Body):
     last_updated_timestamp: Leaf = None
     resolution_notes: Leaf = None
     resolution_timestamp: Leaf = None
-    links: list[Link] | None = None
+    links: Array[Link] | None = None
     lead: Owner | None = None
     reporter: Owner | None = None
-    check_results: list[CheckResult] | None = None
+    check_results: Array[CheckResult] | None = None
     incident_link_callback_url: Leaf = None
 
 
@@ -136,7 +141,7 @@ class Validate(Body):
 
 class CheckEvaluation(Body):
     event: Literal["checkEvaluation"]
-    check_results: list[CheckResult] | None = None
+    check_results: Array[CheckResult] | None = None
 
 
 class IncidentEvent(Body):
@@ -177,6 +182,9 @@ SCOPES = {
 """The check box of Soda's webhook dialog that each event type belongs to; ``validate`` belongs to none."""
 
 EVENT_TYPES = ("validate", *SCOPES)
+
+FIELDS = frozenset(field.alias or name for model in Body.__subclasses__() for name, field in model.model_fields.items())
+"""Every field name that the models know, as Soda spells it."""
 
 _known: TypeAdapter[Payload] = TypeAdapter(
     Annotated[

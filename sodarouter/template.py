@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import PlainValidator, WithJsonSchema
 
@@ -54,11 +54,13 @@ class Template:
         try:
             for part in self._template.generate(context):
                 length += len(part)
-                if length > MAX_OUTPUT:
-                    raise Reject(f"template: more than {MAX_OUTPUT:,} characters")
                 parts.append(part)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                if length > MAX_OUTPUT:
+                    break
+        except Exception as error:  # an expression can run into anything: AttributeError, RecursionError
             raise Reject(f"template: {type(error).__name__}: {error}") from error
+        if length > MAX_OUTPUT:
+            raise Reject(f"template: more than {MAX_OUTPUT:,} characters")
         return "".join(parts)
 
 

@@ -76,8 +76,6 @@ class Result:
     timestamp: datetime | None = None
     datasets: tuple[Dataset, ...] = ()
     attributes: Mapping[str, object] = field(default_factory=dict)
-    words: frozenset[str] = frozenset()
-    """``outcome`` and the word that Soda sent for it, so that a route may name either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,8 @@ class Incident:
     lead: Person | None = None
     reporter: Person | None = None
     callback_url: SecretStr | None = None
-    severity_words: frozenset[str] = frozenset()
     status_words: frozenset[str] = frozenset()
+    """``status`` and Soda's own word for it: ``fixing`` is also ``in_progress``, and a route may name either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +165,14 @@ def normalise(payload: soda.Payload) -> View:
 
 def word(value: object) -> str | None:
     """A word of Soda's in this router's spelling: ``notEvaluated`` gives ``not_evaluated``, ``major`` gives ``high``."""
-    plain = _plain(value)
+    plain = plain_word(value)
     return _SAME.get(plain, plain) if plain else None
 
 
-def _plain(value: object) -> str | None:
+def plain_word(value: object) -> str | None:
+    """A word of Soda's own in lower case and with underscores: ``notEvaluated`` gives ``not_evaluated``."""
     text = _text(value)
     return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", text.strip()).lower() if text else None
-
-
-def _words(value: object) -> frozenset[str]:
-    return frozenset(w for w in (_plain(value), word(value)) if w)
 
 
 def _text(value: object) -> str | None:
@@ -220,10 +215,10 @@ def _datasource(value: soda.Datasource | str | None) -> str | None:
     return (_text(value.name) or _text(value.label)) if isinstance(value, soda.Datasource) else _text(value)
 
 
-def _attributes(value: list[soda.Attribute] | dict[str, object] | None) -> Mapping[str, object]:
+def _attributes(value: list[soda.Attribute | None] | dict[str, object] | None) -> Mapping[str, object]:
     if isinstance(value, dict):
         return value
-    return {name: a.value for a in value or () if (name := _text(a.name) or _text(a.label))}
+    return {name: a.value for a in value or () if a and (name := _text(a.name) or _text(a.label))}
 
 
 def _dataset(dataset: soda.Dataset) -> Dataset:
@@ -244,8 +239,9 @@ def _tag(value: object) -> str | None:
     return _text(value.get("name") or value.get("label")) if isinstance(value, dict) else _text(value)
 
 
-def _results(results: list[soda.CheckResult] | None) -> tuple[Result, ...]:
-    return tuple(map(_result, results or ()))
+def _results(results: list[soda.CheckResult | None] | None) -> tuple[Result, ...]:
+    # a null keeps its place: routes and deliveries name results by their index
+    return tuple(_result(result or soda.CheckResult()) for result in results or ())
 
 
 def _result(result: soda.CheckResult) -> Result:
@@ -263,9 +259,8 @@ def _result(result: soda.CheckResult) -> Result:
         outcome=word(sent),
         value=value,
         timestamp=_time(result.data_timestamp),
-        datasets=tuple(map(_dataset, result.datasets or ())),
+        datasets=tuple(map(_dataset, filter(None, result.datasets or ()))),
         attributes=_attributes(result.attributes),
-        words=_words(sent),
     )
 
 
@@ -279,7 +274,7 @@ def _incident(incident: soda.Incident, callback: str | None) -> Incident:
     number = incident.number
     return Incident(
         id=_text(incident.id),
-        number=number if isinstance(number, int) else None,
+        number=number if isinstance(number, int) and not isinstance(number, bool) else None,
         title=_text(incident.title),
         description=_text(incident.description),
         url=_text(incident.soda_cloud_url),
@@ -289,12 +284,13 @@ def _incident(incident: soda.Incident, callback: str | None) -> Incident:
         updated=_time(incident.last_updated) or _time(incident.last_updated_timestamp),
         resolved=_time(incident.resolution_timestamp),
         resolution_notes=_text(incident.resolution_notes),
-        links=tuple(Link(_text(li.url), _text(li.name), _text(li.integration_type)) for li in incident.links or ()),
+        links=tuple(
+            Link(_text(li.url), _text(li.name), _text(li.integration_type)) for li in incident.links or () if li
+        ),
         lead=_person(incident.lead),
         reporter=_person(incident.reporter),
         callback_url=SecretStr(callback) if callback else None,
-        severity_words=_words(incident.severity),
-        status_words=_words(incident.status),
+        status_words=frozenset(w for w in (plain_word(incident.status), word(incident.status)) if w),
     )
 
 

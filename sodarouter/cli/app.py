@@ -1,0 +1,40 @@
+"""The command line's root: what every command shares."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_CONFIG = Path("router.toml")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration; router.toml by default.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the newest first.")]
+BeforeOption = Annotated[
+    str | None, typer.Option("--before", metavar="ID", help="Go on after this one of the last list.")
+]
+
+app = typer.Typer(
+    name="sodarouter",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def config_path(context: typer.Context, given: Path | None) -> Path:
+    """The file named after the command, else before it, else ``router.toml`` here."""
+    return given or context.find_root().params.get("config") or DEFAULT_CONFIG
+
+
+def fail(message: str, status: int = 1) -> typer.Exit:
+    """Prints a message on standard error; raise what this returns."""
+    sys.stderr.write(message + "\n")
+    return typer.Exit(status)

@@ -1,0 +1,258 @@
+"""``events``, ``show``, ``deliveries``, ``dead`` and ``quarantine``: what the spool holds."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from sodarouter.cli.app import BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path, fail
+from sodarouter.cli.output import moment, out, print_json, print_table, state, until
+from sodarouter.cli.told import subject, told
+from sodarouter.config import Spool, load_table
+from sodarouter.delivery import State
+from sodarouter.spool import ROUTE, Refused, SqliteReader, StoredDelivery, StoredEvent
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[SqliteReader]:
+    """The spool of a configuration. Only its ``[spool]`` table is read, so no secret needs to be at hand."""
+    reader = SqliteReader(load_table(path, "spool", Spool).path)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@app.command()
+def events(
+    context: typer.Context,
+    config: ConfigOption = None,
+    event_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this event type.")] = None,
+    unrouted: Annotated[bool, typer.Option("--unrouted", help="Only events that no route matched.")] = False,
+    limit: LimitOption = 20,
+    before: BeforeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List events, and what became of their deliveries."""
+    with reading(config_path(context, config)) as reader:
+        found = reader.events(limit=limit, before=before, event_type=event_type, unrouted=unrouted)
+        listed = [(stored, reader.deliveries(limit=1000, event=stored.event.id)) for stored in found]
+    if as_json:
+        print_json([_summary(stored, deliveries) for stored, deliveries in listed])
+        return
+    print_table(
+        ["id", "received", "source", "type", "subject", "deliveries"],
+        [
+            [
+                stored.event.id,
+                moment(stored.event.received),
+                stored.event.source,
+                escape(stored.event.type),
+                escape(subject(stored.event)),
+                _deliveries(stored, deliveries),
+            ]
+            for stored, deliveries in listed
+        ],
+        empty="no events",
+    )
+
+
+def _summary(stored: StoredEvent, deliveries: list[StoredDelivery]) -> dict[str, Any]:
+    event = stored.event
+    return {
+        "id": event.id,
+        "received": event.received,
+        "source": event.source,
+        "type": event.type,
+        "scope": event.scope,
+        "subject": subject(event),
+        "repeats": stored.repeats,
+        "unrouted": stored.planned == 0,
+        "deliveries": {delivery.destination: delivery.state for delivery in deliveries},
+    }
+
+
+def _deliveries(stored: StoredEvent, deliveries: list[StoredDelivery]) -> str:
+    if any(delivery.destination == ROUTE and delivery.state is State.DEAD for delivery in deliveries):
+        return "[red]not decided[/]"
+    if stored.planned is None:
+        return "[yellow]deciding[/]"
+    counts = Counter(delivery.state for delivery in deliveries)
+    return ", ".join(f"{count} {state(which)}" for which, count in counts.items()) or "[dim]none[/]"
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="An event, a delivery (EVENT/DESTINATION) or a quarantined body.")
+    ],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one event whole: what came, why it went where, and every attempt to deliver it."""
+    with reading(config_path(context, config)) as reader:
+        event_id, _, destination = wanted.partition("/")
+        stored = reader.event(event_id)
+        if stored is None:
+            refused = reader.refused(wanted)
+            if refused is None:
+                raise fail(f"there is nothing with the id {wanted}; `sodarouter events` lists what there is")
+            _show_refused(refused, as_json=as_json)
+            return
+        found = reader.deliveries(limit=1000, event=event_id, destination=destination or None)
+        if destination and not found:
+            raise fail(f"the event {event_id} has no delivery to {destination}")
+        attempts = {delivery.id: reader.attempts(delivery.id) for delivery in found}
+    if as_json:
+        listed = [{**_plain(delivery), "history": attempts[delivery.id]} for delivery in reversed(found)]
+        document = {**stored.event.as_dict(), "repeats": stored.repeats, "trace": stored.trace, "deliveries": listed}
+        print_json(document)
+        return
+    event = stored.event
+    out.print(f"[bold]{escape(event.type)}[/] {event.id}")
+    out.print(
+        f"received {moment(event.received)} from source {event.source}"
+        + (f", {stored.repeats} repeats" if stored.repeats else "")
+    )
+    out.print(escape(subject(event)))
+    out.print("\n[bold]Decision[/]")
+    for line in told(stored) or ["it has not been decided yet"]:
+        out.print("  " + escape(line))
+    out.print("\n[bold]Deliveries[/]")
+    for delivery in reversed(found):
+        next_at = f", next attempt {until(delivery.next_at)}" if delivery.state is State.PENDING else ""
+        out.print(f"  {delivery.destination}: {state(delivery.state)}{next_at}")
+        for attempt in attempts[delivery.id]:
+            why = f": {escape(attempt.reason)}" if attempt.reason else ""
+            took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
+            out.print(f"    attempt {attempt.number} at {took}, {attempt.state.value}{why}")
+            for line in attempt.response.splitlines():
+                out.print(f"      [dim]{escape(line)}[/]")
+    if not found:
+        out.print("  none")
+    out.print("\n[bold]Payload[/]")
+    print_json(event.as_dict()["payload"])
+
+
+def _plain(delivery: StoredDelivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "destination": delivery.destination,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "planned": delivery.planned,
+        "next_at": delivery.next_at,
+        "settled": delivery.settled,
+        "results": delivery.results,
+        "reason": delivery.reason,
+    }
+
+
+def _show_refused(refused: Refused, *, as_json: bool) -> None:
+    body = refused.raw.decode(errors="replace")
+    if as_json:
+        print_json({**_refused(refused), "body": body})
+        return
+    out.print(f"[bold]quarantined[/] {refused.id}")
+    out.print(f"received {moment(refused.received)} from source {refused.source}")
+    out.print(escape(f"answered {refused.status} {refused.title}: {refused.detail}"))
+    for fault in refused.faults:
+        out.print("  " + escape(fault))
+    out.print("\n[bold]Body[/]")
+    out.print(body, markup=False)
+
+
+def _refused(refused: Refused) -> dict[str, Any]:
+    return {
+        "id": refused.id,
+        "received": refused.received,
+        "source": refused.source,
+        "status": refused.status,
+        "title": refused.title,
+        "detail": refused.detail,
+        "faults": refused.faults,
+        "bytes": len(refused.raw),
+    }
+
+
+@app.command()
+def deliveries(
+    context: typer.Context,
+    config: ConfigOption = None,
+    event: Annotated[str | None, typer.Option("--event", metavar="ID", help="Only of this event.")] = None,
+    destination: Annotated[
+        str | None, typer.Option("--destination", "-d", metavar="NAME", help="Only to this one.")
+    ] = None,
+    which: Annotated[State | None, typer.Option("--state", help="Only in this state.")] = None,
+    limit: LimitOption = 20,
+    before: BeforeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List deliveries: pending, leased (under way), delivered, dead."""
+    with reading(config_path(context, config)) as reader:
+        found = reader.deliveries(limit=limit, before=before, event=event, destination=destination, state=which)
+    _print_deliveries(found, as_json=as_json, empty="no deliveries")
+
+
+@app.command()
+def dead(
+    context: typer.Context,
+    config: ConfigOption = None,
+    destination: Annotated[
+        str | None, typer.Option("--destination", "-d", metavar="NAME", help="Only to this one.")
+    ] = None,
+    limit: LimitOption = 20,
+    before: BeforeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters: deliveries that will not be tried again by themselves. `sodarouter retry` tries them."""
+    with reading(config_path(context, config)) as reader:
+        found = reader.deliveries(limit=limit, before=before, destination=destination, state=State.DEAD)
+    _print_deliveries(found, as_json=as_json, empty="no dead letters")
+
+
+def _print_deliveries(found: list[StoredDelivery], *, as_json: bool, empty: str) -> None:
+    if as_json:
+        print_json([_plain(delivery) for delivery in found])
+        return
+    print_table(
+        ["id", "state", "attempts", "planned", "next", "reason"],
+        [
+            [
+                delivery.id,
+                state(delivery.state),
+                str(delivery.attempts),
+                moment(delivery.planned),
+                until(delivery.next_at) if delivery.state is State.PENDING else "",
+                escape(delivery.reason),
+            ]
+            for delivery in found
+        ],
+        empty=empty,
+    )
+
+
+@app.command()
+def quarantine(
+    context: typer.Context,
+    config: ConfigOption = None,
+    limit: LimitOption = 20,
+    before: BeforeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List bodies that were verified and could not be parsed. `sodarouter show ID` shows one whole."""
+    with reading(config_path(context, config)) as reader:
+        found = reader.quarantined(limit=limit, before=before)
+    if as_json:
+        print_json([_refused(refused) for refused in found])
+        return
+    print_table(
+        ["id", "received", "source", "answer", "detail"],
+        [[r.id, moment(r.received), r.source, escape(f"{r.status} {r.title}"), escape(r.detail)] for r in found],
+        empty="the quarantine is empty",
+    )

@@ -1,0 +1,94 @@
+"""``sodarouter retry``: dead letters are tried again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path, fail
+from sodarouter.cli.look import reading
+from sodarouter.cli.output import out, print_json
+from sodarouter.config import Admin, Spool, load_table
+from sodarouter.delivery import State
+
+BATCH = 500
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    wanted: Annotated[
+        list[str] | None, typer.Argument(metavar="[DELIVERY]...", help="Dead letters, as EVENT/DESTINATION.")
+    ] = None,
+    config: ConfigOption = None,
+    destination: Annotated[
+        str | None, typer.Option("--destination", "-d", metavar="NAME", help="All that are dead there.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are dead.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Try dead letters again, at once and with all their attempts before them.
+
+    The running router is asked to do it; when none runs, they are due at its next start.
+    """
+    if sum(map(bool, (wanted, destination, every))) != 1:
+        raise fail("name the deliveries, or --destination, or --all; `sodarouter dead` lists them", 2)
+    path = config_path(context, config)
+    deliveries = list(wanted or _dead(path, destination))
+    retried = deliveries if dry_run or not deliveries else _retry(path, deliveries)
+    if as_json:
+        print_json({"retried": [] if dry_run else retried, "asked": deliveries})
+    else:
+        out.print(f"{len(retried)} of {len(deliveries)} {'would be' if dry_run else 'will be'} tried again")
+        for delivery in deliveries:
+            note = "" if delivery in retried else ": it is not dead"
+            out.print(f"  {delivery}{note}", markup=False)
+    if len(retried) < len(deliveries):
+        raise typer.Exit(1)
+
+
+def _dead(path: Path, destination: str | None) -> list[str]:
+    found: list[str] = []
+    with reading(path) as reader:
+        while page := reader.deliveries(
+            limit=BATCH, before=found[-1] if found else None, destination=destination, state=State.DEAD
+        ):
+            found.extend(delivery.id for delivery in page)
+    return found
+
+
+def _retry(path: Path, deliveries: list[str]) -> list[str]:
+    # only this command needs an HTTP client or the engine
+    import time
+
+    import trio
+
+    from sodarouter.cli.client import admin_client
+    from sodarouter.spool import Lock, SqliteSpool
+
+    with admin_client(load_table(path, "admin", Admin)) as client:
+        retried: list[str] = []
+        for start in range(0, len(deliveries), BATCH):
+            answer = client.post("/api/retry", {"deliveries": deliveries[start : start + BATCH]})
+            if answer is None:
+                break
+            retried.extend(answer["retried"])
+        else:
+            return retried
+
+    # nobody listens: the spool is free, or the lock says who has it
+    spool_table = load_table(path, "spool", Spool)
+
+    async def alone() -> list[str]:
+        spool = SqliteSpool(spool_table.path, spool_table.max_size)
+        try:
+            return await spool.retry(deliveries, time.time())
+        finally:
+            await spool.aclose()
+
+    lock = Lock(spool_table.path)
+    try:
+        return trio.run(alone)
+    finally:
+        lock.release()

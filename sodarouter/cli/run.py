@@ -1,0 +1,54 @@
+"""``sodarouter --config router.toml``: runs the router."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from sodarouter.cli.app import ConfigOption, app, config_path
+from sodarouter.errors import SodarouterError
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sodarouter {version('sodarouter')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    config: ConfigOption = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Takes in Soda Cloud webhooks, makes them durable, and delivers them to where router.toml says.
+
+    Without a command, `sodarouter --config router.toml` runs the router until SIGTERM or Ctrl-C. The commands look at
+    what it has taken in and delivered, and work while it runs.
+
+    Try it: `sodarouter simulate incidentCreated --post soda`, then `sodarouter events`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    # not at the top: the commands that only look need not wait for the daemon's imports
+    import trio
+
+    from sodarouter import logs
+    from sodarouter.config import load
+    from sodarouter.daemon import run_until_signalled
+
+    loaded = load(config_path(context, config))
+    logs.set_up(loaded.file.log.level, loaded.file.log.format, loaded.redact)
+    try:
+        trio.run(run_until_signalled, loaded)
+    except BaseExceptionGroup as group:
+        raise _known(group) or group from None
+
+
+def _known(group: BaseExceptionGroup[BaseException]) -> SodarouterError | None:
+    """The one error of the router's own in a group that holds nothing else."""
+    known, others = group.split(SodarouterError)
+    error: BaseException | None = known
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if others is None and isinstance(error, SodarouterError) else None

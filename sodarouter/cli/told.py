@@ -1,0 +1,57 @@
+"""Events and decisions in sentences."""
+
+from typing import Any
+
+from sodarouter.event import Event
+from sodarouter.spool import StoredEvent
+
+
+def subject(event: Event) -> str:
+    """What an event is about, in one line."""
+    view = event.view
+    if view.incident:
+        incident = view.incident
+        number = f"INC-{incident.number} " if incident.number is not None else ""
+        words = ", ".join(word for word in (incident.severity, incident.status) if word)
+        return f"{number}{incident.title or ''}" + (f" ({words})" if words else "")
+    if view.contract:
+        return view.contract.dataset or ""
+    if view.agreement:
+        return view.agreement.label or view.agreement.id or ""
+    if not view.results:
+        return ""
+    first = view.results[0]
+    dataset = first.datasets[0].name if first.datasets else None
+    more = f" and {len(view.results) - 1} more" if len(view.results) > 1 else ""
+    return (
+        f"{first.outcome or 'result'}: {first.name or first.id or 'a check'}"
+        + (f" on {dataset}" if dataset else "")
+        + more
+    )
+
+
+def told(stored: StoredEvent) -> list[str]:
+    """The stored trace of an event's decision, a line for each rule."""
+    return [_step(step) for step in stored.trace]
+
+
+def _step(step: dict[str, Any]) -> str:
+    to = ", ".join(step.get("to", ())) or "nowhere"
+    if step.get("unrouted"):
+        return (
+            f"no route matched: it went to {to}" if step["to"] else "no route matched: it is kept here and went nowhere"
+        )
+    route = step["route"]
+    if step["matched"]:
+        which = (
+            "whole" if step["results"] is None else "with its results " + ", ".join(str(i + 1) for i in step["results"])
+        )
+        return f"{route}: matched, to {to}, {which}"
+    if "stopped_by" in step:
+        return f"{route}: not reached, {step['stopped_by']} has stop"
+    failed = step["failed"]
+    if failed.get("by_name"):
+        return f"{route}: not matched: validate is delivered only where a route names it"
+    wanted = " or ".join(failed["wanted"])
+    found = ", ".join(failed["found"]) or "nothing"
+    return f"{route}: not matched: {failed['key']} is {found}, {'not to be' if failed['not'] else 'wanted'} {wanted}"

@@ -1,0 +1,70 @@
+"""Logs: structured lines on standard error, for people on a terminal and JSON otherwise, without secrets."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from sodarouter.options import Redactor
+
+_FIRST = ("timestamp", "level", "event")
+"""The keys that a line begins with; ``event`` is structlog's word for the message."""
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def set_up(level: str, style: str, redact: Redactor) -> None:
+    """Sets up structlog for the process, and sends what libraries log through the standard library the same way.
+
+    Args:
+        level: One of `LEVELS`.
+        style: ``human``, ``json``, or ``auto``: human on a terminal.
+        redact: Goes over every line, tracebacks included.
+    """
+
+    def redacted(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        ordered = {key: line[key] for key in _FIRST if key in line} | line
+        found: EventDict = redact.within({key: _plain(value) for key, value in ordered.items()})
+        return found
+
+    human = style == "human" or (style == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # as text before redaction: a traceback repeats the arguments of whatever failed
+        structlog.processors.format_exc_info,
+        redacted,
+    ]
+    last: list[Any] = [
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+    if human:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last], foreign_pre_chain=shared
+        )
+    )
+    # libraries tell at "info" what they do for each request; that is noise in a daemon
+    logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+
+
+def _plain(value: object) -> object:
+    """Whatever is logged, as text that can be searched for secrets."""
+    return value if isinstance(value, str | int | float | bool | dict | list | tuple | None) else str(value)
+
+
+def _named_message(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """``event`` is a word of the router's own, so the text of a line is called ``message``."""
+    return {"message" if key == "event" else key: value for key, value in line.items()}

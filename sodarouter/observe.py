@@ -1,0 +1,46 @@
+"""Tells plugins what has happened, each by itself: an observer that raises is logged, and the others are still told."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from sodarouter.delivery import Settled
+from sodarouter.event import Event
+
+Told = Sequence[tuple[str, Callable[..., Any]]]
+"""The names of plugins, each with the caller of its implementation of one hook."""
+
+log = structlog.get_logger()
+
+
+class Observers:
+    """The three hooks that are told afterwards. Never raises."""
+
+    def __init__(self, accepted: Told = (), refused: Told = (), settled: Told = ()) -> None:
+        self._accepted = accepted
+        self._refused = refused
+        self._settled = settled
+        self._last: dict[tuple[str, str], str] = {}
+
+    def event_accepted(self, event: Event, *, duplicate: bool) -> None:
+        self._tell("event_accepted", self._accepted, event=event, duplicate=duplicate)
+
+    def event_refused(self, source: str | None, status: int, reason: str) -> None:
+        self._tell("event_refused", self._refused, source=source, status=status, reason=reason)
+
+    def delivery_settled(self, settled: Settled) -> None:
+        self._tell("delivery_settled", self._settled, settled=settled)
+
+    def _tell(self, hook: str, told: Told, **arguments: Any) -> None:
+        for plugin, call in told:
+            try:
+                call(**arguments)
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a plugin may raise
+                self._failed(plugin, hook, error)
+
+    def _failed(self, plugin: str, hook: str, error: BaseException) -> None:
+        what = f"{type(error).__name__}: {error}"
+        if self._last.get((plugin, hook)) != what:  # once, not at every event
+            self._last[plugin, hook] = what
+            log.error("an observer failed", plugin=plugin, hook=hook, exc_info=error)

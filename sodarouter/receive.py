@@ -1,0 +1,234 @@
+"""Receives: the webhook endpoint, plain ASGI. A 200 means that the event is on disk.
+
+Bytes come in, are verified, parsed and appended to the spool, in this order; a body that was verified and cannot be
+parsed goes to quarantine.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+import trio
+
+from sodarouter.errors import Forbidden, Malformed, SenderError, SpoolError, SpoolFull
+from sodarouter.event import Event
+from sodarouter.ids import new_id
+from sodarouter.observe import Observers
+from sodarouter.parse import parse
+from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.spool import Refused, Spool
+from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
+
+LIVE_PATH = "/livez"
+RETRY_AFTER = 30
+"""Seconds that a sender is asked to wait when the spool cannot take anything."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One intake endpoint."""
+
+    name: str
+    path: str
+    verifications: tuple[Verification, ...]
+    duplicate_window: float
+    """Seconds within which the same bytes are the same event."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The limits of every source."""
+
+    max_body: int
+    """Bytes, over the wire and after decompression."""
+    body_timeout: float
+    """Seconds that a sender has for its body. Soda gives up after 10 itself."""
+    trusted_proxies: tuple[Proxy, ...] = ()
+
+
+class Disconnected(Exception):
+    """The sender went away before its body was whole."""
+
+
+class Receiver:
+    """The ASGI application of the listener that faces the internet: the sources, and ``/livez``.
+
+    Args:
+        arrived: Called when a new event is on disk.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        spool: Spool,
+        observers: Observers,
+        intake: Intake,
+        arrived: Callable[[], None],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._sources = {source.path: source for source in sources}
+        self._spool = spool
+        self._observers = observers
+        self._intake = intake
+        self._arrived = arrived
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == LIVE_PATH and scope["method"] in {"GET", "HEAD"}:
+            await answer(send, Answer(200, b"ok\n", ((b"content-type", b"text/plain"), (b"content-length", b"3"))))
+            return
+        source = self._sources.get(scope["path"])
+        try:
+            given = await self._take(source, scope, receive)
+        except Disconnected:
+            self._observers.event_refused(source.name if source else None, 499, "disconnected")
+            return
+        except SpoolError as error:
+            log.error("an event could not be stored", source=source and source.name, error=str(error))
+            given = self._refused(source, "spool_full" if isinstance(error, SpoolFull) else "spool_failed", UNAVAILABLE)
+        except SenderError as error:
+            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error))
+        await answer(send, given)
+
+    def _refused(self, source: Source | None, reason: str, given: Answer) -> Answer:
+        self._observers.event_refused(source.name if source else None, given.status, reason)
+        return given
+
+    async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> Answer:
+        if source is None:
+            raise SenderError(404, "Not found", "there is no webhook at this path; check the URL in Soda Cloud")
+        if scope["method"] != "POST":
+            raise SenderError(405, "Method not allowed", "a webhook is sent with POST")
+        headers = joined(scope["headers"])
+        peer = scope["client"][0] if scope["client"] else None
+        client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
+        try:
+            # a stranger's body is not even read
+            verify_head(source.verifications, headers, client)
+            wire = await self._body(headers, receive)
+            verify(source.verifications, Request(headers, wire, client), self._now())
+        except Forbidden as error:
+            log.warning("a request was not verified", source=source.name, client=str(client), reason=error.reason)
+            raise
+        received = datetime.fromtimestamp(self._now(), UTC)
+        try:
+            raw = _decompressed(wire, headers.get("content-encoding", ""), self._intake.max_body)
+            payload = parse(raw)
+        except Malformed as error:
+            await self._quarantine(source, received, wire, error)
+            raise
+        event = Event.taken_in(source.name, received, raw, payload)
+        # the sender may hang up now, but what was begun is finished: a repeat will then be known as one
+        with trio.CancelScope(shield=True):
+            stored = await self._spool.append(event, window=source.duplicate_window)
+        if not stored.duplicate:
+            self._arrived()
+        self._observers.event_accepted(event, duplicate=stored.duplicate)
+        return accepted(stored.id, duplicate=stored.duplicate)
+
+    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        limit = self._intake.max_body
+        too_large = SenderError(413, "Body too large", f"at most {limit:,} bytes are taken")
+        if int(headers.get("content-length", 0)) > limit:
+            raise too_large
+        body = bytearray()
+        with trio.move_on_after(self._intake.body_timeout):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Disconnected
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise too_large
+                if not message.get("more_body", False):
+                    return bytes(body)
+        raise SenderError(408, "Body too slow", f"the body was not whole after {self._intake.body_timeout:g} seconds")
+
+    async def _quarantine(self, source: Source, received: datetime, raw: bytes, error: Malformed) -> None:
+        refused = Refused(
+            new_id(),
+            source.name,
+            received,
+            raw,
+            error.status,
+            error.title,
+            error.detail,
+            tuple(map(str, error.faults)),
+        )
+        with trio.CancelScope(shield=True):
+            await self._spool.quarantine(refused)
+        log.warning("a body went to quarantine", source=source.name, quarantine=refused.id, error=str(error))
+
+
+UNAVAILABLE = problem(
+    503,
+    "Not stored",
+    "the router cannot store events at the moment; send this one again later",
+    headers={"Retry-After": str(RETRY_AFTER)},
+)
+
+_REASONS = {
+    401: "unverified",
+    404: "not_found",
+    405: "method",
+    408: "timeout",
+    413: "too_large",
+    415: "encoding",
+    422: "unusable",
+}
+"""The words that observers are told for a status; a 400 is ``malformed``."""
+
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    # RFC 9110 asks for these: 15.5.6, 15.5.2 and 15.5.16
+    405: {"Allow": "POST"},
+    401: {"WWW-Authenticate": 'Basic realm="webhook"'},
+    415: {"Accept-Encoding": "gzip, deflate"},
+}
+
+
+def _problem(error: SenderError) -> Answer:
+    faults = error.faults if isinstance(error, Malformed) else ()
+    return problem(error.status, error.title, error.detail, faults=faults, headers=_HEADERS.get(error.status))
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header names in lower case; the values of one that came several times joined with commas (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding.
+
+    Raises:
+        Malformed: It is not encoded so.
+        SenderError: 413 when it grows over ``limit``, 415 for another encoding.
+    """
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip" | "deflate":
+            # 32 added to the window size takes both the gzip and the zlib format
+            decoder = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+        case _:
+            raise SenderError(415, "Encoding not supported", "the body may be plain, gzip or deflate")
+    try:
+        plain = decoder.decompress(body, limit + 1)
+    except zlib.error:
+        raise Malformed(400, "Not decompressible", "the body is not what its Content-Encoding says") from None
+    if len(plain) > limit:
+        raise SenderError(413, "Body too large", f"at most {limit:,} bytes are taken, also after decompression")
+    if not decoder.eof or decoder.unused_data:
+        raise Malformed(400, "Not decompressible", "the compressed body ends too early or too late")
+    return plain

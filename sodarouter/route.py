@@ -1,0 +1,72 @@
+"""Routes: takes every event that waits for its decision, decides, and stores the planned deliveries with the trace."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from sodarouter.decide import Rules, decide
+from sodarouter.deliver import PAUSE, settled
+from sodarouter.errors import SpoolError
+from sodarouter.options import Redactor
+from sodarouter.settle import Faulted, RetryPolicy, settle
+from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool
+from sodarouter.wake import Wake
+
+BATCH = 100
+"""Events decided between two looks at the spool."""
+LEASE = 60.0
+"""Seconds that a batch may take."""
+POLICY = RetryPolicy(max_attempts=5)
+"""A decision fails only by a fault of the router's own; then the event waits, visibly, and nothing is lost."""
+
+log = structlog.get_logger()
+
+
+class Router:
+    """Decides until it is cancelled; ``planned`` is called after each batch that planned deliveries."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        spool: Spool,
+        redact: Redactor,
+        planned: Callable[[], None],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._spool = spool
+        self._redact = redact
+        self._planned = planned
+        self._now = now
+        self.wake = Wake()
+        """To be set when an event has come in."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                found = await self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE})
+            except SpoolError as error:
+                log.error("the spool cannot be read", error=str(error))
+                await trio.sleep(PAUSE)
+                continue
+            if found.claims:
+                await settled(self._spool, [self._route(claim) for claim in found.claims])
+                self._planned()
+            else:
+                await self.wake.wait(None if found.next_due is None else found.next_due - self._now())
+
+    def _route(self, claim: Claim) -> Routed | Outcome:
+        now = self._now()
+        try:
+            decision = decide(claim.event, self._rules)
+        except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one
+            log.exception("the decision failed", event_id=claim.event.id)
+            ending = Faulted(f"{type(error).__name__}: {error}")
+            verdict = settle(ending, POLICY, tries=claim.tries, since=claim.since, now=now, chance=1.0)
+            return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, self._redact(verdict.reason))
+        if not decision.planned:
+            log.info("event planned for no destination", event_id=claim.event.id, type=claim.event.type)
+        return Routed(claim, decision.trace, decision.planned, now)

@@ -1,0 +1,157 @@
+"""Group commit: one thread, one connection, and whatever was queued while the last commit ran goes into the next.
+
+The thread holds the only connection that writes and checkpoints. That is a rule of correctness, not only of speed:
+SQLite before 3.51.3 can corrupt a WAL database when two connections do (its "WAL-reset bug").
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+import trio
+
+from sodarouter.errors import SpoolError, SpoolFull
+
+T = TypeVar("T")
+
+MAX_BATCH = 512
+"""Jobs in one commit."""
+
+
+class _Job(Generic[T]):
+    def __init__(self, work: Callable[[sqlite3.Connection], T], token: trio.lowlevel.TrioToken) -> None:
+        self.work = work
+        self.token = token
+        self.done = trio.Event()
+        self.result: T
+        self.error: BaseException | None = None
+
+
+class Writer:
+    """Runs jobs on the connection, many to a commit.
+
+    Args:
+        connect: Called in the thread. The connection must be in autocommit mode (``isolation_level=None``).
+
+    Raises:
+        Whatever ``connect`` raises, from here.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._queue: SimpleQueue[_Job[object] | None] = SimpleQueue()
+        self._connect = connect
+        self._connection: sqlite3.Connection
+        self._failure: BaseException | None = None
+        opened = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="spool-writer", daemon=True)
+        self._thread.start()
+        opened.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs ``work`` inside a transaction and returns its result once that is committed.
+
+        ``work`` may be run twice: when another job of its batch fails, each is tried again by itself. So it must depend
+        on nothing but the database and its own arguments.
+
+        Cancellation: shielded. The change may be on its way to the disk, and the caller has to know how it ended.
+
+        Raises:
+            SpoolError: SQLite failed; nothing of the job has happened.
+        """
+        job = _Job(work, trio.lowlevel.current_trio_token())
+        self._queue.put(job)  # type: ignore[arg-type]  # the queue holds jobs of every result
+        with trio.CancelScope(shield=True):
+            await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    async def aclose(self) -> None:
+        """Runs what is queued, then closes the connection, which checkpoints."""
+        self._queue.put(None)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._thread.join)
+
+    def _run(self, opened: threading.Event) -> None:
+        try:
+            self._connection = self._connect()
+        except BaseException as error:  # handed to whoever waits in the constructor
+            self._failure = error
+            return
+        finally:
+            opened.set()
+        try:
+            while batch := self._next_batch():
+                self._commit(batch)
+                _report(batch)
+        finally:
+            self._connection.close()
+
+    def _next_batch(self) -> list[_Job[object]]:
+        batch: list[_Job[object]] = []
+        job = self._queue.get()
+        try:
+            while job is not None:
+                batch.append(job)
+                if len(batch) == MAX_BATCH:
+                    return batch
+                job = self._queue.get_nowait()
+        except Empty:
+            return batch
+        if batch:  # the end was asked for: first what came before it
+            self._queue.put(None)
+        return batch
+
+    def _commit(self, batch: list[_Job[object]]) -> None:
+        try:
+            self._transact(batch)
+        except BaseException as error:
+            if len(batch) == 1:
+                batch[0].error = _explained(error)
+                return
+            # one bad job must not fail the others: savepoints would cost every job, this costs only the unlucky batch
+            for job in batch:
+                self._commit([job])
+
+    def _transact(self, batch: list[_Job[object]]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                job.result = job.work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _report(batch: list[_Job[object]]) -> None:
+    def wake() -> None:
+        for job in batch:
+            job.done.set()
+
+    try:
+        batch[0].token.run_sync_soon(wake)
+    except trio.RunFinishedError:  # the daemon ended meanwhile; what is committed is committed
+        return
+
+
+def _explained(error: BaseException) -> BaseException:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return SpoolFull("the disk under the spool is full; free some room and it goes on by itself")
+    hint = {
+        sqlite3.SQLITE_READONLY: "; the spool's file or folder cannot be written",
+        sqlite3.SQLITE_IOERR: "; the disk under the spool reports an error",
+        sqlite3.SQLITE_CORRUPT: "; the spool's file is damaged: stop the router, keep a copy, and restore a backup",
+        sqlite3.SQLITE_NOTADB: "; the spool's file is no SQLite database",
+    }.get(code, "")
+    return SpoolError(f"the spool cannot be used: {error}{hint}")

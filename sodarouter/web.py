@@ -1,0 +1,114 @@
+"""The pages of the admin listener: a Quart app with `/readyz`, the admin API, and what plugins serve."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from quart import Response, request
+from quart.typing import ResponseReturnValue
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from sodarouter.delivery import Stats
+from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
+from sodarouter.problem import Answer, problem
+
+MAX_BODY = 1 << 20
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the pages show and do; the daemon provides it.
+
+    ``not_ready`` gives the reasons by check, empty when all is well. ``retry`` takes the ids of dead deliveries and gives
+    those that it has made pending again.
+    """
+
+    not_ready: Callable[[], Awaitable[Mapping[str, str]]]
+    stats: Callable[[], Awaitable[Stats]]
+    retry: Callable[[list[str]], Awaitable[list[str]]]
+
+
+def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: str | None) -> QuartTrio:
+    """The app. Every page asks for the token, if there is one.
+
+    Args:
+        pages: What the router's own pages stand on.
+        routes: What plugins serve, with their names.
+        token: For ``Authorization: Bearer …``.
+    """
+    app = QuartTrio("sodarouter", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+
+    @app.before_request
+    async def _authorised() -> Response | None:
+        if token is None:
+            return None
+        given = request.headers.get("Authorization", "")
+        if hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            return None
+        detail = "send the token of [admin] as Authorization: Bearer …"
+        return _response(problem(401, "Not authorised", detail, headers={"WWW-Authenticate": "Bearer"}))
+
+    @app.errorhandler(HTTPException)
+    async def _http_error(error: HTTPException) -> Response:
+        headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))} if hasattr(error, "valid_methods") else {}
+        return _response(problem(error.code or 500, error.name, headers=headers))
+
+    @app.errorhandler(Exception)
+    async def _fault(error: Exception) -> Response:
+        log.error("a page failed", path=request.path, exc_info=error)
+        return _response(problem(500, "Internal error", "the router's log says more"))
+
+    @app.get("/livez")
+    async def _live() -> ResponseReturnValue:
+        return "ok\n", {"Content-Type": "text/plain"}
+
+    @app.get("/readyz")
+    async def _ready() -> ResponseReturnValue:
+        reasons = await pages.not_ready()
+        return {"ready": not reasons, "reasons": dict(reasons)}, (503 if reasons else 200)
+
+    @app.post("/api/retry")
+    async def _retry() -> ResponseReturnValue:
+        # a page of another site can make a browser post to loopback, but not with this content type
+        body: Any = await request.get_json(silent=True) if request.mimetype == "application/json" else None
+        deliveries = body.get("deliveries") if isinstance(body, dict) else None
+        if not isinstance(deliveries, list) or not all(isinstance(delivery, str) for delivery in deliveries):
+            return _response(problem(400, "Not understood", 'send JSON: {"deliveries": ["EVENT/DESTINATION", …]}'))
+        return {"retried": await pages.retry(deliveries)}
+
+    for plugin, route in routes:
+        app.add_url_rule(route.path, f"{plugin}:{route.path}", _page(plugin, route, pages), methods=list(route.methods))
+    return app
+
+
+def _page(plugin: str, route: HttpRoute, pages: Pages) -> Callable[[], Awaitable[Response]]:
+    async def page() -> Response:
+        body = await request.get_data(as_text=False)
+        asked = HttpRequest(
+            request.method,
+            request.path,
+            request.args.to_dict(),
+            {name.lower(): value for name, value in request.headers.items()},
+            body if isinstance(body, bytes) else body.encode(),
+            pages.stats,
+        )
+        try:
+            given: HttpResponse = await route.handler(asked)
+        except* Exception as failures:
+            log.error("a plugin's page failed", plugin=plugin, path=route.path, exc_info=failures)
+            given = HttpResponse("the plugin failed; the router's log says more\n", 500)
+        return Response(given.body, given.status, dict(given.headers), content_type=given.content_type)
+
+    return page
+
+
+def _response(answer: Answer) -> Response:
+    return Response(
+        answer.body, answer.status, {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+    )
