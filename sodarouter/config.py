@@ -334,6 +334,8 @@ def _crossed(file: File, document: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _unknown(dotted(["route", number, "to"]), route.to, file)
     yield from _unknown("unrouted.to", file.unrouted.to, file)
     for address in set(file.server.listen) & set(file.admin.listen):
+        if address.path is None and address.port == 0:
+            continue  # any free port: not the same one
         yield Fault("admin.listen", f"{address} is [server]'s too", "the two listeners need addresses of their own")
     for address in file.admin.listen:
         if not address.is_local and file.admin.token is None:

@@ -1,0 +1,168 @@
+"""Accepts connections, watches their deadlines, and ends them in good order."""
+
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+from sodarouter.problem import problem
+from sodarouter.serve.asgi import App
+from sodarouter.serve.connection import PIECE, Connection, Stream, Terms
+from sodarouter.serve.exchange import STOPPED
+from sodarouter.serve.lifespan import lifespan
+from sodarouter.serve.limits import Limits
+from sodarouter.serve.listen import Listener
+from sodarouter.serve.tls import Tls
+
+log = structlog.get_logger()
+
+LAST_WORDS = 0.5
+"""Seconds that are left for telling clients that their requests were cut off."""
+
+_FULL_PROBLEM = problem(503, "Too many connections", "the router has all the connections that it may have")
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n%b\r\n%b" % (
+    b"".join(b"%b: %b\r\n" % header for header in _FULL_PROBLEM.headers),
+    _FULL_PROBLEM.body,
+)
+
+
+async def serve(
+    app: App,
+    listeners: Sequence[Listener],
+    *,
+    stopping: trio.Event,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    tls: Tls | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves an ASGI application until ``stopping`` is set, and then until the requests in flight have ended.
+
+    When it stops, nothing more is accepted, connections without a request are closed at once, and those with one are
+    closed after its answer. Requests that have not ended after ``limits.graceful_timeout`` are cancelled and answered
+    with a 503. ``task_status`` reports when connections are accepted.
+
+    Args:
+        listeners: From `bind`. They are closed at the end, however that comes.
+
+    Raises:
+        ConfigError: ``tls`` cannot be used.
+
+    Cancellation: as stopping, with no time for the requests in flight.
+    """
+    try:
+        tls_context = tls.ssl_context() if tls else None
+        async with lifespan(app, patience=limits.graceful_timeout) as state:
+            terms = Terms(app, limits, _config(limits), WorkerContext(None), ConnectionState(state))
+            await _Server(terms).run(listeners, tls_context, stopping, task_status)
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+class _Server:
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._limits = terms.limits
+        self._connections: set[Connection] = set()
+        self._full = False
+        self._cut_off = inf
+        """When nothing is waited for any longer."""
+
+    async def run(
+        self,
+        listeners: Sequence[Listener],
+        tls: ssl.SSLContext | None,
+        stopping: trio.Event,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        doors = [_door(listener, tls) for listener in listeners]
+        async with trio.open_nursery() as nursery:
+            sweeping = trio.CancelScope(shield=True)
+            nursery.start_soon(self._sweep, sweeping)
+            try:
+                async with trio.open_nursery() as connections:
+                    grace = 0.0
+                    try:
+                        async with trio.open_nursery() as accepting:
+                            serving = partial(trio.serve_listeners, self._welcome, doors, handler_nursery=connections)
+                            await accepting.start(serving)
+                            task_status.started()
+                            await stopping.wait()
+                            accepting.cancel_scope.cancel()
+                        grace = self._limits.graceful_timeout
+                    finally:
+                        connections.cancel_scope.deadline = trio.current_time() + grace
+                        await self._stop(grace)
+            finally:
+                sweeping.cancel()
+
+    async def _welcome(self, stream: Stream) -> None:
+        if len(self._connections) >= self._limits.max_connections:
+            await self._turn_away(stream)
+            return
+        self._full = False
+        connection = Connection(self._terms, stream)
+        self._connections.add(connection)
+        if self._terms.context.terminated.is_set():
+            # accepted in the last moment
+            connection.dismiss(STOPPED)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def _turn_away(self, stream: Stream) -> None:
+        if not self._full:
+            self._full = True
+            log.warning("too many connections", limit=self._limits.max_connections)
+        if isinstance(stream, trio.SocketStream):
+            with trio.move_on_after(LAST_WORDS), suppress(trio.BrokenResourceError):
+                await stream.send_all(_FULL)
+                await stream.send_eof()
+                # closing with a request unread would keep the client from reading this
+                await stream.receive_some(PIECE)
+
+    async def _sweep(self, scope: trio.CancelScope) -> None:
+        limits = self._limits
+        shortest = min(
+            limits.handshake_timeout,
+            limits.header_timeout,
+            limits.keep_alive_timeout,
+            limits.send_timeout,
+            limits.linger_timeout,
+        )
+        with scope:
+            while True:
+                await trio.sleep(min(shortest / 4, 0.5))
+                now = trio.current_time()
+                for connection in tuple(self._connections):
+                    if now > self._cut_off:
+                        connection.abort()
+                    else:
+                        connection.sweep(now)
+
+    async def _stop(self, grace: float) -> None:
+        self._cut_off = trio.current_time() + grace + LAST_WORDS
+        await self._terms.context.terminated.set()
+        for connection in self._connections:
+            connection.dismiss(STOPPED)
+
+
+def _config(limits: Limits) -> Config:
+    config = Config()
+    config.h11_max_incomplete_size = limits.max_header_bytes
+    config.include_server_header = False
+    config.errorlog = None  # what there is to say, this package says
+    return config
+
+
+def _door(listener: Listener, tls: ssl.SSLContext | None) -> trio.abc.Listener[Stream]:
+    plain = trio.SocketListener(trio.socket.from_stdlib_socket(listener.socket))
+    return trio.SSLListener(plain, tls, https_compatible=True) if tls else plain

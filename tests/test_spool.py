@@ -1,0 +1,488 @@
+"""One suite for every engine, and what only the one on disk can show."""
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support import make_event
+
+from sodarouter.delivery import Planned, State
+from sodarouter.errors import SpoolError, SpoolFull
+from sodarouter.event import Event
+from sodarouter.ids import new_id
+from sodarouter.spool import (
+    ROUTE,
+    Claim,
+    Lock,
+    MemorySpool,
+    Outcome,
+    Reader,
+    Refused,
+    Routed,
+    Spool,
+    SqliteReader,
+    SqliteSpool,
+)
+from sodarouter.spool.schema import MIGRATIONS
+from sodarouter.spool.writer import Writer
+
+NOW = make_event().received.timestamp()
+SIZE = 1 << 30
+
+
+@dataclass
+class Engine:
+    """An engine under test: how it is written and how it is read."""
+
+    spool: Any
+    reader: Any
+
+    async def append(self, event: Event | None = None, window: float = 600.0) -> Event:
+        event = event or make_event({"event": "checkEvaluation", "n": new_id()})
+        await self.spool.append(event, window=window)
+        return event
+
+    async def claim(
+        self, destination: str = ROUTE, limit: int = 10, now: float = NOW, lease: float = 60.0
+    ) -> list[Claim]:
+        return (await self.spool.claim({destination: limit}, now, {destination: lease})).claims
+
+    async def planned(self, *destinations: str, **known: Any) -> Event:
+        """An event whose decision planned deliveries for these destinations."""
+        event = await self.append(**known)
+        (claim,) = [c for c in await self.claim() if c.event.id == event.id]
+        await self.spool.settle([Routed(claim, [{"route": "all"}], [Planned(d) for d in destinations], NOW)])
+        return event
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    if request.param == "memory":
+        spool = MemorySpool()
+        yield Engine(spool, spool)
+        return
+    on_disk = SqliteSpool(tmp_path / "spool.db", SIZE)
+    reader = SqliteReader(tmp_path / "spool.db")
+    yield Engine(on_disk, reader)
+    reader.close()
+    await on_disk.aclose()
+
+
+def ended(claim: Claim, state: State = State.DELIVERED, **known: Any) -> Outcome:
+    return Outcome(claim, state, **({"started": NOW, "seconds": 0.5} | known))
+
+
+def test_engines_keep_the_interface(tmp_path: Path) -> None:
+    spool: Spool = MemorySpool()
+    reader: Reader = MemorySpool()
+    assert spool
+    assert reader
+
+
+async def test_an_event_comes_back_as_it_went_in(engine: Engine) -> None:
+    event = make_event(b'{"event":"checkEvaluation",  "checkResults": [] ,"x":"\xc3\xa9"}')
+    stored = await engine.spool.append(event, window=600)
+    assert stored == (event.id, False)
+    assert engine.reader.event(event.id).event == event
+    (claim,) = await engine.claim()
+    assert claim.event == event
+    assert claim.delivery.id == f"{event.id}/{ROUTE}"
+
+
+async def test_the_same_bytes_within_the_window_are_the_same_event(engine: Engine) -> None:
+    first = await engine.append()
+    again = replace(first, id=new_id(), received=first.received + timedelta(minutes=9))
+    assert await engine.spool.append(again, window=600) == (first.id, True)
+    assert engine.reader.event(first.id).repeats == 1
+    assert engine.reader.event(again.id) is None
+    assert len(await engine.claim()) == 1
+
+
+async def test_the_same_bytes_after_the_window_are_news(engine: Engine) -> None:
+    first = await engine.append()
+    later = replace(first, id=new_id(), received=first.received + timedelta(minutes=11))
+    assert await engine.spool.append(later, window=600) == (later.id, False)
+    assert len(await engine.claim(now=NOW + 3600)) == 2
+
+
+async def test_the_same_bytes_from_another_source_are_another_event(engine: Engine) -> None:
+    first = await engine.append()
+    other = replace(first, id=new_id(), source="staging")
+    assert not (await engine.spool.append(other, window=600)).duplicate
+
+
+async def test_a_lease_keeps_a_delivery_until_it_is_over(engine: Engine) -> None:
+    await engine.planned("log")
+    (claim,) = await engine.claim("log", lease=60)
+    assert claim.delivery.attempt == 1
+    assert await engine.claim("log", now=NOW + 59) == []
+    (again,) = await engine.claim("log", now=NOW + 60)
+    assert again.delivery.attempt == 2
+    assert again.delivery.id == claim.delivery.id
+
+
+async def test_a_worker_that_lost_its_lease_cannot_settle(engine: Engine) -> None:
+    await engine.planned("log")
+    (late,) = await engine.claim("log", lease=1)
+    (current,) = await engine.claim("log", now=NOW + 2)
+    assert await engine.spool.settle([ended(late), ended(current)]) == [False, True]
+    assert await engine.spool.settle([ended(current)]) == [False]
+    assert len(engine.reader.attempts(current.delivery.id)) == 1
+
+
+async def test_a_decision_that_lost_its_lease_plans_nothing(engine: Engine) -> None:
+    event = await engine.append()
+    (late,) = await engine.claim(lease=1)
+    (current,) = await engine.claim(now=NOW + 2)
+    planned = [Planned("log")]
+    assert await engine.spool.settle([Routed(late, [], planned, NOW)]) == [False]
+    assert await engine.spool.settle([Routed(current, [{"route": "x"}], planned, NOW)]) == [True]
+    assert [d.destination for d in engine.reader.deliveries(limit=9, event=event.id)] == ["log"]
+
+
+async def test_a_claim_takes_the_longest_due_first_and_no_more_than_wanted(engine: Engine) -> None:
+    events = [await engine.planned("log") for _ in range(3)]
+    claims = await engine.claim("log", limit=2)
+    assert [claim.event.id for claim in claims] == [event.id for event in events[:2]]
+
+
+async def test_a_claim_for_several_destinations_keeps_each_ones_limit(engine: Engine) -> None:
+    for _ in range(3):
+        await engine.planned("log", "mail")
+    found = await engine.spool.claim({"log": 1, "mail": 2}, NOW, {"log": 1.0, "mail": 1.0})
+    assert sorted(claim.delivery.destination for claim in found.claims) == ["log", "mail", "mail"]
+
+
+async def test_a_claim_says_when_the_next_one_is_due(engine: Engine) -> None:
+    assert (await engine.spool.claim({"log": 1}, NOW, {"log": 1.0})).next_due is None
+    await engine.planned("log")
+    (claim,) = await engine.claim("log")
+    await engine.spool.settle([ended(claim, State.PENDING, next_at=NOW + 30)])
+    found = await engine.spool.claim({"log": 1}, NOW, {"log": 1.0})
+    assert found.claims == []
+    assert found.next_due == pytest.approx(NOW + 30)
+
+
+async def test_every_attempt_is_kept_with_its_outcome(engine: Engine) -> None:
+    event = await engine.planned("log")
+    (first,) = await engine.claim("log")
+    await engine.spool.settle([ended(first, State.PENDING, next_at=NOW + 5, reason="refused", response="503 no")])
+    (second,) = await engine.claim("log", now=NOW + 5)
+    await engine.spool.settle([ended(second, started=NOW + 5)])
+    one, two = engine.reader.attempts(f"{event.id}/log")
+    assert (one.number, one.state, one.reason, one.response, one.seconds) == (
+        1,
+        State.PENDING,
+        "refused",
+        "503 no",
+        0.5,
+    )
+    assert (two.number, two.state) == (2, State.DELIVERED)
+    (delivery,) = engine.reader.deliveries(limit=9, event=event.id)
+    assert (delivery.state, delivery.attempts, delivery.next_at) == (State.DELIVERED, 2, None)
+
+
+async def test_a_delivery_carries_the_results_it_was_planned_with(engine: Engine) -> None:
+    await engine.append()
+    (claim,) = await engine.claim()
+    await engine.spool.settle([Routed(claim, [], [Planned("log", (0, 2)), Planned("mail")], NOW)])
+    assert [c.delivery.results for c in await engine.claim("log")] == [(0, 2)]
+    assert [c.delivery.results for c in await engine.claim("mail")] == [None]
+
+
+async def test_a_dead_letter_can_be_retried_and_counts_its_tries_anew(engine: Engine) -> None:
+    event = await engine.planned("log")
+    (claim,) = await engine.claim("log")
+    await engine.spool.settle([ended(claim, State.DEAD, reason="rejected: no")])
+    dead = f"{event.id}/log"
+    assert (await engine.spool.stats()).queues["log"].dead == 1
+    assert await engine.claim("log", now=NOW + 1e6) == []
+    later = NOW + 5000
+    assert await engine.spool.retry([dead, "nothing/log", f"{event.id}/mail"], later) == [dead]
+    assert await engine.spool.retry([dead], later) == []
+    (again,) = await engine.claim("log", now=later)
+    assert (again.delivery.attempt, again.tries, again.since) == (2, 1, later)
+
+
+async def test_what_a_dead_process_had_leased_is_due_at_once(engine: Engine) -> None:
+    await engine.planned("log")
+    await engine.claim("log", lease=3600)
+    assert await engine.spool.recover(NOW + 1) == 1
+    assert await engine.spool.recover(NOW + 1) == 0
+    (again,) = await engine.claim("log", now=NOW + 1)
+    assert again.delivery.attempt == 2
+
+
+async def test_a_restart_does_not_hurry_a_retry(engine: Engine) -> None:
+    await engine.planned("log")
+    (claim,) = await engine.claim("log")
+    await engine.spool.settle([ended(claim, State.PENDING, next_at=NOW + 30)])
+    await engine.spool.recover(NOW + 1)
+    assert await engine.claim("log", now=NOW + 29) == []
+
+
+async def test_pruning_takes_what_is_old_and_settled_and_nothing_else(engine: Engine) -> None:
+    settled, pending = await engine.planned("log"), await engine.planned("mail")
+    (claim,) = await engine.claim("log")
+    await engine.spool.settle([ended(claim)])
+    young = await engine.append(make_event(received=settled.received + timedelta(days=2)))
+    await engine.spool.quarantine(refused())
+    assert await engine.spool.prune(NOW + 86_400, 100) == 2
+    assert engine.reader.event(settled.id) is None
+    assert engine.reader.attempts(f"{settled.id}/log") == []
+    assert engine.reader.event(pending.id)
+    assert engine.reader.event(young.id)
+    assert engine.reader.quarantined(limit=9) == []
+
+
+async def test_pruned_bytes_that_come_again_are_news(engine: Engine) -> None:
+    event = await engine.planned()
+    await engine.spool.prune(NOW + 1, 100)
+    again = replace(event, id=new_id())
+    assert not (await engine.spool.append(again, window=600)).duplicate
+
+
+async def test_the_quarantine_keeps_the_bytes_and_the_reasons(engine: Engine) -> None:
+    bodies = [refused(), refused()]
+    for body in bodies:
+        await engine.spool.quarantine(body)
+    assert engine.reader.quarantined(limit=1) == [bodies[1]]
+    assert engine.reader.quarantined(limit=9, before=bodies[1].id) == [bodies[0]]
+    assert engine.reader.refused(bodies[0].id) == bodies[0]
+    assert engine.reader.refused("nothing") is None
+    assert (await engine.spool.stats()).quarantined == 2
+
+
+async def test_stats_count_what_waits(engine: Engine) -> None:
+    await engine.planned("log", "mail")
+    await engine.planned("log")
+    await engine.claim("log", limit=1)
+    await engine.append()
+    queues = (await engine.spool.stats()).queues
+    assert (queues["log"].pending, queues["log"].leased) == (1, 1)
+    assert (queues["mail"].pending, queues["mail"].leased) == (1, 0)
+    assert queues[ROUTE].pending == 1
+    assert queues["mail"].oldest.timestamp() == pytest.approx(NOW)
+
+
+async def test_lists_are_newest_first_and_paged(engine: Engine) -> None:
+    events = [await engine.planned("log") for _ in range(3)]
+    newest = [event.id for event in reversed(events)]
+    assert [s.event.id for s in engine.reader.events(limit=2)] == newest[:2]
+    assert [s.event.id for s in engine.reader.events(limit=2, before=newest[1])] == newest[2:]
+    deliveries = engine.reader.deliveries(limit=2)
+    assert [d.event for d in deliveries] == newest[:2]
+    assert [d.event for d in engine.reader.deliveries(limit=2, before=deliveries[-1].id)] == newest[2:]
+
+
+async def test_lists_can_be_narrowed(engine: Engine) -> None:
+    routed, unrouted = await engine.planned("log", "mail"), await engine.planned()
+    await engine.planned(event=make_event("v3-validate"))
+    (claim,) = await engine.claim("log")
+    assert [s.event.id for s in engine.reader.events(limit=9, unrouted=True)] == [unrouted.id]
+    assert [s.event.type for s in engine.reader.events(limit=9, event_type="validate")] == ["validate"]
+    assert [d.destination for d in engine.reader.deliveries(limit=9, state=State.LEASED)] == ["log"]
+    assert [d.destination for d in engine.reader.deliveries(limit=9, state=State.PENDING)] == ["mail"]
+    assert [d.event for d in engine.reader.deliveries(limit=9, destination="mail")] == [routed.id]
+    await engine.spool.settle([ended(claim, State.DEAD)])
+    assert [d.id for d in engine.reader.deliveries(limit=9, state=State.DEAD)] == [f"{routed.id}/log"]
+
+
+async def test_the_trace_of_a_decision_is_kept(engine: Engine) -> None:
+    event = await engine.append()
+    assert engine.reader.event(event.id).planned is None
+    (claim,) = await engine.claim()
+    trace = [{"route": "a", "matched": False, "failed": {"key": "event", "found": ["é"]}}]
+    await engine.spool.settle([Routed(claim, trace, [], NOW)])
+    stored = engine.reader.event(event.id)
+    assert (stored.planned, stored.trace) == (0, trace)
+
+
+def refused() -> Refused:
+    return Refused(new_id(), "soda", make_event().received, b'{"ev\xff', 400, "Not JSON", "line 1", ("a: b", "c: d"))
+
+
+# what only the engine on disk can show
+
+
+async def test_what_was_appended_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    event = make_event()
+    process = multiprocessing.get_context("spawn").Process(target=_append_and_die, args=(path, event))
+    process.start()
+    await trio.to_thread.run_sync(process.join)
+    assert process.exitcode == 9
+    spool = SqliteSpool(path, SIZE)
+    try:
+        (claim,) = await Engine(spool, None).claim()
+        assert claim.event == event
+    finally:
+        await spool.aclose()
+
+
+def _append_and_die(path: Path, event: Event) -> None:
+    async def append() -> None:
+        await SqliteSpool(path, SIZE).append(event, window=600)
+        os._exit(9)
+
+    trio.run(append)
+
+
+async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    await spool.append(make_event(), window=600)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}  # noqa: ASYNC240 (a test)
+    assert set(modes) == {"spool.db", "spool.db-wal", "spool.db-shm"}
+    assert set(modes.values()) == {0o600}
+    await spool.aclose()
+
+
+async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", 1 << 20)
+    engine = Engine(spool, None)
+    large = {"event": "checkEvaluation", "filler": "x" * 100_000}
+    for number in range(9):
+        await engine.append(make_event({**large, "n": number}))
+    with pytest.raises(SpoolFull, match="max_size"):  # noqa: PT012 (pages and bodies fill it, so not at an exact one)
+        for number in range(9, 20):
+            await engine.append(make_event({**large, "n": number}))
+    with pytest.raises(SpoolFull):
+        await spool.quarantine(refused())
+    claims = await engine.claim(limit=100)
+    assert len(claims) >= 9
+    assert all(await spool.settle([Routed(claim, [], [], NOW) for claim in claims]))
+    # room comes back with retention
+    assert await spool.prune(NOW + 1, 100) == len(claims)
+    await engine.append()
+    await spool.aclose()
+
+
+async def test_one_job_that_fails_does_not_fail_those_committed_with_it(tmp_path: Path) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+        connection.execute("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+        return connection
+
+    writer = Writer(connect)
+    failures = []
+
+    async def insert(number: int) -> None:
+        try:
+            await writer.do(lambda connection: connection.execute("INSERT INTO t VALUES (?)", (number,)))
+        except SpoolError as error:
+            failures.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        for number in [1, 2, 2, 3, 4]:
+            nursery.start_soon(insert, number)
+    assert await writer.do(lambda c: [n for (n,) in c.execute("SELECT n FROM t ORDER BY n")]) == [1, 2, 3, 4]
+    assert len(failures) == 1
+    await writer.aclose()
+
+
+async def test_concurrent_appends_share_commits(tmp_path: Path) -> None:
+    commits = 0
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+        connection.execute("CREATE TABLE t (n)")
+
+        def count(statement: str) -> None:
+            nonlocal commits
+            commits += statement == "COMMIT"
+
+        connection.set_trace_callback(count)
+        return connection
+
+    writer = Writer(connect)
+    async with trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(writer.do, lambda c, n=number: c.execute("INSERT INTO t VALUES (?)", (n,)).rowcount)
+    assert commits < 50
+    await writer.aclose()
+
+
+async def test_a_cancelled_append_is_still_finished(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    event = make_event()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await spool.append(event, window=600)
+    reader = SqliteReader(tmp_path / "spool.db")
+    assert reader.event(event.id)
+    reader.close()
+    await spool.aclose()
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "spool.db")
+    with pytest.raises(SpoolError, match=f"in use by another sodarouter, process {os.getpid()}"):
+        Lock(tmp_path / "spool.db")
+    lock.release()
+    Lock(tmp_path / "spool.db").release()
+
+
+async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    await SqliteSpool(path, SIZE).aclose()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(SpoolError, match="made by a newer one"):
+        SqliteSpool(path, SIZE)
+    with pytest.raises(SpoolError, match="schema version"):
+        SqliteReader(path)
+
+
+def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    path.write_bytes(b"this is a text file, not a database" * 100)
+    with pytest.raises(SpoolError, match="not a database"):
+        SqliteSpool(path, SIZE)
+    with pytest.raises(SpoolError, match="not a database"):
+        SqliteReader(path)
+    with pytest.raises(SpoolError, match="there is no spool"):
+        SqliteReader(tmp_path / "nothing.db")
+
+
+async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    reader = SqliteReader(tmp_path / "spool.db")
+    event = make_event()
+    assert reader.event(event.id) is None
+    await spool.append(event, window=600)
+    assert reader.event(event.id)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._connection.execute("DELETE FROM event")
+    reader.close()
+    await spool.aclose()
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (
+            "SELECT seq FROM delivery WHERE destination = 'x' AND state = 'pending' AND next_at < 1 ORDER BY next_at",
+            "delivery_due",
+        ),
+        ("SELECT min(next_at) FROM delivery WHERE destination = 'x' AND state = 'pending'", "delivery_due"),
+        ("SELECT seq FROM event WHERE planned = 0 ORDER BY seq DESC LIMIT 9", "event_unrouted"),
+        ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
+        ("SELECT digest FROM recent WHERE received <= 5 LIMIT 3", "recent_received"),
+    ],
+)
+async def test_what_is_asked_often_does_not_grow_with_history(tmp_path: Path, query: str, index: str) -> None:
+    await SqliteSpool(tmp_path / "spool.db", SIZE).aclose()
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
+    connection.close()
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
