@@ -13,20 +13,19 @@ import structlog
 import trio
 
 from sodarouter.delivery import Delivery, Settled, State
-from sodarouter.errors import DeliveryError, Reject, Retry, SpoolError
+from sodarouter.errors import Reject, Retry
 from sodarouter.event import Event
+from sodarouter.failures import contained, describe
 from sodarouter.observe import Observers
 from sodarouter.options import Redactor
 from sodarouter.settle import Ending, Faulted, RetryPolicy, TimedOut, settle
-from sodarouter.spool import Claim, Outcome, Routed, Spool
+from sodarouter.spool import Claim, Outcome, Spool, patiently
 from sodarouter.wake import Wake
 
 MAX_RESPONSE = 4096
 """Characters of a reason or response that are stored with an attempt."""
 LEASE_MARGIN = 60.0
 """Seconds that a lease outlasts the attempt's own timeout, for the settling."""
-PAUSE = 1.0
-"""Seconds until the spool is asked again after it failed."""
 
 log = structlog.get_logger()
 
@@ -87,12 +86,7 @@ class Deliverer:
             while not self._stopping:
                 wanted = {name: lane.concurrency - lane.busy for name, lane in self._lanes.items()}
                 wanted = {name: free for name, free in wanted.items() if free > 0}
-                try:
-                    found = await self._spool.claim(wanted, self._now(), self._leases)
-                except SpoolError as error:
-                    log.error("the spool cannot be read", error=str(error))
-                    await trio.sleep(PAUSE)
-                    continue
+                found = await patiently(lambda: self._spool.claim(wanted, self._now(), self._leases))  # noqa: B023 (awaited in the same round)
                 for claim in found.claims:
                     lane = self._lanes[claim.delivery.destination]
                     lane.busy += 1
@@ -119,14 +113,19 @@ class Deliverer:
                 started,
                 seconds,
                 verdict.next_at,
-                self._redact(verdict.reason)[:MAX_RESPONSE],
-                self._redact(verdict.response)[:MAX_RESPONSE],
+                self._storable(verdict.reason),
+                self._storable(verdict.response),
             )
-            if await settled(self._spool, [outcome]):
+            # patiently: what was delivered must not be delivered again because the disk was full for a moment
+            if await patiently(lambda: self._spool.settle([outcome])) == [True]:
                 self._tell(lane, outcome)
         finally:
             lane.busy -= 1
             self.wake.set()
+
+    def _storable(self, text: str) -> str:
+        # a file's name that is no UTF-8 comes as surrogates, which no store takes
+        return self._redact(text)[:MAX_RESPONSE].encode(errors="backslashreplace").decode()
 
     def _tell(self, lane: Lane, outcome: Outcome) -> None:
         delivery, event = outcome.claim.delivery, outcome.claim.event
@@ -149,36 +148,17 @@ class Deliverer:
         lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
 
 
-async def settled(spool: Spool, outcomes: Sequence[Outcome | Routed]) -> bool:
-    """Settles, again and again while the spool fails: what was delivered must not be delivered twice for a full disk.
-
-    Returns:
-        Whether all of them still had their leases.
-    """
-    while True:
-        try:
-            return all(await spool.settle(outcomes))
-        except SpoolError as error:
-            log.error("the spool cannot be written", error=str(error))
-            await trio.sleep(PAUSE)
-
-
 async def attempt(lane: Lane, claim: Claim) -> Ending:
-    """Makes one attempt, and survives whatever the plugin does.
-
-    ``except*``, because a plugin's own failure can arrive together with the ``Cancelled`` of the router's shutdown, which
-    has to go on. And a checkpoint after the call, because a plugin that swallows ``Cancelled`` would otherwise pass for
-    one that has delivered.
-    """
-    ending: Ending = None
-    try:
-        with trio.move_on_after(lane.timeout) as scope:
-            event = claim.event if claim.delivery.results is None else claim.event.cut(claim.delivery.results)
-            await _call(lane, event, claim.delivery)
-            await trio.lowlevel.checkpoint_if_cancelled()
-    except* (Exception, SystemExit, KeyboardInterrupt) as failures:
-        ending = _ending(lane, claim, failures)
-    return TimedOut(lane.timeout) if ending is None and scope.cancelled_caught else ending
+    """Makes one attempt, and survives whatever the plugin does."""
+    failures: list[BaseException] = []
+    with contained(failures), trio.move_on_after(lane.timeout) as scope:
+        event = claim.event if claim.delivery.results is None else claim.event.cut(claim.delivery.results)
+        await _call(lane, event, claim.delivery)
+        # a plugin that swallows Cancelled would otherwise pass for one that has delivered
+        await trio.lowlevel.checkpoint_if_cancelled()
+    if failures:
+        return _ending(lane, claim, failures)
+    return TimedOut(lane.timeout) if scope.cancelled_caught else None
 
 
 async def _call(lane: Lane, event: Event, delivery: Delivery) -> None:
@@ -190,25 +170,27 @@ async def _call(lane: Lane, event: Event, delivery: Delivery) -> None:
         await work
 
 
-def _ending(lane: Lane, claim: Claim, failures: BaseExceptionGroup[BaseException]) -> Ending:
-    """The one ending of a group of failures: a fault outweighs `Retry`, and that outweighs `Reject`."""
-    leaves = list(_leaves(failures))
-    faults = [leaf for leaf in leaves if not isinstance(leaf, DeliveryError)]
-    if faults:
-        reason = f"{type(faults[0]).__name__}: {faults[0]}"
-        if reason != lane.failing:
-            log.error(
-                "the destination's plugin failed", destination=lane.name, event_id=claim.event.id, exc_info=faults[0]
-            )
-        return Faulted(reason)
-    for kind in (Retry, Reject):
-        for leaf in leaves:
-            if isinstance(leaf, kind):
-                return leaf
-    return Faulted(repr(failures))
+def _ending(lane: Lane, claim: Claim, failures: Sequence[BaseException]) -> Ending:
+    """The one ending of all the failures of an attempt: a fault outweighs `Retry`, and that outweighs `Reject`."""
+    for failure in failures:
+        if fault := _fault(failure):
+            if fault != lane.failing:
+                log.error(
+                    "the destination's plugin failed", destination=lane.name, event_id=claim.event.id, exc_info=failure
+                )
+            return Faulted(fault)
+    said = [failure for failure in failures if isinstance(failure, Retry | Reject)]
+    return next((failure for failure in said if isinstance(failure, Retry)), said[0])
 
 
-def _leaves(error: BaseException) -> Sequence[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
+def _fault(failure: BaseException) -> str:
+    """What is the plugin's fault in a failure; empty for a proper `Retry` or `Reject`."""
+    if not isinstance(failure, Retry | Reject):
+        return describe(failure)
+    after = getattr(failure, "after", None)
+    texts = (getattr(failure, "reason", None), getattr(failure, "response", None))
+    if not all(isinstance(text, str) for text in texts):
+        return f"{type(failure).__name__} was raised with a reason or a response that is no text"
+    if after is not None and not isinstance(after, int | float):
+        return f"{type(failure).__name__} was raised with an after that is no number of seconds"
+    return ""

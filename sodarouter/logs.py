@@ -25,7 +25,7 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
     """
 
     def redacted(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        ordered = {key: line[key] for key in _FIRST if key in line} | line
+        ordered = {key: line[key] for key in _FIRST if key in line} | dict(line)
         found: EventDict = redact.within({key: _plain(value) for key, value in ordered.items()})
         return found
 

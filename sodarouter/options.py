@@ -186,7 +186,16 @@ class Redactor:
 
 
 def _spellings(secret: str) -> Iterable[str]:
-    """A secret as it is and as ``repr`` and JSON would show it, and each line of a multi-line one."""
+    """A secret as it is and as ``repr`` and JSON would show it; each line of a multi-line one; the path of a URL."""
     json_spellings = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
-    candidates = {secret, repr(secret)[1:-1], *json_spellings, *secret.splitlines()}
+    candidates = {secret, repr(secret)[1:-1], *json_spellings, *secret.splitlines(), *_url_parts(secret)}
     return (candidate for candidate in candidates if len(candidate) >= 4)
+
+
+def _url_parts(secret: str) -> Iterable[str]:
+    """What servers quote of a webhook's URL when they refuse it. Short parts are ordinary words: `/webhook`."""
+    _, found, rest = secret.partition("://")
+    if found:
+        path = rest.partition("/")[2]
+        parts = {path, *re.split(r"[/?&=#]", path)}
+        yield from (part for part in parts if len(part) >= 16)

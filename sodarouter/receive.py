@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import structlog
 import trio
 
+from sodarouter.address import LIVE_PATH
 from sodarouter.errors import Forbidden, Malformed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.ids import new_id
@@ -22,7 +23,6 @@ from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, p
 from sodarouter.spool import Refused, Spool
 from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
 
-LIVE_PATH = "/livez"
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
 
@@ -59,7 +59,7 @@ class Receiver:
     """The ASGI application of the listener that faces the internet: the sources, and ``/livez``.
 
     Args:
-        arrived: Called when a new event is on disk.
+        arrived: Told of each new event that is on disk.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Receiver:
         spool: Spool,
         observers: Observers,
         intake: Intake,
-        arrived: Callable[[], None],
+        arrived: Callable[[Event], None],
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -130,7 +130,7 @@ class Receiver:
         with trio.CancelScope(shield=True):
             stored = await self._spool.append(event, window=source.duplicate_window)
         if not stored.duplicate:
-            self._arrived()
+            self._arrived(event)
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         return accepted(stored.id, duplicate=stored.duplicate)
 

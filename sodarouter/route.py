@@ -4,18 +4,18 @@ import time
 from collections.abc import Callable
 
 import structlog
-import trio
 
 from sodarouter.decide import Rules, decide
-from sodarouter.deliver import PAUSE, settled
-from sodarouter.errors import SpoolError
+from sodarouter.event import Event
 from sodarouter.options import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
-from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool
+from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool, patiently
 from sodarouter.wake import Wake
 
 BATCH = 100
 """Events decided between two looks at the spool."""
+FRESH = 256
+"""Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
 LEASE = 60.0
 """Seconds that a batch may take."""
 POLICY = RetryPolicy(max_attempts=5)
@@ -25,7 +25,11 @@ log = structlog.get_logger()
 
 
 class Router:
-    """Decides until it is cancelled; ``planned`` is called after each batch that planned deliveries."""
+    """Decides until it is cancelled.
+
+    Args:
+        planned: Called after each batch of decisions.
+    """
 
     def __init__(
         self,
@@ -41,27 +45,30 @@ class Router:
         self._redact = redact
         self._planned = planned
         self._now = now
-        self.wake = Wake()
-        """To be set when an event has come in."""
+        self._wake = Wake()
+        self._fresh: dict[str, Event] = {}
+
+    def arrived(self, event: Event) -> None:
+        """Told when an event is on disk. Some are kept until their turn, which then need not be parsed again."""
+        if len(self._fresh) < FRESH:
+            self._fresh[event.id] = event
+        self._wake.set()
 
     async def run(self) -> None:
         while True:
-            try:
-                found = await self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE})
-            except SpoolError as error:
-                log.error("the spool cannot be read", error=str(error))
-                await trio.sleep(PAUSE)
-                continue
+            found = await patiently(lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE}))
             if found.claims:
-                await settled(self._spool, [self._route(claim) for claim in found.claims])
+                outcomes = [self._route(claim) for claim in found.claims]
+                await patiently(lambda: self._spool.settle(outcomes))  # noqa: B023 (awaited in the same round)
                 self._planned()
             else:
-                await self.wake.wait(None if found.next_due is None else found.next_due - self._now())
+                await self._wake.wait(None if found.next_due is None else found.next_due - self._now())
 
     def _route(self, claim: Claim) -> Routed | Outcome:
         now = self._now()
+        event = self._fresh.pop(claim.event.id, claim.event)
         try:
-            decision = decide(claim.event, self._rules)
+            decision = decide(event, self._rules)
         except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one
             log.exception("the decision failed", event_id=claim.event.id)
             ending = Faulted(f"{type(error).__name__}: {error}")

@@ -21,6 +21,21 @@ class Unsigned(Exception):
     """The signature is missing, too old, or not made with any of the secrets. The text is for the router's own log."""
 
 
+def _header_name(value: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+        raise ValueError(f"{value!r} is not a header's name, such as X-Soda-Signature")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("a header's value has no line breaks or other control characters")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""An option whose value is a header's name: a token of RFC 9110, 5.6.2."""
+
 Headers = Mapping[str, str]
 """Header names in lower case, values as text."""
 
@@ -29,7 +44,7 @@ class HmacSignature(Options):
     """An HMAC of the raw body in a header of your choice."""
 
     type: Literal["hmac"] = "hmac"
-    header: str
+    header: HeaderName
     """The header that carries the signature, such as `X-Soda-Signature`."""
     secrets: list[Secret] = Field(min_length=1)
     """The shared secrets; any of them will do, so that one can be replaced without a gap. Signing uses the first."""
@@ -37,9 +52,9 @@ class HmacSignature(Options):
     """The hash function."""
     encoding: Literal["hex", "base64"] = "hex"
     """How the signature is written."""
-    prefix: str = ""
+    prefix: Annotated[str, AfterValidator(_one_line)] = ""
     """What stands before the signature in the header, such as `sha256=`."""
-    timestamp_header: str | None = None
+    timestamp_header: HeaderName | None = None
     """A header with the Unix time in seconds, if the sender signs one."""
     tolerance: Duration = 300.0
     """How far the timestamp may be from now, in either direction."""

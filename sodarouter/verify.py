@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 
 from sodarouter.errors import Forbidden
 from sodarouter.options import Options, Secret
-from sodarouter.signature import HmacSignature, StandardWebhooks, Unsigned
+from sodarouter.signature import HeaderName, HmacSignature, StandardWebhooks, Unsigned
 
 Ip = IPv4Address | IPv6Address
 Headers = Mapping[str, str]
@@ -83,7 +83,7 @@ class Header(Options):
     """A header with a fixed value: what Soda's webhook dialog can send."""
 
     type: Literal["header"] = "header"
-    name: str = Field(min_length=1)
+    name: HeaderName
     """The header, such as `Authorization`."""
     value: Annotated[
         list[Annotated[Secret, AfterValidator(_one_line)]],

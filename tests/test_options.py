@@ -178,3 +178,10 @@ def test_the_options_of_a_plugin_have_a_schema_with_their_descriptions():
         """Where to."""
 
     assert Described.model_json_schema()["properties"]["url"]["description"] == "Where to."
+
+
+def test_the_parts_of_a_secret_url_that_servers_quote_are_redacted_too() -> None:
+    redact = Redactor(["https://hooks.example.org/services/T0000/canarycanary4711?key=canary0815canary"])
+    for said in ("Cannot POST /services/T0000/canarycanary4711?key=canary0815canary", "no hook canarycanary4711"):
+        assert "canary" not in redact(said)
+    assert redact("services of hooks.example.org") == "services of hooks.example.org"

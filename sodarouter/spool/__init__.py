@@ -16,8 +16,8 @@ from sodarouter.spool.base import (
     delivery_id,
 )
 from sodarouter.spool.memory import MemorySpool
-from sodarouter.spool.reader import SqliteReader
-from sodarouter.spool.sqlite import Lock, SqliteSpool
+from sodarouter.spool.patience import patiently
+from sodarouter.spool.sqlite import Lock, SqliteReader, SqliteSpool
 
 __all__ = [
     "ROUTE",
@@ -37,4 +37,5 @@ __all__ = [
     "StoredDelivery",
     "StoredEvent",
     "delivery_id",
+    "patiently",
 ]

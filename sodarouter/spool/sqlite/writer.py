@@ -6,27 +6,36 @@ SQLite before 3.51.3 can corrupt a WAL database when two connections do (its "WA
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
 from sodarouter.errors import SpoolError, SpoolFull
 
-T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 MAX_BATCH = 512
 """Jobs in one commit."""
 
 
-class _Job(Generic[T]):
-    def __init__(self, work: Callable[[sqlite3.Connection], T], token: trio.lowlevel.TrioToken) -> None:
+Work = Callable[[sqlite3.Connection, Sequence[ItemT]], Sequence[ResultT]]
+"""What a job does: it is given the items of all jobs of one commit that do the same, and gives a result for each."""
+
+
+class _Job(Generic[ItemT, ResultT]):
+    def __init__(self, work: Work[ItemT, ResultT], item: ItemT, token: trio.lowlevel.TrioToken) -> None:
         self.work = work
+        self.item = item
         self.token = token
         self.done = trio.Event()
-        self.result: T
+        self.result: ResultT
         self.error: BaseException | None = None
+
+
+_AnyJob = _Job[Any, Any]
 
 
 class Writer:
@@ -40,7 +49,7 @@ class Writer:
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._queue: SimpleQueue[_Job[object] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
         self._connect = connect
         self._connection: sqlite3.Connection
         self._failure: BaseException | None = None
@@ -52,24 +61,29 @@ class Writer:
             self._thread.join()
             raise self._failure
 
-    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs ``work`` inside a transaction and returns its result once that is committed.
+    async def do(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
+        """Has ``work`` done on the item inside a transaction, and returns its result once that is committed.
 
-        ``work`` may be run twice: when another job of its batch fails, each is tried again by itself. So it must depend
-        on nothing but the database and its own arguments.
+        The items of all jobs in a commit that name the same ``work`` are handed to it together, in their order. It may
+        be called again for each alone: when one job of a batch fails, the others must not. So it must depend on nothing
+        but the database and its items.
 
         Cancellation: shielded. The change may be on its way to the disk, and the caller has to know how it ended.
 
         Raises:
             SpoolError: SQLite failed; nothing of the job has happened.
         """
-        job = _Job(work, trio.lowlevel.current_trio_token())
-        self._queue.put(job)  # type: ignore[arg-type]  # the queue holds jobs of every result
+        job = _Job(work, item, trio.lowlevel.current_trio_token())
+        self._queue.put(job)
         with trio.CancelScope(shield=True):
             await job.done.wait()
         if job.error is not None:
             raise job.error
         return job.result
+
+    async def once(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """As `do`, for work that is not done on many items together."""
+        return await self.do(lambda connection, _: [work(connection)], None)
 
     async def aclose(self) -> None:
         """Runs what is queued, then closes the connection, which checkpoints."""
@@ -92,8 +106,8 @@ class Writer:
         finally:
             self._connection.close()
 
-    def _next_batch(self) -> list[_Job[object]]:
-        batch: list[_Job[object]] = []
+    def _next_batch(self) -> list[_AnyJob]:
+        batch: list[_AnyJob] = []
         job = self._queue.get()
         try:
             while job is not None:
@@ -107,7 +121,7 @@ class Writer:
             self._queue.put(None)
         return batch
 
-    def _commit(self, batch: list[_Job[object]]) -> None:
+    def _commit(self, batch: list[_AnyJob]) -> None:
         try:
             self._transact(batch)
         except BaseException as error:
@@ -118,12 +132,13 @@ class Writer:
             for job in batch:
                 self._commit([job])
 
-    def _transact(self, batch: list[_Job[object]]) -> None:
+    def _transact(self, batch: list[_AnyJob]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for job in batch:
-                job.result = job.work(connection)
+            for work, jobs in _grouped(batch):
+                for job, result in zip(jobs, work(connection, [job.item for job in jobs]), strict=True):
+                    job.result = result
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -131,7 +146,15 @@ class Writer:
             raise
 
 
-def _report(batch: list[_Job[object]]) -> None:
+def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJob]]]:
+    """The jobs by their work, each group where its first job stood."""
+    groups: dict[Work[Any, Any], list[_AnyJob]] = {}
+    for job in batch:
+        groups.setdefault(job.work, []).append(job)
+    return groups.items()
+
+
+def _report(batch: list[_AnyJob]) -> None:
     def wake() -> None:
         for job in batch:
             job.done.set()

@@ -16,11 +16,17 @@ MIGRATIONS = (
         received INTEGER NOT NULL,
         type     TEXT    NOT NULL,
         raw      BLOB    NOT NULL,
-        repeats  INTEGER NOT NULL DEFAULT 0,
-        planned  INTEGER,            -- deliveries that the decision asked for; NULL before it
-        trace    TEXT                -- the decision, as JSON
+        repeats  INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-    CREATE INDEX event_unrouted ON event (seq) WHERE planned = 0;
+    CREATE INDEX event_received ON event (received);
+
+    -- beside the event, not in it: that would write the body a second time
+    CREATE TABLE decision (
+        event    INTEGER PRIMARY KEY,
+        planned  INTEGER NOT NULL,   -- deliveries that it asked for
+        trace    TEXT    NOT NULL    -- a JSON array
+    ) STRICT;
+    CREATE INDEX decision_unrouted ON decision (event) WHERE planned = 0;
 
     -- every time-ordered key is appended to; only this small table, pruned after the window, is hit at random
     CREATE TABLE recent (
@@ -32,7 +38,7 @@ MIGRATIONS = (
 
     CREATE TABLE delivery (
         seq         INTEGER PRIMARY KEY,
-        event       INTEGER NOT NULL REFERENCES event (seq),
+        event       INTEGER NOT NULL,
         destination TEXT    NOT NULL,
         state       TEXT    NOT NULL DEFAULT 'pending',
         leased      INTEGER NOT NULL DEFAULT 0,
@@ -50,7 +56,7 @@ MIGRATIONS = (
     CREATE INDEX delivery_dead ON delivery (destination, seq) WHERE state = 'dead';
 
     CREATE TABLE attempt (
-        delivery INTEGER NOT NULL REFERENCES delivery (seq),
+        delivery INTEGER NOT NULL,
         number   INTEGER NOT NULL,
         started  INTEGER NOT NULL,
         seconds  REAL    NOT NULL,

@@ -12,8 +12,8 @@ from sodarouter.delivery import State
 from sodarouter.errors import SpoolError
 from sodarouter.event import Event
 from sodarouter.spool.base import Attempt, Refused, StoredDelivery, StoredEvent, delivery_id
-from sodarouter.spool.schema import MIGRATIONS
-from sodarouter.spool.sqlite import indices, moment
+from sodarouter.spool.sqlite.rows import indices, moment
+from sodarouter.spool.sqlite.schema import MIGRATIONS
 
 
 class SqliteReader:
@@ -38,16 +38,15 @@ class SqliteReader:
         self._connection.close()
 
     def event(self, event_id: str) -> StoredEvent | None:
-        rows = self._rows("SELECT * FROM event WHERE id = ?", event_id)
+        rows = self._rows(f"{_EVENTS} WHERE id = ?", event_id)
         return _event(rows[0]) if rows else None
 
     def events(
         self, *, limit: int, before: str | None = None, event_type: str | None = None, unrouted: bool = False
     ) -> list[StoredEvent]:
-        where, values = _where(
-            {"id < ?": before, "type = ?": event_type, "planned = 0 AND type <> 'validate'": unrouted or None}
-        )
-        query = f"SELECT * FROM event {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        where, values = _where({"id < ?": before, "type = ?": event_type, **(_UNROUTED if unrouted else {})})
+        listed, newest = (_UNROUTED_EVENTS, "decision.event") if unrouted else (_EVENTS, "event.seq")
+        query = f"{listed} {where} ORDER BY {newest} DESC LIMIT ?"
         return [_event(row) for row in self._rows(query, *values, limit)]
 
     def deliveries(
@@ -69,7 +68,7 @@ class SqliteReader:
                 **_state(state),
             }
         )
-        query = f"SELECT delivery.*, event.id FROM delivery JOIN event ON event.seq = delivery.event {where}"  # noqa: S608
+        query = f"SELECT delivery.*, event.id FROM delivery JOIN event ON event.seq = delivery.event {where}"
         return [_delivery(row) for row in self._rows(f"{query} ORDER BY delivery.seq DESC LIMIT ?", *values, limit)]
 
     def attempts(self, delivery: str) -> list[Attempt]:
@@ -94,7 +93,7 @@ class SqliteReader:
 
     def quarantined(self, *, limit: int, before: str | None = None) -> list[Refused]:
         where, values = _where({"id < ?": before})
-        query = f"SELECT * FROM quarantine {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        query = f"SELECT * FROM quarantine {where} ORDER BY seq DESC LIMIT ?"
         return [_refused(row) for row in self._rows(query, *values, limit)]
 
     def refused(self, refused_id: str) -> Refused | None:
@@ -104,6 +103,12 @@ class SqliteReader:
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with _explained(None):
             return self._connection.execute(query, values).fetchall()
+
+
+_EVENTS = "SELECT event.*, planned, trace FROM event LEFT JOIN decision ON decision.event = event.seq"
+# CROSS JOIN has SQLite begin at the few decisions that planned nothing
+_UNROUTED_EVENTS = "SELECT event.*, planned, trace FROM decision CROSS JOIN event ON event.seq = decision.event"
+_UNROUTED = {"planned = 0": True, "type <> 'validate'": True}
 
 
 @contextmanager

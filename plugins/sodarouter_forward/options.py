@@ -1,0 +1,210 @@
+"""The options of a ``[destination.NAME]`` table with ``type = "forward"``."""
+
+import base64
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+import httpx2
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from sodarouter import ConfigPath, Duration, HmacSignature, Options, Secret, Signature, StandardWebhooks, TextTemplate
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[!-~]([ -~\t]*[!-~])?")
+
+_CONNECTION = {
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+"""Headers that frame a request: the HTTP client writes them."""
+_ALWAYS = {"content-type", "x-sodarouter-attempt", "x-sodarouter-event"}
+
+
+def _header_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("a header's name is letters, digits and hyphens")
+    return name
+
+
+def _field_value(value: str) -> str:
+    if not _FIELD_VALUE.fullmatch(value):
+        raise ValueError("a header's value is printable ASCII on one line, without spaces at its ends")
+    return value
+
+
+def _secret_field_value(secret: SecretStr) -> SecretStr:
+    _field_value(secret.get_secret_value())
+    return secret
+
+
+def _http_url(secret: SecretStr) -> SecretStr:
+    try:
+        url = httpx2.URL(secret.get_secret_value())
+    except httpx2.InvalidURL:
+        url = httpx2.URL()
+    # says nothing of what was given: it may be a password
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) <= 65535:
+        raise ValueError("must be an absolute URL that begins with http:// or https://")
+    return secret
+
+
+def _without_password(secret: SecretStr) -> SecretStr:
+    if httpx2.URL(secret.get_secret_value()).userinfo:
+        raise ValueError("must not hold a user or a password; put them into auth.basic")
+    return secret
+
+
+def _plain_proxy(secret: SecretStr) -> SecretStr:
+    if httpx2.URL(secret.get_secret_value()).scheme != "http":
+        raise ValueError("a proxy's URL begins with http://; what it carries may still be https")
+    return secret
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+SecretHeaderValue = Annotated[Secret, AfterValidator(_secret_field_value)]
+
+
+class Basic(Options):
+    username: str = Field(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+$")
+    """The user; a colon cannot be part of it."""
+    password: Secret
+    """The user's password."""
+
+
+class Auth(Options):
+    """One of two ways to fill the `Authorization` header."""
+
+    basic: Basic | None = None
+    """`{ username, password }`."""
+    bearer: SecretHeaderValue | None = None
+    """A token, sent after the word `Bearer`."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.basic is None) == (self.bearer is None):
+            raise ValueError("give either basic or bearer")
+        return self
+
+    @property
+    def header(self) -> str:
+        if self.bearer is not None:
+            return f"Bearer {self.bearer.get_secret_value()}"
+        assert self.basic is not None  # noqa: S101 (the validator made sure)
+        pair = f"{self.basic.username}:{self.basic.password.get_secret_value()}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+class Tls(Options):
+    ca: ConfigPath | None = None
+    """Certificates (PEM) of the authorities to trust instead of the system's."""
+    cert: ConfigPath | None = None
+    """A client certificate with its chain (PEM)."""
+    key: ConfigPath | None = None
+    """The unencrypted key of `cert` (PEM), if it is not in the same file."""
+    verify: bool = True
+    """Whether to check the server's certificate and name. Without, anyone on the way can read and answer."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.key and not self.cert:
+            raise ValueError("key needs cert")
+        if self.ca and not self.verify:
+            raise ValueError("ca has no effect with verify = false")
+        if self.ca or self.cert:
+            self.context()
+        return self
+
+    def context(self) -> ssl.SSLContext:
+        """What the connections are made with.
+
+        Raises:
+            ValueError: A file cannot be read, or is not what it should be.
+        """
+        context = self._server_checks()
+        if self.cert:
+            try:
+                # the empty password keeps OpenSSL from asking for one on the terminal
+                context.load_cert_chain(self.cert, self.key, password="")
+            except OSError as error:
+                raise ValueError(f"cert and key cannot be used: {_cause(error)}") from None
+        return context
+
+    def _server_checks(self) -> ssl.SSLContext:
+        if self.ca is None:
+            return httpx2.create_ssl_context(verify=self.verify, trust_env=False)
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise ValueError(f"ca cannot be used: {_cause(error)}") from None
+
+
+def _cause(error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or type(error).__name__
+    return (
+        (error.reason or "not in PEM form, or the key is encrypted or not the certificate's").replace("_", " ").lower()
+    )
+
+
+class ForwardOptions(Options):
+    url: Annotated[Secret, AfterValidator(_http_url), AfterValidator(_without_password)]
+    """Where to, `https://…` or `http://…`. It counts as a secret: whoever knows a webhook's URL can post to it."""
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    """The HTTP method."""
+    headers: dict[HeaderName, SecretHeaderValue] = Field(default_factory=dict)
+    """More headers for each request. Every value counts as a secret."""
+    body: TextTemplate | None = None
+    """A template for the body. Without it, the body is what Soda sent, byte for byte."""
+    content_type: Annotated[str, AfterValidator(_field_value)] = "application/json"
+    """The `Content-Type` header."""
+    auth: Auth | None = None
+    """`{ basic = { username, password } }` or `{ bearer }`."""
+    sign: Signature | None = None
+    """How to sign the body: `{ type = "hmac", … }` or `{ type = "standard-webhooks", … }`."""
+    idempotency_header: Literal[""] | HeaderName = "Idempotency-Key"
+    """The header with the delivery's id, the same at every attempt. Empty: none."""
+    tls: Tls = Tls()
+    """Whom to trust, and who to be, on `https://`."""
+    proxy: Annotated[Secret, AfterValidator(_http_url), AfterValidator(_plain_proxy)] | None = None
+    """An HTTP proxy, `http://user:password@host:port`. Proxies named in the environment are not used."""
+    connect_timeout: Duration = Field(5.0, gt=0)
+    """How long making the connection may take; the destination's `timeout` limits the whole attempt."""
+
+    @model_validator(mode="after")
+    def _tls_has_a_use(self) -> Self:
+        if self.tls != Tls() and httpx2.URL(self.url.get_secret_value()).scheme == "http":
+            raise ValueError("tls has no effect on an http:// url")
+        return self
+
+    @model_validator(mode="after")
+    def _each_header_once(self) -> Self:
+        taken = _CONNECTION | _ALWAYS
+        for name in (*self._headers_of_other_options(), *self.headers):
+            if name.lower() in taken:
+                raise ValueError(f"the header {name} is set by another option, twice, or by the router itself")
+            taken.add(name.lower())
+        return self
+
+    def _headers_of_other_options(self) -> Iterator[str]:
+        if self.idempotency_header:
+            yield self.idempotency_header
+        if self.auth:
+            yield "Authorization"
+        match self.sign:
+            case HmacSignature() as signature:
+                signed = signature.sign(b"", 0)
+            case StandardWebhooks() as signature:
+                signed = signature.sign(b"", 0, "id")
+            case None:
+                signed = {}
+        for name, value in signed.items():
+            _field_value(value)
+            yield _header_name(name)

@@ -1,0 +1,35 @@
+"""One process at a time."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from sodarouter.errors import SpoolError
+
+
+class Lock:
+    """Keeps a spool for one process: two that write would corrupt it.
+
+    Raises:
+        SpoolError: Another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
+        except OSError as error:
+            raise SpoolError(f"the spool {path} cannot be locked: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise SpoolError(f"the spool {path} is in use by another sodarouter, process {holder}") from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()

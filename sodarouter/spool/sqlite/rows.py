@@ -1,0 +1,48 @@
+"""Between the values of the spool and the columns of its tables."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from sqlite3 import Connection
+
+MANY = 100
+"""Rows that one statement inserts. A statement costs as much as several rows: for each, SQLite's binding gives up
+Python's lock and has to get it back."""
+
+
+def micros(moment: datetime | float) -> int:
+    """Unix microseconds, as the file has them."""
+    return round((moment.timestamp() if isinstance(moment, datetime) else moment) * 1_000_000)
+
+
+def moment(stored: int) -> datetime:
+    return datetime.fromtimestamp(stored / 1_000_000, UTC)
+
+
+def indices(stored: str | None) -> tuple[int, ...] | None:
+    return None if stored is None else tuple(json.loads(stored))
+
+
+@lru_cache(maxsize=4 * MANY)
+def placeholders(rows: int, columns: int = 0) -> str:
+    """``?, ?, ?`` for an ``IN``, or ``(?, ?), (?, ?)`` for ``VALUES``."""
+    one = f"({', '.join('?' * columns)})" if columns else "?"
+    return ", ".join([one] * rows)
+
+
+def insert(
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    verb: str = "INSERT",
+) -> None:
+    """Inserts rows with as few statements as may be."""
+    left = list(rows)
+    for start in range(0, len(left), MANY):
+        batch = left[start : start + MANY]
+        connection.execute(
+            f"{verb} INTO {table} ({', '.join(columns)}) VALUES {placeholders(len(batch), len(columns))}",
+            [value for row in batch for value in row],
+        )
