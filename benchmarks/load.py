@@ -3,7 +3,7 @@
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -52,19 +52,17 @@ class _Connection:
         return int(head[9:12]) if len(body) >= length else None
 
 
-def run(address: tuple[str, int], request: Callable[[int], bytes], *, connections: int, seconds: float) -> Load:
+def run(address: tuple[str, int], requests: Iterator[bytes], *, connections: int, seconds: float) -> Load:
     """Sends requests as fast as they are answered, one at a time on each connection.
 
     Args:
-        request: Gives the bytes of the n-th request.
+        requests: Made beforehand, so that making them takes no time from the server. More than can be answered.
     """
     selector = selectors.DefaultSelector()
-    sent = 0
     for _ in range(connections):
         connection = _Connection(address)
         selector.register(connection.socket, selectors.EVENT_READ, connection)
-        connection.send(request(sent))
-        sent += 1
+        connection.send(next(requests))
     load = Load(seconds)
     start = time.perf_counter()
     end = start + seconds
@@ -79,8 +77,7 @@ def run(address: tuple[str, int], request: Callable[[int], bytes], *, connection
             if now < end:
                 load.latencies.append(now - connection.sent)
                 load.statuses[status] = load.statuses.get(status, 0) + 1
-                connection.send(request(sent))
-                sent += 1
+                connection.send(next(requests))
             else:
                 open_requests -= 1
                 selector.unregister(connection.socket)

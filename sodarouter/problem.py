@@ -23,10 +23,9 @@ class Answer:
 
 def accepted(event: str, *, duplicate: bool) -> Answer:
     """The 200 for an event that is on disk: exactly 200, which is what Soda wants."""
-    document: dict[str, Any] = {"id": event}
-    if duplicate:
-        document["duplicate"] = True
-    return _json(200, document, b"application/json")
+    # written by hand, on the hot path; an event's id needs no escaping
+    body = b'{"id": "%s"%s}\n' % (event.encode(), b', "duplicate": true' if duplicate else b"")
+    return Answer(200, body, ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))))
 
 
 def problem(
@@ -40,13 +39,10 @@ def problem(
         document["errors"] = [
             {"path": f.place, "fault": f.fault, **({"hint": f.hint} if f.hint else {})} for f in faults
         ]
-    return _json(status, document, b"application/problem+json", headers or {})
-
-
-def _json(status: int, document: Mapping[str, Any], kind: bytes, headers: Mapping[str, str] | None = None) -> Answer:
     body = json.dumps(document, ensure_ascii=False).encode() + b"\n"
     extra = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items())
-    return Answer(status, body, ((b"content-type", kind), (b"content-length", str(len(body)).encode()), *extra))
+    about = ((b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)))
+    return Answer(status, body, (*about, *extra))
 
 
 async def answer(send: Send, given: Answer) -> None:

@@ -126,9 +126,8 @@ class Receiver:
             await self._quarantine(source, received, wire, error)
             raise
         event = Event.taken_in(source.name, received, raw, payload)
-        # the sender may hang up now, but what was begun is finished: a repeat will then be known as one
-        with trio.CancelScope(shield=True):
-            stored = await self._spool.append(event, window=source.duplicate_window)
+        # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
+        stored = await self._spool.append(event, window=source.duplicate_window)
         if not stored.duplicate:
             self._arrived(event)
         self._observers.event_accepted(event, duplicate=stored.duplicate)
@@ -136,9 +135,8 @@ class Receiver:
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         limit = self._intake.max_body
-        too_large = SenderError(413, "Body too large", f"at most {limit:,} bytes are taken")
         if int(headers.get("content-length", 0)) > limit:
-            raise too_large
+            raise _too_large(limit)
         body = bytearray()
         with trio.move_on_after(self._intake.body_timeout):
             while True:
@@ -147,7 +145,7 @@ class Receiver:
                     raise Disconnected
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 if not message.get("more_body", False):
                     return bytes(body)
         raise SenderError(408, "Body too slow", f"the body was not whole after {self._intake.body_timeout:g} seconds")
@@ -163,8 +161,7 @@ class Receiver:
             error.detail,
             tuple(map(str, error.faults)),
         )
-        with trio.CancelScope(shield=True):
-            await self._spool.quarantine(refused)
+        await self._spool.quarantine(refused)
         log.warning("a body went to quarantine", source=source.name, quarantine=refused.id, error=str(error))
 
 
@@ -199,6 +196,10 @@ def _problem(error: SenderError) -> Answer:
     return problem(error.status, error.title, error.detail, faults=faults, headers=_HEADERS.get(error.status))
 
 
+def _too_large(limit: int) -> SenderError:
+    return SenderError(413, "Body too large", f"at most {limit:,} bytes are taken, also after decompression")
+
+
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Header names in lower case; the values of one that came several times joined with commas (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
@@ -228,7 +229,7 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     except zlib.error:
         raise Malformed(400, "Not decompressible", "the body is not what its Content-Encoding says") from None
     if len(plain) > limit:
-        raise SenderError(413, "Body too large", f"at most {limit:,} bytes are taken, also after decompression")
+        raise _too_large(limit)
     if not decoder.eof or decoder.unused_data:
         raise Malformed(400, "Not decompressible", "the compressed body ends too early or too late")
     return plain

@@ -9,6 +9,7 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal, NamedTuple
 
@@ -220,6 +221,7 @@ def client_address(
     return address
 
 
+@lru_cache(maxsize=1024)  # a sender has few addresses and sends many requests
 def _address(text: str) -> Ip | None:
     try:
         address = ip_address(text)

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from pydantic import SecretStr
 
@@ -172,7 +173,12 @@ def word(value: object) -> str | None:
 def plain_word(value: object) -> str | None:
     """A word of Soda's own in lower case and with underscores: ``notEvaluated`` gives ``not_evaluated``."""
     text = _text(value)
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", text.strip()).lower() if text else None
+    return _snake(text) if text else None
+
+
+@lru_cache(maxsize=256)
+def _snake(text: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", text.strip()).lower()
 
 
 def _text(value: object) -> str | None:

@@ -1,6 +1,7 @@
 """A router that runs: inside the test, or as the process that a user would start."""
 
 import json
+import ssl
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from typing import Any
 import httpx2
 import trio
 
+from sodarouter.address import Address
 from sodarouter.config import load
+from sodarouter.daemon import Running as Bound
 from sodarouter.daemon import run
 from sodarouter.delivery import State
 from sodarouter.spool import SqliteReader, StoredDelivery
@@ -27,6 +30,7 @@ class Running:
     """A router inside the test, and clients for its two listeners."""
 
     folder: Path
+    bound: Bound
     server: httpx2.AsyncClient
     admin: httpx2.AsyncClient
     stopping: trio.Event
@@ -50,7 +54,7 @@ class Running:
 
 @asynccontextmanager
 async def running_router(
-    folder: Path, toml: str, *, source: str = SOURCE, listen: str = LISTEN
+    folder: Path, toml: str, *, source: str = SOURCE, listen: str = LISTEN, verify: ssl.SSLContext | bool = True
 ) -> AsyncIterator[Running]:
     """Runs a configuration on free ports; it is stopped gracefully at the end."""
     path = folder / "router.toml"
@@ -62,12 +66,18 @@ async def running_router(
             bound = await nursery.start(run, config, stopping)
             reader = SqliteReader(config.file.spool.path)
             async with (
-                httpx2.AsyncClient(base_url=f"http://{bound.server[0]}", trust_env=False) as server,
-                httpx2.AsyncClient(base_url=f"http://{bound.admin[0]}", trust_env=False) as admin,
+                _client(bound.server[0], verify, secure=config.file.server.tls is not None) as server,
+                _client(bound.admin[0], verify, secure=config.file.admin.tls is not None) as admin,
             ):
-                yield Running(folder, server, admin, stopping, reader)
+                yield Running(folder, bound, server, admin, stopping, reader)
             reader.close()
             stopping.set()
+
+
+def _client(address: Address, verify: ssl.SSLContext | bool, *, secure: bool) -> httpx2.AsyncClient:
+    place = "localhost" if address.path else str(address)
+    transport = httpx2.AsyncHTTPTransport(verify=verify, uds=str(address.path) if address.path else None)
+    return httpx2.AsyncClient(base_url=f"http{'s' * secure}://{place}", transport=transport, trust_env=False)
 
 
 async def until(condition: Callable[[], bool]) -> None:

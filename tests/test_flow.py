@@ -1,10 +1,13 @@
 """The whole way: a webhook comes in over a socket, and arrives where the routes say."""
 
 import json
+import ssl
 from pathlib import Path
 
+import httpx2
 import pytest
 import trio
+import trustme
 from running import running_router, until
 from sink import Answer, open_sink
 from support import SAMPLES, payload
@@ -198,3 +201,28 @@ async def test_another_site_cannot_make_a_browser_retry(tmp_path: Path) -> None:
             "/api/retry", content=b'{"deliveries": []}', headers={"Content-Type": "text/plain"}
         )
         assert answer.status_code == 400
+
+
+async def test_sources_are_served_over_tls_and_unix_sockets_and_ipv6_alike(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    listen = """
+        [server]
+        listen = ["127.0.0.1:0", "[::1]:0"]
+        tls = { cert = "cert.pem", key = "key.pem" }
+        [admin]
+        listen = ["unix:admin.sock"]
+    """
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    trusting.check_hostname = False  # the certificate is for a name, the test has addresses
+    async with running_router(tmp_path, "", listen=listen, verify=trusting) as router:
+        for number, address in enumerate(router.bound.server):
+            async with httpx2.AsyncClient(verify=trusting, trust_env=False) as client:
+                body = b'{"event": "validate", "n": %d}' % number
+                assert (await client.post(f"https://{address}/webhooks/soda", content=body)).status_code == 200
+        assert len(router.reader.events(limit=9)) == 2
+        assert (await router.admin.get("/readyz")).json()["ready"] is True
+    assert not (tmp_path / "admin.sock").exists()
