@@ -6,6 +6,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Self
 
+LIVE_PATH = "/livez"
+"""What every listener serves to whoever asks whether it lives."""
+
 _TCP = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 
 

@@ -1,25 +1,37 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, WithJsonSchema
 
-from sodarouter.address import Address
+from sodarouter.address import LIVE_PATH, Address
 from sodarouter.decide import Route, Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
-from sodarouter.faults import dotted, faults, suggestion
+from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
 from sodarouter.options import ConfigPath, Duration, Options, Place, Redactor, Secret, Size
 from sodarouter.plugins import AnyDestination, Plugins, find
-from sodarouter.receive import LIVE_PATH
 from sodarouter.settle import RetryPolicy
 from sodarouter.verify import Proxy, Verification
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""Names of sources and destinations: they stand in ids, headers, metrics and file names."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_PATH = re.compile(r"/(?:(?![?#%])[!-~])*")
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError('a name is a letter or a digit, then letters, digits, "-" and "_", 64 of them at most')
+    return text
+
+
+def _url_path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ValueError('a path begins with "/" and has no spaces, "?", "#" or "%" in it')
+    return text
 
 
 def _address(value: object, info: ValidationInfo) -> Address:
@@ -34,6 +46,8 @@ def _address(value: object, info: ValidationInfo) -> Address:
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
+Name = Annotated[str, AfterValidator(_name)]
+"""Of a source or a destination: it stands in ids, headers, metrics and file names."""
 Listen = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"type": "string"})]
 
 
@@ -110,7 +124,7 @@ class Log(Options):
 class SourceTable(Options):
     """`[source.NAME]`: an intake endpoint."""
 
-    path: str = Field(pattern=r"^/[!-~]*$")
+    path: Annotated[str, AfterValidator(_url_path)]
     """The path of its URL, such as `/webhooks/soda`."""
     verify: list[Verification] = Field(default=[])
     """What a request must prove; all of the list must hold. Without any, whoever knows the URL can send."""
@@ -152,10 +166,10 @@ class File(Options):
     admin: Admin = Admin()
     spool: Spool
     log: Log = Log()
-    source: dict[Annotated[str, Field(pattern=NAME)], SourceTable] = Field(default={})
+    source: dict[Name, SourceTable] = Field(default={})
     plugins: PluginsTable = PluginsTable()
     plugin: dict[str, dict[str, Any]] = Field(default={})
-    destination: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any]] = Field(default={})
+    destination: dict[Name, dict[str, Any]] = Field(default={})
     route: list[Route] = Field(default=[])
     unrouted: Unrouted = Unrouted()
 
@@ -206,16 +220,18 @@ def load(path: Path) -> Config:
     document = _read(path)
     found: list[Fault] = []
     file = _validated(File, document, place, found)
+    # nothing is said of what is missing because a table is misspelt or broken
+    unsure = {nearest(key, File.model_fields) for key in document if key not in File.model_fields}
     if file is None:
         # what can be judged beside the broken tables is judged all the same, so that every fault is told at once
-        broken = {fault.place.partition(".")[0].partition("[")[0] for fault in found}
-        whole = {key: table for key, table in document.items() if key not in broken}
+        unsure |= {fault.place.partition(".")[0].partition("[")[0] for fault in found}
+        whole = {key: table for key, table in document.items() if key in File.model_fields and key not in unsure}
         file = File.model_validate({"spool": {}} | whole, context=place)
     plugins = _plugins(file, place, found)
-    destinations = tuple(_destinations(file, plugins, place, found))
-    found.extend(_crossed(file, document))
+    destinations = tuple(_destinations(document, plugins, place, found))
+    found.extend(_crossed(file, document, unsure))
     if found:
-        raise _config_error(path, found)
+        raise _config_error(path, found, place)
     return Config(
         path, file, destinations, compile_rules(file.route, file.unrouted.to), plugins, Redactor(place.secrets)
     )
@@ -228,22 +244,27 @@ def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
         ConfigError: The file cannot be read, or the table has faults.
     """
     found: list[Fault] = []
-    table = _validated(model, _read(path).get(name, {}), Place(path.absolute().parent), found, name)
+    place = Place(path.absolute().parent)
+    table = _validated(model, _read(path).get(name, {}), place, found, name)
     if table is None:
-        raise _config_error(path, found)
+        raise _config_error(path, found, place)
     return table
 
 
-def _config_error(path: Path, found: Iterable[Fault]) -> ConfigError:
-    return ConfigError([Fault(f"{path.name}: {f.place}", f.fault, f.hint) for f in dict.fromkeys(found)])
+def _config_error(path: Path, found: Iterable[Fault], place: Place) -> ConfigError:
+    redact = Redactor(place.secrets)
+    told = [Fault(f"{path.name}: {f.place}", redact(f.fault), redact(f.hint)) for f in dict.fromkeys(found)]
+    return ConfigError(told)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         # its default path too starts at the folder of the file, so the table is always validated
         return {"spool": {}} | tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([Fault(str(path), "there is no such file", "name another with --config")]) from None
     except OSError as error:
-        raise ConfigError([Fault(str(path), f"cannot be read: {error.strerror}", "name it with --config")]) from None
+        raise ConfigError([Fault(str(path), f"cannot be read: {(error.strerror or '').lower()}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([Fault(path.name, f"is not UTF-8 at byte {error.start}")]) from None
     except tomli.TOMLDecodeError as error:
@@ -252,12 +273,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _validated(
-    model: type[OptionsT], table: Mapping[str, Any], place: Place, found: list[Fault], *keys: str
+    model: type[OptionsT],
+    table: Mapping[str, Any],
+    place: Place,
+    found: list[Fault],
+    *keys: str,
+    also: Iterable[str] = (),
 ) -> OptionsT | None:
     try:
         return model.model_validate(table, context=place)
     except ValidationError as error:
-        found.extend(faults(error, model, *keys))
+        found.extend(faults(error, model, table, *keys, also=also))
         return None
 
 
@@ -270,7 +296,7 @@ def _plugins(file: File, place: Place, found: list[Fault]) -> Plugins:
         if plugin is None:
             found.append(Fault(f"plugin.{name}", "no such plugin is installed", suggestion(name, by_name)))
         elif plugin.options_type is None:
-            found.append(Fault(f"plugin.{name}", "this plugin has no options"))
+            found.append(Fault(f"plugin.{name}", "this plugin has no options", "leave the table out"))
     for plugin in installed:
         if plugin.options_type is not None and not plugin.fault:
             before = len(found)
@@ -286,63 +312,83 @@ def _plugins(file: File, place: Place, found: list[Fault]) -> Plugins:
     return plugins
 
 
-def _destinations(file: File, plugins: Plugins, place: Place, found: list[Fault]) -> Iterator[ConfiguredDestination]:
-    for name, table in file.destination.items():
+def _tables(document: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """The named tables under a key, but for those that are no tables."""
+    named = document.get(key)
+    return {n: table for n, table in named.items() if isinstance(table, dict)} if isinstance(named, dict) else {}
+
+
+def _destinations(
+    document: Mapping[str, Any], plugins: Plugins, place: Place, found: list[Fault]
+) -> Iterator[ConfiguredDestination]:
+    for name, table in _tables(document, "destination").items():
         keys = ("destination", name)
-        type_name = table.get("type")
-        kind = plugins.types.get(type_name) if isinstance(type_name, str) else None
+        kind = _kind(table, plugins, dotted(keys), found)
         if kind is None:
-            # without its type nothing more can be said of a table
-            if type_name is None:
-                found.append(Fault(dotted(keys, ["type"]), "is missing", f"one of {', '.join(sorted(plugins.types))}"))
-            else:
-                hint = suggestion(type_name, plugins.types, otherwise="is its package installed?")
-                found.append(Fault(dotted(keys, ["type"]), f"no plugin offers {type_name!r}", hint))
-            continue
+            continue  # without its type nothing more can be said of a table
         core = {key: value for key, value in table.items() if key in DestinationTable.model_fields}
         own = {key: value for key, value in table.items() if key not in core}
-        unknown: list[Fault] = []
         made = _validated(DestinationTable, core, place, found, *keys)
-        options = _validated(kind.options_type, own, place, unknown, *keys)
-        found.extend(_with_core_keys(unknown))
+        options = _validated(kind.options_type, own, place, found, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
             yield ConfiguredDestination(name, kind, made, options)
 
 
-def _with_core_keys(unknown: Iterable[Fault]) -> Iterator[Fault]:
-    """An unknown key of a destination may also be a near miss of one of the core's."""
-    for fault in unknown:
-        if fault.fault == "unknown key" and not fault.hint:
-            key = fault.place.rpartition(".")[2]
-            yield Fault(fault.place, fault.fault, suggestion(key, DestinationTable.model_fields))
-        else:
-            yield fault
+def _kind(table: Mapping[str, Any], plugins: Plugins, place: str, found: list[Fault]) -> type[AnyDestination] | None:
+    offered = sorted(plugins.types)
+    if "type" not in table:
+        found.append(without_type(place, table, offered))
+        return None
+    name = table["type"]
+    if not isinstance(name, str):
+        found.append(Fault(f"{place}.type", "must be text", f"one of {', '.join(offered)}"))
+        return None
+    if name not in plugins.types:
+        hint = suggestion(name, offered, otherwise="is its package installed?")
+        found.append(Fault(f"{place}.type", f"no plugin offers {name!r}", hint))
+    return plugins.types.get(name)
 
 
-def _crossed(file: File, document: Mapping[str, Any]) -> Iterator[Fault]:
-    """The faults that show only between tables."""
-    if not document.get("source"):
+def _crossed(file: File, document: Mapping[str, Any], unsure: set[str]) -> Iterator[Fault]:
+    """The faults that show only between tables; of tables that are ``unsure``, none that something is missing."""
+    if not file.source and "source" not in unsure:
         yield Fault("source", "there is none", 'add one: [source.soda] with path = "/webhooks/soda"')
-    paths: dict[str, str] = {}
+    yield from _paths(file)
+    if "destination" not in unsure:
+        destinations = _tables(document, "destination")
+        for number, route in enumerate(file.route):
+            yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
+        yield from _unknown("unrouted.to", file.unrouted.to, destinations)
+    if not unsure & {"server", "admin"}:
+        yield from _listening(file)
+
+
+def _paths(file: File) -> Iterator[Fault]:
+    taken: dict[str, str] = {}
     for name, source in file.source.items():
         if source.path == LIVE_PATH:
             yield Fault(f"source.{name}.path", f"{LIVE_PATH} is the router's own")
-        if source.path in paths:
-            yield Fault(f"source.{name}.path", f"source.{paths[source.path]} has the same path")
-        paths.setdefault(source.path, name)
-    for number, route in enumerate(file.route):
-        yield from _unknown(dotted(["route", number, "to"]), route.to, file)
-    yield from _unknown("unrouted.to", file.unrouted.to, file)
-    for address in set(file.server.listen) & set(file.admin.listen):
-        if address.path is None and address.port == 0:
-            continue  # any free port: not the same one
-        yield Fault("admin.listen", f"{address} is [server]'s too", "the two listeners need addresses of their own")
-    for address in file.admin.listen:
-        if not address.is_local and file.admin.token is None:
-            yield Fault("admin.token", f"is missing, and {address} can be reached from elsewhere", "set a token")
+        if source.path in taken:
+            yield Fault(f"source.{name}.path", f"source.{taken[source.path]} has the same path")
+        taken.setdefault(source.path, name)
 
 
-def _unknown(place: str, names: Iterable[str], file: File) -> Iterator[Fault]:
+def _unknown(place: str, names: Iterable[str], destinations: Iterable[str]) -> Iterator[Fault]:
     for name in names:
-        if name not in file.destination:
-            yield Fault(place, f"there is no destination {name!r}", suggestion(name, file.destination))
+        if name not in destinations:
+            yield Fault(place, f"there is no destination {name!r}", suggestion(name, destinations))
+
+
+def _listening(file: File) -> Iterator[Fault]:
+    taken: dict[Address, str] = {}
+    for name, table in (("server", file.server), ("admin", file.admin)):
+        for number, address in enumerate(table.listen):
+            place = f"{name}.listen[{number}]"
+            if address in taken:
+                yield Fault(place, f"{address} is taken by {taken[address]}", "each needs an address of its own")
+            elif address.path or address.port:  # port 0 is any free port: not the same one
+                taken[address] = place
+    if file.admin.token is None:
+        for address in file.admin.listen:
+            if not address.is_local:
+                yield Fault("admin.token", f"is missing, and {address} can be reached from elsewhere", "set a token")

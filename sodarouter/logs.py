@@ -39,11 +39,12 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
         redacted,
     ]
     last: list[Any] = [
-        structlog.processors.EventRenamer("message"),
+        _named_message,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
     if human:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)]
+        plain = structlog.dev.plain_traceback  # it is text by then
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -53,7 +54,8 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last], foreign_pre_chain=shared
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         )
     )
     # libraries tell at "info" what they do for each request; that is noise in a daemon
@@ -61,10 +63,18 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
 
 
 def _plain(value: object) -> object:
-    """Whatever is logged, as text that can be searched for secrets."""
-    return value if isinstance(value, str | int | float | bool | dict | list | tuple | None) else str(value)
+    """Whatever is logged, down to its depth, as text that can be searched for secrets."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case dict():
+            return {_plain(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value)
 
 
 def _named_message(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """``event`` is a word of the router's own, so the text of a line is called ``message``."""
+    """An event is something else in this router, so the text of a line is called ``message``."""
     return {"message" if key == "event" else key: value for key, value in line.items()}

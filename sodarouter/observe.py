@@ -7,6 +7,7 @@ import structlog
 
 from sodarouter.delivery import Settled
 from sodarouter.event import Event
+from sodarouter.failures import describe
 
 Told = Sequence[tuple[str, Callable[..., Any]]]
 """The names of plugins, each with the caller of its implementation of one hook."""
@@ -36,11 +37,11 @@ class Observers:
         for plugin, call in told:
             try:
                 call(**arguments)
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a plugin may raise
+            except BaseException as error:  # an observer is not async, so none of it can be trio's
                 self._failed(plugin, hook, error)
 
     def _failed(self, plugin: str, hook: str, error: BaseException) -> None:
-        what = f"{type(error).__name__}: {error}"
+        what = describe(error)
         if self._last.get((plugin, hook)) != what:  # once, not at every event
             self._last[plugin, hook] = what
             log.error("an observer failed", plugin=plugin, hook=hook, exc_info=error)

@@ -5,19 +5,23 @@ one goes through all of them and says of each what is wrong, from which distribu
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from types import FunctionType, MethodType
 from typing import Any
 
 import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
+from sodarouter.contract import HOOKS, check_hook, check_type, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
+from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.options import Options
 from sodarouter.plugin import Plugin
@@ -25,6 +29,8 @@ from sodarouter.plugin import Plugin
 GROUP = "sodarouter"
 
 AnyDestination = Destination[Any]
+
+_ROUTINES = (FunctionType, MethodType, staticmethod, classmethod)
 
 
 @dataclass
@@ -56,7 +62,15 @@ class _Manager(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         if name == "deliver" and not isinstance(plugin, Destination):
             return None
-        return super().parse_hookimpl_opts(plugin, name)
+        # pluggy 1.6 would also look into properties, and run them before the destination is open
+        if not isinstance(inspect.getattr_static(plugin, name, None), _ROUTINES):
+            return None
+        options = super().parse_hookimpl_opts(plugin, name)
+        if options is not None:
+            hook = options.get("specname") or name
+            if hook in HOOKS or not options.get("optionalhook"):
+                check_hook(hook, getattr(plugin, name))
+        return options
 
 
 def find(disabled: Iterable[str] = ()) -> list[Found]:
@@ -64,19 +78,17 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
     blocked = set(disabled)
     found: dict[str, Found] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _distribution(entry))):
-        plugin = Found(entry.name, *_distribution(entry))
         if entry.name in blocked:
             continue
+        plugin = Found(entry.name, *_distribution(entry))
         if entry.name in found:
-            found[
-                entry.name
-            ].fault = f"{plugin.distribution} offers a plugin of the same name; uninstall one of the two"
+            found[entry.name].fault = f"{plugin.distribution} {plugin.version} offers a plugin of the same name"
             continue
         found[entry.name] = plugin
         try:
             plugin.target = entry.load()
         except (Exception, SystemExit) as error:  # a plugin may raise whatever it likes while it is imported
-            plugin.fault = f"it cannot be imported: {type(error).__name__}: {error}"
+            plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
 
 
@@ -102,53 +114,52 @@ class Plugins:
             if not plugin.fault:
                 try:
                     self._register(plugin, options)
-                except Exception as error:  # the plugin's own code runs here
-                    plugin.fault = (
-                        f"{type(error).__name__}: {error}" if not isinstance(error, PluginError) else str(error)
-                    )
+                except (Exception, SystemExit) as error:  # the plugin's own code runs here
+                    plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
     def faults(self) -> list[Fault]:
         hint = "mend or uninstall it, or put its name into [plugins] disabled"
         return [Fault(str(plugin), plugin.fault, hint) for plugin in self.found if plugin.fault]
 
     def _register(self, plugin: Found, options: Mapping[str, Options]) -> None:
-        options_type = plugin.options_type
-        if options_type is not None:
-            plugin.target = plugin.target(options.get(plugin.name) or _defaults(plugin.name, options_type))
-        try:
+        if isinstance(plugin.target, type):
+            plugin.target = _made(plugin, options)
+        if twin := self._manager.get_name(plugin.target):
+            raise PluginError(f"its entry point names the same object as that of the plugin {twin}")
+        with _blamed("it cannot be registered"):
+            hash(plugin.target)
             self._manager.register(plugin.target, name=plugin.name)
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            self._manager.unregister(name=plugin.name)
-            raise PluginError(str(error)) from error
-        plugin.types = self._ask(plugin, "destination_types", type)
-        plugin.routes = self._ask(plugin, "http_routes", HttpRoute)
+        types = self._ask(plugin, "destination_types")
         deliver: Any = getattr(plugin.target, "deliver", None)
-        if _is_deliver(deliver):
-            plugin.types.append(
-                type(plugin.name, (Destination,), {"type": plugin.name, "deliver": staticmethod(deliver)})
-            )
-        for kind in plugin.types:
+        if is_hook(deliver):
+            types.append(type(plugin.name, (Destination,), {"type": plugin.name, "deliver": staticmethod(deliver)}))
+        if not types and not self._manager.get_hookcallers(plugin.target):
+            raise PluginError("it implements no hook; mark what implements one with @hookimpl")
+        for kind in types:
+            check_type(kind)
             self._offer(plugin, kind)
-        self.routes.extend((plugin.name, route) for route in plugin.routes)
+        for route in self._ask(plugin, "http_routes"):
+            if not isinstance(route, HttpRoute):
+                raise PluginError(f"http_routes gives {route!r}, which is no HttpRoute")
+            plugin.routes.append(route)
+            self.routes.append((plugin.name, route))
 
-    def _ask(self, plugin: Found, hook: str, kind: type) -> list[Any]:
-        answers = [answer for _, caller in self.observers(hook, only=plugin.name) for answer in caller()]
-        offered = [item for answer in answers for item in answer]
-        for item in offered:
-            if not isinstance(item, kind):
-                raise PluginError(f"{hook} must give a list of {kind.__name__} objects, not of {item!r}")
+    def _ask(self, plugin: Found, hook: str) -> list[Any]:
+        offered: list[Any] = []
+        for _, call in self.observers(hook, only=plugin.name):
+            with _blamed(f"{hook} fails"):
+                answers = call()  # pluggy leaves None out
+            if not answers or not isinstance(answers[0], list | tuple):
+                raise PluginError(f"{hook} must give a list, not {answers[0] if answers else None!r}")
+            offered.extend(answers[0])
         return offered
 
     def _offer(self, plugin: Found, kind: type[AnyDestination]) -> None:
-        if not issubclass(kind, Destination) or not isinstance(getattr(kind, "type", None), str):
-            raise PluginError(f"{kind.__name__} is no destination type: it must inherit Destination and set type")
-        if not _is_deliver(getattr(kind, "deliver", None)):
-            raise PluginError(f"the destination type {kind.type!r} has no deliver method")
         if kind.type in self.types:
-            other = next(str(p) for p in self.found if self.types[kind.type] in p.types)
-            raise PluginError(f"the destination type {kind.type!r} is offered by {other} too; uninstall one of the two")
+            other = next(p for p in self.found if self.types[kind.type] in p.types)
+            raise PluginError(f"{other} offers the destination type {kind.type!r} too")
         self.types[kind.type] = kind
+        plugin.types.append(kind)
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.
@@ -168,17 +179,11 @@ class Plugins:
     def deliverers(self, destinations: Iterable[AnyDestination]) -> dict[str, "Deliverer"]:
         """Registers each destination under its own name and gives what calls its ``deliver`` alone.
 
-        pluggy so checks each implementation's arguments, and hands each only those that it declares.
-
-        Raises:
-            PluginError: An implementation asks for an argument that the hook does not have.
+        pluggy hands each implementation only those arguments that it declares.
         """
         made = list(destinations)
         for destination in made:
-            try:
-                self._manager.register(destination, name=f"destination.{destination.name}")
-            except pluggy.PluginValidationError as error:
-                raise PluginError(f"destination {destination.name}: {error}") from error
+            self._manager.register(destination, name=f"destination.{destination.name}")
         others = self._manager.get_plugins()
         return {
             destination.name: Deliverer(
@@ -202,6 +207,17 @@ class Deliverer:
         return results[0] if results else None
 
 
+def _made(plugin: Found, options: Mapping[str, Options]) -> Plugin[Any]:
+    kind = plugin.target
+    if plugin.options_type is None:
+        raise PluginError(
+            f"its entry point names the class {kind.__name__}, which is no Plugin; name the module instead"
+        )
+    with _blamed("it cannot be made"):
+        made: Plugin[Any] = kind(options.get(plugin.name) or _defaults(plugin.name, plugin.options_type))
+    return made
+
+
 def _defaults(name: str, options_type: type[Options]) -> Options:
     try:
         return options_type()
@@ -210,5 +226,12 @@ def _defaults(name: str, options_type: type[Options]) -> Options:
         raise PluginError(f"it needs [plugin.{name}] with {missing}") from None
 
 
-def _is_deliver(candidate: object) -> bool:
-    return callable(candidate) and hasattr(candidate, "sodarouter_impl")
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Says what a plugin could not do, and why."""
+    try:
+        yield
+    except PluginError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{what}: {describe(error)}") from error

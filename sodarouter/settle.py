@@ -77,7 +77,8 @@ def settle(ending: Ending, policy: RetryPolicy, *, tries: int, since: float, now
     last_chance = since + policy.max_age
     if now >= last_chance:
         return Verdict(State.DEAD, now, f"expired, too old to be tried again: {reason}", response)
-    next_at = now + max(_backoff(policy, tries) * chance, after or 0.0)
+    # a number that a server sent can be too large for a float
+    next_at = now + max(_backoff(policy, tries) * chance, min(after or 0.0, policy.max_age))
     return Verdict(State.PENDING, min(next_at, last_chance), reason, response)
 
 

@@ -1,21 +1,36 @@
 """The command line: ``sodarouter --config router.toml`` runs the router, its commands look at it and try it out."""
 
+import os
 import sys
+from io import TextIOWrapper
 
 from sodarouter.cli import check, look, retry, run, simulate  # noqa: F401 (each adds its commands)
 from sodarouter.cli.app import app
+from sodarouter.cli.output import print_error, print_faults
 from sodarouter.errors import ConfigError, SodarouterError
 
 
 def main() -> None:
     """The console script. Exit status 2 for the configuration and the command line, 1 for the rest."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # a dataset's name may have letters that the locale has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        print_faults(error.faults)
         sys.exit(2)
     except SodarouterError as error:
-        sys.stderr.write(f"sodarouter: {error}\n")
+        print_error(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # then the reader has seen enough
+            print_error(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
+        # what is left in the buffer must not fail once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 

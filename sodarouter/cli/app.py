@@ -1,10 +1,11 @@
 """The command line's root: what every command shares."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sodarouter.cli.output import print_error
 
 DEFAULT_CONFIG = Path("router.toml")
 
@@ -36,5 +37,5 @@ def config_path(context: typer.Context, given: Path | None) -> Path:
 
 def fail(message: str, status: int = 1) -> typer.Exit:
     """Prints a message on standard error; raise what this returns."""
-    sys.stderr.write(message + "\n")
+    print_error(message)
     return typer.Exit(status)

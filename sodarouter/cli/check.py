@@ -1,9 +1,11 @@
 """``sodarouter check`` and ``sodarouter plugins``: what is configured and installed, and what is wrong with it."""
 
+from typing import Any
+
 import typer
 
 from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path
-from sodarouter.cli.output import out, print_faults, print_json, print_table
+from sodarouter.cli.output import marked, out, print_faults, print_json, print_table, shown
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
 from sodarouter.hookspecs import OBSERVERS
@@ -30,15 +32,14 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
         print_json({"ok": True, "faults": [], "warnings": warnings})
         return
     for warning in warnings:
-        out.print(f"warning: {warning}", markup=False)
+        out.print(f"[yellow]warning:[/] {marked(warning)}")
     counts = (
         (len(loaded.file.source), "source"),
         (len(loaded.destinations), "destination"),
         (len(loaded.file.route), "route"),
     )
-    out.print(
-        f"{path}: ok: " + ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts), markup=False
-    )
+    summary = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+    out.print(f"{shown(str(path))}: [green]ok[/]: {summary}")
 
 
 @app.command()
@@ -49,7 +50,7 @@ def plugins(as_json: JsonOption = False) -> None:
     """
     loaded = Plugins(find(), {})
     told = {hook: {name for name, _ in loaded.observers(hook)} for hook in OBSERVERS}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": plugin.name,
             "version": plugin.version,
@@ -68,11 +69,9 @@ def plugins(as_json: JsonOption = False) -> None:
             ["name", "version", "distribution", "destination types", "pages", "observes", "fault"],
             [
                 [
-                    str(row["name"]),
-                    str(row["version"]),
-                    str(row["distribution"]),
+                    *(shown(row[key]) for key in ("name", "version", "distribution")),
                     *(", ".join(row[key]) for key in ("destinations", "pages", "observes")),
-                    f"[red]{row['fault']}[/]" if row["fault"] else "",
+                    f"[red]{shown(row['fault'])}[/]" if row["fault"] else "",
                 ]
                 for row in rows
             ],

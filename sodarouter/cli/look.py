@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from sodarouter.cli.app import BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path, fail
-from sodarouter.cli.output import moment, out, print_json, print_table, state, until
-from sodarouter.cli.told import subject, told
+from sodarouter.cli.output import moment, out, print_json, print_table, shown, state, until
+from sodarouter.cli.told import numbered, subject, told
 from sodarouter.config import Spool, load_table
+from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.spool import ROUTE, Refused, SqliteReader, StoredDelivery, StoredEvent
 
@@ -45,15 +45,15 @@ def events(
         print_json([_summary(stored, deliveries) for stored, deliveries in listed])
         return
     print_table(
-        ["id", "received", "source", "type", "subject", "deliveries"],
+        ["id", "received", "source", "type", "deliveries", "subject"],
         [
             [
                 stored.event.id,
                 moment(stored.event.received),
                 stored.event.source,
-                escape(stored.event.type),
-                escape(subject(stored.event)),
+                shown(stored.event.type),
                 _deliveries(stored, deliveries),
+                shown(subject(stored.event)),
             ]
             for stored, deliveries in listed
         ],
@@ -71,7 +71,7 @@ def _summary(stored: StoredEvent, deliveries: list[StoredDelivery]) -> dict[str,
         "scope": event.scope,
         "subject": subject(event),
         "repeats": stored.repeats,
-        "unrouted": stored.planned == 0,
+        "unrouted": stored.planned == 0 and event.type != VALIDATE,
         "deliveries": {delivery.destination: delivery.state for delivery in deliveries},
     }
 
@@ -82,7 +82,7 @@ def _deliveries(stored: StoredEvent, deliveries: list[StoredDelivery]) -> str:
     if stored.planned is None:
         return "[yellow]deciding[/]"
     counts = Counter(delivery.state for delivery in deliveries)
-    return ", ".join(f"{count} {state(which)}" for which, count in counts.items()) or "[dim]none[/]"
+    return ", ".join(f"{counts[which]} {state(which)}" for which in State if counts[which]) or "[dim]none[/]"
 
 
 @app.command()
@@ -114,25 +114,27 @@ def show(
         print_json(document)
         return
     event = stored.event
-    out.print(f"[bold]{escape(event.type)}[/] {event.id}")
+    out.print(f"[bold]{shown(event.type)}[/] {event.id}")
     out.print(
         f"received {moment(event.received)} from source {event.source}"
-        + (f", {stored.repeats} repeats" if stored.repeats else "")
+        + (f", and {stored.repeats} more time{'s' * (stored.repeats > 1)}" if stored.repeats else "")
     )
-    out.print(escape(subject(event)))
+    if about := subject(event):
+        out.print(shown(about))
     out.print("\n[bold]Decision[/]")
     for line in told(stored) or ["it has not been decided yet"]:
-        out.print("  " + escape(line))
+        out.print("  " + shown(line))
     out.print("\n[bold]Deliveries[/]")
     for delivery in reversed(found):
         next_at = f", next attempt {until(delivery.next_at)}" if delivery.state is State.PENDING else ""
-        out.print(f"  {delivery.destination}: {state(delivery.state)}{next_at}")
+        some = f", {numbered(delivery.results)}" if delivery.results is not None else ""
+        out.print(f"  {delivery.destination}: {state(delivery.state)}{next_at}{some}")
         for attempt in attempts[delivery.id]:
-            why = f": {escape(attempt.reason)}" if attempt.reason else ""
+            why = f": {shown(attempt.reason)}" if attempt.reason else ""
             took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
             out.print(f"    attempt {attempt.number} at {took}, {attempt.state.value}{why}")
             for line in attempt.response.splitlines():
-                out.print(f"      [dim]{escape(line)}[/]")
+                out.print(f"      [dim]{shown(line)}[/]")
     if not found:
         out.print("  none")
     out.print("\n[bold]Payload[/]")
@@ -160,11 +162,12 @@ def _show_refused(refused: Refused, *, as_json: bool) -> None:
         return
     out.print(f"[bold]quarantined[/] {refused.id}")
     out.print(f"received {moment(refused.received)} from source {refused.source}")
-    out.print(escape(f"answered {refused.status} {refused.title}: {refused.detail}"))
+    out.print(shown(f"answered {refused.status} {refused.title}: {refused.detail}"))
     for fault in refused.faults:
-        out.print("  " + escape(fault))
+        out.print("  " + shown(fault))
     out.print("\n[bold]Body[/]")
-    out.print(body, markup=False)
+    for line in body.splitlines():
+        out.print(shown(line))
 
 
 def _refused(refused: Refused) -> dict[str, Any]:
@@ -196,7 +199,24 @@ def deliveries(
     """List deliveries: pending, leased (under way), delivered, dead."""
     with reading(config_path(context, config)) as reader:
         found = reader.deliveries(limit=limit, before=before, event=event, destination=destination, state=which)
-    _print_deliveries(found, as_json=as_json, empty="no deliveries")
+    if as_json:
+        print_json([_plain(delivery) for delivery in found])
+        return
+    print_table(
+        ["id", "state", "attempts", "planned", "next", "reason"],
+        [
+            [
+                delivery.id,
+                state(delivery.state),
+                str(delivery.attempts),
+                moment(delivery.planned),
+                until(delivery.next_at) if delivery.state is State.PENDING else "",
+                shown(delivery.reason),
+            ]
+            for delivery in found
+        ],
+        empty="no deliveries",
+    )
 
 
 @app.command()
@@ -213,27 +233,13 @@ def dead(
     """List dead letters: deliveries that will not be tried again by themselves. `sodarouter retry` tries them."""
     with reading(config_path(context, config)) as reader:
         found = reader.deliveries(limit=limit, before=before, destination=destination, state=State.DEAD)
-    _print_deliveries(found, as_json=as_json, empty="no dead letters")
-
-
-def _print_deliveries(found: list[StoredDelivery], *, as_json: bool, empty: str) -> None:
     if as_json:
         print_json([_plain(delivery) for delivery in found])
         return
     print_table(
-        ["id", "state", "attempts", "planned", "next", "reason"],
-        [
-            [
-                delivery.id,
-                state(delivery.state),
-                str(delivery.attempts),
-                moment(delivery.planned),
-                until(delivery.next_at) if delivery.state is State.PENDING else "",
-                escape(delivery.reason),
-            ]
-            for delivery in found
-        ],
-        empty=empty,
+        ["id", "attempts", "given up", "reason"],
+        [[d.id, str(d.attempts), moment(d.settled), shown(d.reason)] for d in found],
+        empty="no dead letters",
     )
 
 
@@ -253,6 +259,6 @@ def quarantine(
         return
     print_table(
         ["id", "received", "source", "answer", "detail"],
-        [[r.id, moment(r.received), r.source, escape(f"{r.status} {r.title}"), escape(r.detail)] for r in found],
+        [[r.id, moment(r.received), r.source, shown(f"{r.status} {r.title}"), shown(r.detail)] for r in found],
         empty="the quarantine is empty",
     )

@@ -1,6 +1,7 @@
 """What the commands print: tables for people, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sodarouter.delivery import State
@@ -16,6 +18,8 @@ from sodarouter.options import format_duration
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 COLOURS = {State.DELIVERED: "green", State.DEAD: "red", State.PENDING: "yellow", State.LEASED: "cyan"}
 
@@ -40,24 +44,44 @@ def plain(value: object) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A table, or a line that says why there is none. On a terminal it fits the width; elsewhere nothing is cut."""
+    """A table, or a line that says why there is none.
+
+    A row is one line however narrow the terminal is: an id that is folded in its column cannot be copied.
+    """
     lines = list(rows)
     if not lines:
         out.print(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        # an id that is folded cannot be copied
-        table.add_column(name, no_wrap=name == "id", overflow="fold")
+        table.add_column(name, no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    console = Console(highlight=False) if out.is_terminal else Console(highlight=False, width=10_000)
-    console.print(table)
+    console = Console(highlight=False, width=100_000)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def print_faults(faults: Iterable[Fault]) -> None:
     for fault in faults:
-        err.print(str(fault), markup=False)
+        err.print(marked(fault))
+
+
+def print_error(message: str) -> None:
+    """What went wrong, on standard error."""
+    err.print(f"[red]sodarouter:[/] {escape(message)}")
+
+
+def marked(fault: Fault) -> str:
+    """A fault with its place standing out."""
+    hint = f"; {shown(fault.hint)}" if fault.hint else ""
+    return f"[bold]{shown(fault.place)}[/]: {shown(fault.fault)}{hint}"
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere, ready to print: on one line, and without what could do something to a terminal."""
+    return escape(_CONTROLS.sub(" ", text))
 
 
 def state(value: State) -> str:

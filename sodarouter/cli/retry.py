@@ -7,7 +7,7 @@ import typer
 
 from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.look import reading
-from sodarouter.cli.output import out, print_json
+from sodarouter.cli.output import out, print_json, shown
 from sodarouter.config import Admin, Spool, load_table
 from sodarouter.delivery import State
 
@@ -18,32 +18,39 @@ BATCH = 500
 def retry(
     context: typer.Context,
     wanted: Annotated[
-        list[str] | None, typer.Argument(metavar="[DELIVERY]...", help="Dead letters, as EVENT/DESTINATION.")
+        list[str] | None,
+        typer.Argument(metavar="DELIVERY", help="Dead letters as EVENT/DESTINATION, as `sodarouter dead` lists them."),
     ] = None,
     config: ConfigOption = None,
     destination: Annotated[
-        str | None, typer.Option("--destination", "-d", metavar="NAME", help="All that are dead there.")
+        str | None, typer.Option("--destination", "-d", metavar="NAME", help="All dead letters of this destination.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that are dead.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which they are.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Try dead letters again, at once and with all their attempts before them.
 
-    The running router is asked to do it; when none runs, they are due at its next start.
+    The running router is asked to do it; when none runs, they are due at its next start. Exit status 1 if one of those
+    named is no dead letter.
+
+    For example: `sodarouter retry --destination oncall`
     """
     if sum(map(bool, (wanted, destination, every))) != 1:
-        raise fail("name the deliveries, or --destination, or --all; `sodarouter dead` lists them", 2)
+        raise fail("name deliveries, or --destination NAME, or --all; `sodarouter dead` lists them", 2)
     path = config_path(context, config)
     deliveries = list(wanted or _dead(path, destination))
-    retried = deliveries if dry_run or not deliveries else _retry(path, deliveries)
+    retried = _those_dead(path, deliveries) if dry_run else _retry(path, deliveries) if deliveries else []
     if as_json:
-        print_json({"retried": [] if dry_run else retried, "asked": deliveries})
+        print_json({"dry_run": dry_run, "asked": deliveries, "retried": retried})
+    elif not deliveries:
+        out.print("no dead letters")
     else:
-        out.print(f"{len(retried)} of {len(deliveries)} {'would be' if dry_run else 'will be'} tried again")
+        would = "would be" if dry_run else "will be"
+        out.print(f"{len(retried)} of {len(deliveries)} {would} tried again")
         for delivery in deliveries:
-            note = "" if delivery in retried else ": it is not dead"
-            out.print(f"  {delivery}{note}", markup=False)
+            note = "" if delivery in retried else ": there is no such dead letter"
+            out.print(f"  {shown(delivery)}{note}")
     if len(retried) < len(deliveries):
         raise typer.Exit(1)
 
@@ -56,6 +63,15 @@ def _dead(path: Path, destination: str | None) -> list[str]:
         ):
             found.extend(delivery.id for delivery in page)
     return found
+
+
+def _those_dead(path: Path, deliveries: list[str]) -> list[str]:
+    def is_dead(delivery: str) -> bool:
+        event, _, destination = delivery.partition("/")
+        return bool(reader.deliveries(limit=1, event=event, destination=destination, state=State.DEAD))
+
+    with reading(path) as reader:
+        return list(filter(is_dead, deliveries))
 
 
 def _retry(path: Path, deliveries: list[str]) -> list[str]:
@@ -78,6 +94,8 @@ def _retry(path: Path, deliveries: list[str]) -> list[str]:
             return retried
 
     # nobody listens: the spool is free, or the lock says who has it
+    with reading(path):
+        pass  # it exists: opening it to write would make it
     spool_table = load_table(path, "spool", Spool)
 
     async def alone() -> list[str]:

@@ -15,7 +15,6 @@ import typer
 from sodarouter import soda
 from sodarouter.cli.app import ConfigOption, app, config_path, fail
 from sodarouter.cli.output import err
-from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.simulate import VOCABULARIES, override, simulate
 
@@ -30,17 +29,22 @@ class Spoken(StrEnum):
 def simulate_command(
     context: typer.Context,
     event_types: Annotated[
-        list[str] | None, typer.Argument(metavar="[EVENT]...", help="Event types; without any, every one there is.")
+        list[str] | None,
+        typer.Argument(
+            metavar="EVENT",
+            help=f"Event types: {', '.join(soda.EVENT_TYPES)}. Without any, all of them.",
+            autocompletion=lambda: list(soda.EVENT_TYPES),
+        ),
     ] = None,
     config: ConfigOption = None,
     vocabulary: Annotated[
         Spoken | None, typer.Option(help="Soda's v3 or v4; the newest that has the event by default.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same payloads.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same payloads, at other times.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="How many of each.")] = 1,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set a value, such as incident.severity=critical."),
+        typer.Option("--set", metavar="PATH=VALUE", help="Set a value in each; the value is JSON or else text."),
     ] = None,
     post: Annotated[
         str | None,
@@ -50,6 +54,8 @@ def simulate_command(
     ] = None,
 ) -> None:
     """Make random but valid payloads, as Soda's own event testing does, and print them or post them to the router.
+
+    Exit status 1 if the router does not answer all of them with a 200.
 
     For example: `sodarouter simulate incidentCreated --set incident.severity=critical --post soda`
     """
@@ -64,14 +70,14 @@ def simulate_command(
             for _ in range(count)
         ]
     except ValueError as error:
-        raise fail(f"sodarouter: {error}", 2) from None
+        raise fail(str(error), 2) from None
     if post is None:
         for payload in payloads:
             sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
         return
     if not _post(config_path(context, config), post, payloads):
         raise typer.Exit(1)
-    err.print(f"{len(payloads)} posted; --seed {seed} makes the same ones")
+    err.print(f"{len(payloads)} posted; --seed {seed} makes the same again")
 
 
 def _spoken(event_type: str, asked: Spoken | None, *, only_one: bool) -> list[Any]:
@@ -103,16 +109,8 @@ def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
     loaded = load(path)
     source = loaded.file.source.get(source_name)
     if source is None:
-        raise fail(
-            str(
-                Fault(
-                    f"{path.name}: source",
-                    f"there is no source {source_name!r}",
-                    suggestion(source_name, loaded.file.source),
-                )
-            ),
-            2,
-        )
+        hint = suggestion(source_name, loaded.file.source, otherwise=f"there is {', '.join(loaded.file.source)}")
+        raise fail(f"{path.name} has no source {source_name!r}; {hint}", 2)
     good = True
     with client_for(loaded.file.server) as client:
         for payload in payloads:
@@ -123,7 +121,7 @@ def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
                 answer = client.post(source.path, content=body, headers=wire)
             except httpx2.TransportError as error:
                 where, why = loaded.file.server.listen[0], type(error).__name__
-                raise fail(f"sodarouter: nothing answers at {where}: {why}; does the router run?") from None
+                raise fail(f"nothing answers at {where}: {why}; does the router run?") from None
             sys.stdout.write(f"{payload['event']}: {answer.status_code} {answer.text.strip()}\n")
             good = good and answer.status_code == 200
     return good

@@ -1,5 +1,6 @@
 """Events and decisions in sentences."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sodarouter.event import Event
@@ -35,18 +36,19 @@ def told(stored: StoredEvent) -> list[str]:
     return [_step(step) for step in stored.trace]
 
 
+def numbered(results: Sequence[int]) -> str:
+    """Results by their indices, counted from 1 as people do."""
+    return f"result{'s' * (len(results) > 1)} {', '.join(str(index + 1) for index in results)}"
+
+
 def _step(step: dict[str, Any]) -> str:
     to = ", ".join(step.get("to", ())) or "nowhere"
     if step.get("unrouted"):
-        return (
-            f"no route matched: it went to {to}" if step["to"] else "no route matched: it is kept here and went nowhere"
-        )
+        return f"no route matched: it went to {to}" if step["to"] else "no route matched: it is kept, and went nowhere"
     route = step["route"]
     if step["matched"]:
-        which = (
-            "whole" if step["results"] is None else "with its results " + ", ".join(str(i + 1) for i in step["results"])
-        )
-        return f"{route}: matched, to {to}, {which}"
+        which = "the whole event" if step["results"] is None else numbered(step["results"])
+        return f"{route}: matched: {which} to {to}"
     if "stopped_by" in step:
         return f"{route}: not reached, {step['stopped_by']} has stop"
     failed = step["failed"]

@@ -45,7 +45,7 @@ class Exchange:
             self._over = True
             self._to_app.close()
             return
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(trio.ClosedResourceError):
             await self._to_app.send(message)
 
     async def run(self, app: App) -> None:
@@ -58,12 +58,10 @@ class Exchange:
         except* Exception:
             log.exception("a request failed", method=self._scope["method"], path=self._scope["path"])
         finally:
-            self._inbox.close()
-            cancelled = trio.current_effective_deadline() == -inf
-            with trio.CancelScope(shield=True):
-                if not self._answered:
-                    await answer(self._send, STOPPED if cancelled else FAILED)
-                await self._send_on(None)
+            if not self._answered:
+                cancelled = trio.current_effective_deadline() == -inf
+                await answer(self._send, STOPPED if cancelled else FAILED)
+            await self._send_on(None)
 
     async def _receive(self) -> Message:
         await self._invite()
@@ -76,8 +74,8 @@ class Exchange:
         if self._over:
             await trio.lowlevel.checkpoint()
             return
-        # hypercorn tells of the end of a request from inside its last send. quart-trio takes that as a disconnection and
-        # cancels the handler, so without the shield the connection would never be made ready for its next request.
+        # What h11 has counted as sent must be sent. hypercorn tells of the end of a request from inside its last send, and
+        # quart-trio then cancels the handler that is sending: the connection would never be ready for its next request.
         with trio.CancelScope(shield=True):
             await self._send_on(message)
         self._answered = True

@@ -110,9 +110,6 @@ class _Server:
         self._full = False
         connection = Connection(self._terms, stream)
         self._connections.add(connection)
-        if self._terms.context.terminated.is_set():
-            # accepted in the last moment
-            connection.dismiss(STOPPED)
         try:
             await connection.run()
         finally:

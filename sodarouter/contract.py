@@ -1,0 +1,77 @@
+"""What a plugin's hooks and destination types must be like, and what to tell the author of one that is not.
+
+pluggy checks less and later: a misspelt hook is never called, an ``async`` observer never awaited.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sodarouter import hookspecs
+from sodarouter.destination import Destination
+from sodarouter.errors import PluginError
+from sodarouter.faults import suggestion
+
+HOOKS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "sodarouter_spec")}
+
+
+def check_hook(name: str, implementation: Callable[..., Any]) -> None:
+    """
+    Args:
+        name: The hook that is implemented.
+        implementation: As it will be called: bound, if it is a method.
+
+    Raises:
+        PluginError: The router cannot call it, or would call it in vain.
+    """
+    if name not in HOOKS:
+        hint = suggestion(name, HOOKS, otherwise=f"the hooks are {', '.join(HOOKS)}")
+        raise PluginError(f"it implements {name!r}, which is no hook; {hint}")
+    offered = inspect.signature(HOOKS[name]).parameters
+    for parameter in inspect.signature(implementation).parameters.values():
+        if parameter.default is not parameter.empty or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        if parameter.name not in offered:
+            has = f"it has {', '.join(offered)}" if offered else "it has none"
+            raise PluginError(f"{name} asks for the argument {parameter.name!r}, which this hook does not have; {has}")
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise PluginError(f"{name} takes {parameter.name!r} by keyword only, but hooks are called by position")
+    if inspect.isgeneratorfunction(implementation) or inspect.isasyncgenfunction(implementation):
+        raise PluginError(f"{name} must not yield")
+    if name != "deliver" and inspect.iscoroutinefunction(implementation):
+        raise PluginError(f"{name} must not be async: only deliver is awaited")
+
+
+def check_type(kind: object) -> None:
+    """
+    Raises:
+        PluginError: It is no class that destinations can be made of.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Destination)):
+        raise PluginError(f"destination_types gives {kind!r}, which is no subclass of Destination")
+    name = getattr(kind, "type", None)
+    if not isinstance(name, str) or not name:
+        raise PluginError(f"the destination {kind.__name__} needs a type, the word that router.toml names it by")
+    if kind.__eq__ is not object.__eq__:
+        raise PluginError(f"the destination type {name!r} must not define __eq__; a dataclass does without eq=False")
+    # unlike the class's attribute, an instance's shows the arguments as they are called
+    deliver = getattr(object.__new__(kind), "deliver", None)
+    if not inspect.isroutine(deliver):
+        raise PluginError(f"the destination type {name!r} has no deliver method")
+    if not is_hook(deliver):
+        raise PluginError(
+            f"the deliver method of the destination type {name!r} comes from a class that is no Destination; "
+            "mark it with @hookimpl"
+        )
+    try:
+        check_hook("deliver", deliver)
+    except PluginError as error:
+        raise PluginError(f"the destination type {name!r}: {error}") from None
+
+
+def is_hook(candidate: object) -> bool:
+    """Whether it is marked with ``@hookimpl``."""
+    return callable(candidate) and hasattr(candidate, "sodarouter_impl")
