@@ -14,7 +14,7 @@ from sodarouter.decide import Route, Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
 from sodarouter.options import ConfigPath, Duration, Options, Place, Redactor, Secret, Size
-from sodarouter.plugins import AnyDestination, Plugins, find
+from sodarouter.plugins import AnyDestination, Plugins, find, installed
 from sodarouter.settle import RetryPolicy
 from sodarouter.verify import Proxy, Verification
 
@@ -208,6 +208,11 @@ class Config:
                     "nothing is verified: whoever can reach it can send events",
                     "set verify before it faces the internet",
                 )
+        there = installed()
+        for name in self.file.plugins.disabled:
+            if name not in there:
+                place = f"{self.path.name}: plugins.disabled"
+                yield Fault(place, f"no plugin {name!r} is installed", suggestion(name, there))
 
 
 def load(path: Path) -> Config:
@@ -288,27 +293,33 @@ def _validated(
 
 
 def _plugins(file: File, place: Place, found: list[Fault]) -> Plugins:
-    installed = find(file.plugins.disabled)
-    by_name = {plugin.name: plugin for plugin in installed}
-    options: dict[str, Options] = {}
-    for name in file.plugin:
+    loaded = find(file.plugins.disabled)
+    by_name = {plugin.name: plugin for plugin in loaded}
+    # a disabled plugin may keep its table
+    for name in (name for name in file.plugin if name not in file.plugins.disabled):
         plugin = by_name.get(name)
         if plugin is None:
             found.append(Fault(f"plugin.{name}", "no such plugin is installed", suggestion(name, by_name)))
-        elif plugin.options_type is None:
+        elif plugin.options_type is None and not plugin.fault:
             found.append(Fault(f"plugin.{name}", "this plugin has no options", "leave the table out"))
-    for plugin in installed:
-        if plugin.options_type is not None and not plugin.fault:
-            before = len(found)
-            made = _validated(
-                plugin.options_type, file.plugin.get(plugin.name, {}), place, found, "plugin", plugin.name
-            )
-            if made is None or len(found) > before:
-                plugin.fault = "its options are not right"
-            else:
-                options[plugin.name] = made
-    plugins = Plugins(installed, options)
-    found.extend(fault for fault in plugins.faults() if fault.fault != "its options are not right")
+    options: dict[str, Options] = {}
+    usable = []
+    for plugin in loaded:
+        if plugin.options_type is None or plugin.fault:
+            usable.append(plugin)
+            continue
+        keys = ("plugin", plugin.name)
+        made = _validated(plugin.options_type, file.plugin.get(plugin.name, {}), place, found, *keys)
+        if made is not None:
+            options[plugin.name] = made
+            usable.append(plugin)
+    plugins = Plugins(usable, options)
+    found.extend(plugins.faults())
+    for kind in plugins.types.values():
+        taken = kind.options_type.model_fields.keys() & DestinationTable.model_fields.keys()
+        if taken:
+            what = f"its options {', '.join(sorted(taken))} are keys that every destination has already"
+            found.append(Fault(f"the destination type {kind.type}", what, "its author has to rename them"))
     return plugins
 
 

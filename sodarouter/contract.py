@@ -4,6 +4,7 @@ pluggy checks less and later: a misspelt hook is never called, an ``async`` obse
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ from sodarouter import hookspecs
 from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.faults import suggestion
+from sodarouter.http import HttpRoute
+
+OWN_PAGES = ("/livez", "/readyz")
+OWN_API = "/api/"
+_PAGE = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "sodarouter_spec")}
 
@@ -70,6 +76,19 @@ def check_type(kind: object) -> None:
         check_hook("deliver", deliver)
     except PluginError as error:
         raise PluginError(f"the destination type {name!r}: {error}") from None
+
+
+def check_route(route: object) -> None:
+    """
+    Raises:
+        PluginError: It is no page, or one of the router's own.
+    """
+    if not isinstance(route, HttpRoute):
+        raise PluginError(f"http_routes gives {route!r}, which is no HttpRoute")
+    if not _PAGE.fullmatch(route.path):
+        raise PluginError(f"the page {route.path!r} must be a path such as '/metrics'")
+    if route.path in OWN_PAGES or route.path.startswith(OWN_API):
+        raise PluginError(f"the page {route.path} is the router's own")
 
 
 def is_hook(candidate: object) -> bool:

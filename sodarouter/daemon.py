@@ -17,13 +17,11 @@ import structlog
 import trio
 
 from sodarouter.address import Address
-from sodarouter.config import Config, ConfiguredDestination, ListenerTable
-from sodarouter.deliver import Deliverer, Lane
+from sodarouter.config import Config, ListenerTable
+from sodarouter.deliver import Deliverer
 from sodarouter.errors import ConfigError, Fault, SpoolError
+from sodarouter.lanes import open_lanes
 from sodarouter.observe import Observers
-from sodarouter.options import Redactor
-from sodarouter.plugins import AnyDestination
-from sodarouter.plugins import Deliverer as PluginDeliverer
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.route import Router
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
@@ -31,10 +29,6 @@ from sodarouter.serve.asgi import App
 from sodarouter.spool import ROUTE, Lock, Spool, SqliteSpool
 from sodarouter.web import Pages, admin_app
 
-OPEN_TIMEOUT = 30.0
-"""Seconds that a destination may take to open."""
-CLOSE_TIMEOUT = 5.0
-"""Seconds that a destination may take to close."""
 PRUNE_EVERY = 3600.0
 PRUNE_PAUSE = 0.1
 PRUNE_BATCH = 500
@@ -63,7 +57,7 @@ async def run(
         SpoolError: The spool cannot be opened, or another process has it.
     """
     server, admin = config.file.server, config.file.admin
-    async with _open_spool(config) as spool, _open_lanes(config) as lanes:
+    async with _open_spool(config) as spool, open_lanes(config) as lanes:
         deliverer = Deliverer(lanes, spool, _observers(config), config.redact)
         router = Router(config.rules, spool, config.redact, deliverer.wake.set)
         receiver = Receiver(_sources(config), spool, _observers(config), _intake(config), router.arrived)
@@ -181,64 +175,6 @@ async def _tell_homeless(config: Config, spool: Spool) -> None:
             log.warning(
                 "deliveries wait for a destination that is not configured", destination=name, count=queue.pending
             )
-
-
-@asynccontextmanager
-async def _open_lanes(config: Config) -> AsyncIterator[list[Lane]]:
-    """Every destination made and opened, or all faults of those that cannot be."""
-    made = [(configured, configured.kind(configured.name, configured.options)) for configured in config.destinations]
-    deliverers = config.plugins.deliverers(destination for _, destination in made)
-    opened: list[AnyDestination] = []
-    faults: list[Fault] = []
-    try:
-        for configured, destination in made:
-            fault = await _open(destination, config.redact)
-            if fault:
-                faults.append(Fault(f"{config.path.name}: destination.{configured.name}", fault))
-            else:
-                opened.append(destination)
-        if faults:
-            raise ConfigError(faults)
-        yield [_lane(configured, deliverers[configured.name]) for configured, _ in made]
-    finally:
-        for destination in reversed(opened):
-            await _close(destination)
-
-
-async def _open(destination: AnyDestination, redact: Redactor) -> str:
-    """Opens a destination, and says why it cannot be."""
-    reason = ""
-    try:
-        with trio.fail_after(OPEN_TIMEOUT):
-            await destination.open()
-    except* trio.TooSlowError:
-        reason = f"was not open after {OPEN_TIMEOUT:g} seconds"
-    except* (Exception, SystemExit, KeyboardInterrupt) as failures:
-        first = _first(failures)
-        reason = f"cannot be opened: {redact(f'{type(first).__name__}: {first}')}"
-    return reason
-
-
-async def _close(destination: AnyDestination) -> None:
-    try:
-        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await destination.close()
-    except* (Exception, SystemExit, KeyboardInterrupt) as failures:
-        log.error("a destination failed to close", destination=destination.name, exc_info=_first(failures))
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: BaseException = failures
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
-
-
-def _lane(configured: ConfiguredDestination, deliverer: PluginDeliverer) -> Lane:
-    table = configured.table
-    return Lane(
-        configured.name, deliverer, deliverer.threaded, table.timeout, configured.concurrency, policy=table.retry
-    )
 
 
 def _observers(config: Config) -> Observers:

@@ -16,7 +16,7 @@ import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
-from sodarouter.contract import HOOKS, check_hook, check_type, is_hook
+from sodarouter.contract import HOOKS, check_hook, check_route, check_type, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
 from sodarouter.errors import Fault, PluginError
@@ -71,6 +71,11 @@ class _Manager(pluggy.PluginManager):
             if hook in HOOKS or not options.get("optionalhook"):
                 check_hook(hook, getattr(plugin, name))
         return options
+
+
+def installed() -> set[str]:
+    """The names of all plugins, also of those that are disabled."""
+    return {entry.name for entry in entry_points(group=GROUP)}
 
 
 def find(disabled: Iterable[str] = ()) -> list[Found]:
@@ -139,8 +144,9 @@ class Plugins:
             check_type(kind)
             self._offer(plugin, kind)
         for route in self._ask(plugin, "http_routes"):
-            if not isinstance(route, HttpRoute):
-                raise PluginError(f"http_routes gives {route!r}, which is no HttpRoute")
+            check_route(route)
+            if other := next((name for name, known in self.routes if known.path == route.path), None):
+                raise PluginError(f"the plugin {other} serves {route.path} too")
             plugin.routes.append(route)
             self.routes.append((plugin.name, route))
 

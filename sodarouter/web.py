@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+import trio
 from quart import Response, request
 from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from sodarouter.delivery import Stats
+from sodarouter.failures import contained
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.problem import Answer, problem
 
 MAX_BODY = 1 << 20
+"""Bytes that a request on the admin listener may have."""
+PAGE_TIMEOUT = 30.0
+"""Seconds that a plugin's page may take."""
 
 log = structlog.get_logger()
 
@@ -98,11 +103,14 @@ def _page(plugin: str, route: HttpRoute, pages: Pages) -> Callable[[], Awaitable
             body if isinstance(body, bytes) else body.encode(),
             pages.stats,
         )
-        try:
-            given: HttpResponse = await route.handler(asked)
-        except* Exception as failures:
-            log.error("a plugin's page failed", plugin=plugin, path=route.path, exc_info=failures)
-            given = HttpResponse("the plugin failed; the router's log says more\n", 500)
+        given = HttpResponse("the plugin failed; the router's log says more\n", 500)
+        failures: list[BaseException] = []
+        with contained(failures), trio.move_on_after(PAGE_TIMEOUT) as scope:
+            given = await route.handler(asked)
+        if failures:
+            log.error("a plugin's page failed", plugin=plugin, path=route.path, exc_info=failures[0])
+        elif scope.cancelled_caught:
+            log.error("a plugin's page took too long", plugin=plugin, path=route.path, timeout=PAGE_TIMEOUT)
         return Response(given.body, given.status, dict(given.headers), content_type=given.content_type)
 
     return page

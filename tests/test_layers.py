@@ -19,7 +19,7 @@ FLOORS: dict[int, str] = {
     2: "hookspecs",
     3: "config contract logs plugins",
     4: "deliver receive route serve web",
-    5: "daemon",
+    5: "daemon lanes",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""

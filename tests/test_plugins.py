@@ -176,7 +176,61 @@ def test_a_disabled_plugin_is_not_even_imported(site, configured):
     assert "acme_broken" not in sys.modules
 
 
+def test_a_disabled_plugin_may_keep_its_table(configured):
+    assert configured('[plugins]\ndisabled = ["prometheus"]\n[plugin.prometheus]\npath = "/m"\n')
+
+
+def test_a_misspelt_name_among_the_disabled_is_warned_of(configured):
+    warnings = map(str, configured('[plugins]\ndisabled = ["promethius"]\n').warnings())
+    assert "router.toml: plugins.disabled: no plugin 'promethius' is installed; did you mean 'prometheus'?" in warnings
+
+
 # what can be wrong with one
+
+
+PAGE = """
+    from sodarouter import HttpRoute, hookimpl
+
+    @hookimpl
+    def http_routes():
+        return [HttpRoute("{path}", print)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [
+        ("/readyz", "the page /readyz is the router's own"),
+        ("/api/retry", "the page /api/retry is the router's own"),
+        ("/metrics", "the plugin prometheus serves /metrics too"),
+        ("metrics", "the page 'metrics' must be a path such as '/metrics'"),
+    ],
+)
+def test_a_page_that_cannot_be_served_is_told(site, faults, path, cause):
+    site.install("acme-tools", {"shout": "acme_shout"}, acme_shout=PAGE.format(path=path))
+    assert faults() == called("shout", cause)
+
+
+def test_an_option_that_the_core_would_take_is_told(site, faults):
+    source = """
+        from sodarouter import Destination, Options, hookimpl
+
+        class Mine(Options):
+            timeout: str = "x"
+
+        class Shout(Destination[Mine]):
+            type = "shout"
+            async def deliver(self): ...
+
+        @hookimpl
+        def destination_types():
+            return [Shout]
+    """
+    site.install("acme-tools", {"shout": "acme_shout"}, acme_shout=source)
+    assert faults() == [
+        "router.toml: the destination type shout: its options timeout are keys that every destination has already; "
+        "its author has to rename them"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            app()
+            app(prog_name="sodarouter")
         finally:
             sys.stdout.flush()
     except ConfigError as error:

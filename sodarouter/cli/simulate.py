@@ -120,7 +120,7 @@ def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
             try:
                 answer = client.post(source.path, content=body, headers=wire)
             except httpx2.TransportError as error:
-                where, why = loaded.file.server.listen[0], type(error).__name__
+                where, why = loaded.file.server.listen[0], str(error) or type(error).__name__
                 raise fail(f"nothing answers at {where}: {why}; does the router run?") from None
             sys.stdout.write(f"{payload['event']}: {answer.status_code} {answer.text.strip()}\n")
             good = good and answer.status_code == 200

@@ -37,7 +37,11 @@ class Exchange:
         self._invite = invite
         self._to_app, self._inbox = trio.open_memory_channel[Message](_WAITING)
         self._answered = False
+        """Whether an answer has begun."""
+        self._whole = False
+        """Whether its last piece was given."""
         self._over = False
+        """Whether nobody listens any longer."""
 
     async def put(self, message: Message) -> None:
         """Hands the application a message, when it has room for one. What nobody will read is dropped."""
@@ -56,7 +60,12 @@ class Exchange:
         try:
             await app(self._scope, self._receive, self._send)
         except* Exception:
-            log.exception("a request failed", method=self._scope["method"], path=self._scope["path"])
+            about = {"method": self._scope["method"], "path": self._scope["path"]}
+            if self._over and not self._whole:
+                # frameworks say so in their own ways; Quart raises
+                log.debug("a client did not wait for its answer", **about)
+            else:
+                log.exception("a request failed", **about)
         finally:
             if not self._answered:
                 cancelled = trio.current_effective_deadline() == -inf
@@ -74,6 +83,8 @@ class Exchange:
         if self._over:
             await trio.lowlevel.checkpoint()
             return
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._whole = True
         # What h11 has counted as sent must be sent. hypercorn tells of the end of a request from inside its last send, and
         # quart-trio then cancels the handler that is sending: the connection would never be ready for its next request.
         with trio.CancelScope(shield=True):
