@@ -4,6 +4,7 @@ Each destination has its own lane, with its own limit of attempts at once; a lan
 """
 
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ MAX_RESPONSE = 4096
 """Characters of a reason or response that are stored with an attempt."""
 LEASE_MARGIN = 60.0
 """Seconds that a lease outlasts the attempt's own timeout, for the settling."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""The control characters but for the tab and the end of a line."""
 
 log = structlog.get_logger()
 
@@ -124,8 +128,10 @@ class Deliverer:
             self.wake.set()
 
     def _storable(self, text: str) -> str:
+        # what other servers answer must not reach a terminal as commands to it
+        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", self._redact(text)[:MAX_RESPONSE])
         # a file's name that is no UTF-8 comes as surrogates, which no store takes
-        return self._redact(text)[:MAX_RESPONSE].encode(errors="backslashreplace").decode()
+        return text.encode(errors="backslashreplace").decode()
 
     def _tell(self, lane: Lane, outcome: Outcome) -> None:
         delivery, event = outcome.claim.delivery, outcome.claim.event
