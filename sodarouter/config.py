@@ -208,6 +208,10 @@ class Config:
                     "nothing is verified: whoever can reach it can send events",
                     "set verify before it faces the internet",
                 )
+        server = self.file.server
+        if server.stop_timeout < server.body_timeout:
+            place = f"{self.path.name}: server.stop_timeout"
+            yield Fault(place, "is shorter than body_timeout", "a sender may be cut off when the router stops")
         there = installed()
         for name in self.file.plugins.disabled:
             if name not in there:

@@ -5,6 +5,7 @@ All that can fail at start, the spool, the destinations and the addresses, is op
 
 import gc
 import os
+import resource
 import signal
 import threading
 import time
@@ -33,6 +34,8 @@ PRUNE_EVERY = 3600.0
 PRUNE_PAUSE = 0.1
 PRUNE_BATCH = 500
 """Old events are deleted this many at a time."""
+DESCRIPTORS = 65_536
+"""File descriptors that the process may have, if the system allows it."""
 LAST_RESORT = 15.0
 """Seconds after the limits of a stop at which the process ends even if a plugin will not."""
 
@@ -87,6 +90,10 @@ async def run(
 
 async def run_until_signalled(config: Config) -> None:
     """As `run`, until SIGTERM or SIGINT. A second signal, or a plugin that will not end, ends the process at once."""
+    # every connection takes a descriptor, and the spool and the destinations must still get theirs
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     stopping = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
