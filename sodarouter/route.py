@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from sodarouter.decide import Rules, decide
+from sodarouter.decide import VALIDATE, Rules, decide
 from sodarouter.event import Event
 from sodarouter.options import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
@@ -74,6 +74,6 @@ class Router:
             ending = Faulted(f"{type(error).__name__}: {error}")
             verdict = settle(ending, POLICY, tries=claim.tries, since=claim.since, now=now, chance=1.0)
             return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, self._redact(verdict.reason))
-        if not decision.planned:
+        if not decision.planned and event.type != VALIDATE:
             log.info("event planned for no destination", event_id=claim.event.id, type=claim.event.type)
         return Routed(claim, decision.trace, decision.planned, now)
