@@ -52,7 +52,7 @@ Listen = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"type": "
 
 
 class Tls(Options):
-    """Serve HTTPS on every TCP address of the listener."""
+    """Serve HTTPS on every address of the listener."""
 
     cert: ConfigPath
     """The certificate chain, PEM."""

@@ -63,7 +63,7 @@ async def run(
     async with _open_spool(config) as spool, open_lanes(config) as lanes:
         deliverer = Deliverer(lanes, spool, _observers(config), config.redact)
         router = Router(config.rules, spool, config.redact, deliverer.wake.set)
-        receiver = Receiver(_sources(config), spool, _observers(config), _intake(config), router.arrived)
+        receiver = Receiver(_sources(config), spool, _observers(config), _intake(config), router.coming, router.arrived)
         token = admin.token.get_secret_value() if admin.token else None
         app = admin_app(_pages(config, spool, deliverer, stopping), config.plugins.routes, token)
         with _bound("server", server) as public, _bound("admin", admin) as private:

@@ -44,12 +44,15 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
     ]
     if human:
         plain = structlog.dev.plain_traceback  # it is text by then
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, exception_formatter=plain)]
+        colours = sys.stderr.isatty()
+        last = [
+            structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, sort_keys=False, exception_formatter=plain)
+        ]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -59,7 +59,8 @@ class Receiver:
     """The ASGI application of the listener that faces the internet: the sources, and ``/livez``.
 
     Args:
-        arrived: Told of each new event that is on disk.
+        coming: Told of each event before it is on disk.
+        arrived: Called when a new one is.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class Receiver:
         spool: Spool,
         observers: Observers,
         intake: Intake,
-        arrived: Callable[[Event], None],
+        coming: Callable[[Event], None],
+        arrived: Callable[[], None],
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +78,7 @@ class Receiver:
         self._spool = spool
         self._observers = observers
         self._intake = intake
+        self._coming = coming
         self._arrived = arrived
         self._now = now
 
@@ -126,10 +129,11 @@ class Receiver:
             await self._quarantine(source, received, wire, error)
             raise
         event = Event.taken_in(source.name, received, raw, payload)
+        self._coming(event)
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
         stored = await self._spool.append(event, window=source.duplicate_window)
         if not stored.duplicate:
-            self._arrived(event)
+            self._arrived()
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         return accepted(stored.id, duplicate=stored.duplicate)
 

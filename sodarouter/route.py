@@ -14,7 +14,7 @@ from sodarouter.wake import Wake
 
 BATCH = 100
 """Events decided between two looks at the spool."""
-FRESH = 256
+COMING = 256
 """Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
 LEASE = 60.0
 """Seconds that a batch may take."""
@@ -46,12 +46,17 @@ class Router:
         self._planned = planned
         self._now = now
         self._wake = Wake()
-        self._fresh: dict[str, Event] = {}
+        self._coming: dict[str, Event] = {}
 
-    def arrived(self, event: Event) -> None:
-        """Told when an event is on disk. Some are kept until their turn, which then need not be parsed again."""
-        if len(self._fresh) < FRESH:
-            self._fresh[event.id] = event
+    def coming(self, event: Event) -> None:
+        """Told of an event before it is on disk. The latest ones are kept until their turn, not to be parsed again."""
+        self._coming[event.id] = event
+        if len(self._coming) > COMING:
+            # a repeat, or one that could not be stored: its turn never comes
+            del self._coming[next(iter(self._coming))]
+
+    def arrived(self) -> None:
+        """Told when an event is on disk."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -66,7 +71,7 @@ class Router:
 
     def _route(self, claim: Claim) -> Routed | Outcome:
         now = self._now()
-        event = self._fresh.pop(claim.event.id, claim.event)
+        event = self._coming.pop(claim.event.id, claim.event)
         try:
             decision = decide(event, self._rules)
         except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one

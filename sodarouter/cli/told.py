@@ -6,6 +6,8 @@ from typing import Any
 from sodarouter.event import Event
 from sodarouter.spool import StoredEvent
 
+_URGENT: dict[str | None, int] = {outcome: rank for rank, outcome in enumerate(("fail", "error", "warn"))}
+
 
 def subject(event: Event) -> str:
     """What an event is about, in one line."""
@@ -21,11 +23,11 @@ def subject(event: Event) -> str:
         return view.agreement.label or view.agreement.id or ""
     if not view.results:
         return ""
-    first = view.results[0]
-    dataset = first.datasets[0].name if first.datasets else None
+    worst = min(view.results, key=lambda result: _URGENT.get(result.outcome, len(_URGENT)))
+    dataset = worst.datasets[0].name if worst.datasets else None
     more = f" and {len(view.results) - 1} more" if len(view.results) > 1 else ""
     return (
-        f"{first.outcome or 'result'}: {first.name or first.id or 'a check'}"
+        f"{worst.outcome or 'result'}: {worst.name or worst.id or 'a check'}"
         + (f" on {dataset}" if dataset else "")
         + more
     )

@@ -1,0 +1,719 @@
+"""The command line: most of it in this process, which is quick; as a process of its own where that is the point."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fcntl import ioctl
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+import trustme
+import typer
+from running import SOURCE, Process, router_process, running_router, until
+from sink import Answer, open_sink
+from support import payload
+
+from sodarouter import soda
+from sodarouter.cli import app, main
+from sodarouter.simulate import VOCABULARIES
+
+COMMANDS = typer.main.get_command(app).commands
+CANARY = "canary-3f9d"
+ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+@dataclass
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def sodarouter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in this process and in the folder of the test. Never a traceback, never a secret."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["sodarouter", *arguments])
+        capsys.readouterr()
+        status: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        assert isinstance(status, int)
+        ran = Ran(status, *capsys.readouterr())
+        assert "Traceback" not in ran.out + ran.err
+        assert CANARY not in ran.out + ran.err
+        return ran
+
+    return run
+
+
+def process(*arguments: str, folder: Path, **known: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sodarouter", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False, **known)
+
+
+def free_ports(count: int) -> list[int]:
+    opened = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [one.getsockname()[1] for one in opened]
+    finally:
+        for one in opened:
+            one.close()
+
+
+def listening(server: int, admin: int) -> str:
+    return f'[server]\nlisten = ["127.0.0.1:{server}"]\n[admin]\nlisten = ["127.0.0.1:{admin}"]\n'
+
+
+ROUTES = """
+[destination.log]
+type = "file"
+path = "events.jsonl"
+[destination.closed]
+type = "forward"
+url = "http://127.0.0.1:%d/"
+retry = { max_attempts = 1 }
+[[route]]
+name = "failures"
+match = { event = "checkEvaluation", outcome = "fail" }
+to = ["log"]
+[[route]]
+match = { severity = "critical" }
+to = ["closed", "log"]
+"""
+
+TWO_RESULTS = {
+    "event": "checkEvaluation",
+    "checkResults": [
+        {"id": "1", "name": "rows", "outcome": "pass"},
+        {"id": "2", "name": "nulls [red]\x1b[31m\nhere", "outcome": "fail", "datasets": [{"name": "orders"}]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``router.toml`` and the spool of a router that has run: six events, a repeat, a quarantined body."""
+    folder = tmp_path_factory.mktemp("filled")
+    # bound, but it does not listen: nobody else can open the port, and connections are refused
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))
+        trio.run(_fill, folder, ROUTES % refusing.getsockname()[1])
+    return folder
+
+
+async def _fill(folder: Path, toml: str) -> None:
+    async with running_router(folder, toml) as router:
+        incident = json.loads(payload("v3-incidentCreated"))
+        incident["incident"] |= {"severity": "critical", "title": "Orders are late", "number": 7}
+        incident["incidentLinkCallbackUrl"] = f"https://cloud.soda.io/callback/{CANARY}"
+        bodies = [json.dumps(TWO_RESULTS), json.dumps(incident), payload("v3-agreementCreated")]
+        for body in (*bodies, payload("v4-2025-08-contractPublished"), '{"event": "validate"}', '{"event": "new"}'):
+            await router.post(body.encode() if isinstance(body, str) else body)
+        await router.post(json.dumps(incident).encode())
+        await router.post(b'{"event": "checkEvaluation", "checkResults": 3}')
+        await router.until_settled()
+
+
+@pytest.fixture
+def spool(filled: Path, tmp_path: Path) -> Path:
+    """A copy of `filled` in the folder of the test."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+SIGNED = """
+[source.header]
+path = "/header"
+verify = [{ type = "header", name = "Authorization", value = ["Bearer canary-3f9d-é", "old"] }]
+[source.basic]
+path = "/basic"
+verify = [{ type = "basic", username = "soda", password = "canary-3f9d" }]
+[source.hmac]
+path = "/hmac"
+verify = [{ type = "hmac", header = "X-Signature", secrets = ["canary-3f9d"], prefix = "v1=", timestamp_header = "X-Time" }]
+[source.standard]
+path = "/standard"
+verify = [{ type = "standard-webhooks", secrets = ["whsec_Y2FuYXJ5"] }]
+[source.several]
+path = "/several"
+verify = [
+    { type = "basic", username = "soda", password = "canary-3f9d" },
+    { type = "hmac", header = "X-Signature", secrets = ["canary-3f9d"], algorithm = "sha512", encoding = "base64" },
+    { type = "address", allow = ["127.0.0.1"] },
+]
+[source.elsewhere]
+path = "/elsewhere"
+verify = [{ type = "address", allow = ["192.0.2.0/24"] }]
+"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A router that runs as a process, at addresses that its ``router.toml`` names, with a source of each kind."""
+    folder = tmp_path_factory.mktemp("live")
+    (folder / "router.toml").write_text(
+        listening(*free_ports(2)) + SOURCE + SIGNED + ROUTES % free_ports(1)[0], encoding="utf-8"
+    )
+    with router_process(folder) as router:
+        yield router
+        assert router.end(signal.SIGTERM) == 0
+
+
+# check
+
+
+def test_check_says_what_there_is_and_warns(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text(SOURCE + ROUTES % 1)
+    ran = sodarouter("check")
+    assert ran.status == 0
+    assert ran.out == (
+        "warning: router.toml: source.soda: nothing is verified: whoever can reach it can send events; "
+        "set verify before it faces the internet\n"
+        "router.toml: ok: 1 source, 2 destinations, 2 routes\n"
+    )
+
+
+def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text('[log]\nlevel = "[bold]"\nlvl = 1\n' + SOURCE)
+    ran = sodarouter("check")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "router.toml: log.level: must be 'debug', 'info', 'warning' or 'error'",
+        "router.toml: log.lvl: unknown key; did you mean 'level'?",
+    ]
+
+
+def test_check_has_json_for_programs(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text(SOURCE)
+    ran = sodarouter("check", "--json")
+    assert ran.status == 0
+    assert ran.json == {
+        "ok": True,
+        "faults": [],
+        "warnings": [
+            {
+                "place": "router.toml: source.soda",
+                "fault": "nothing is verified: whoever can reach it can send events",
+                "hint": "set verify before it faces the internet",
+            }
+        ],
+    }
+    (tmp_path / "router.toml").write_text("lgo = 1\n" + SOURCE)
+    ran = sodarouter("check", "--json")
+    assert (ran.status, ran.err) == (2, "")
+    assert ran.json == {
+        "ok": False,
+        "faults": [{"place": "router.toml: lgo", "fault": "unknown key", "hint": "did you mean 'log'?"}],
+        "warnings": [],
+    }
+
+
+# the configuration
+
+
+@pytest.mark.parametrize("command", [[], ["check"], ["events"], ["retry", "--all"], ["simulate", "--post", "soda"]])
+def test_without_a_configuration_each_command_says_so(sodarouter, command):
+    ran = sodarouter(*command)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == "router.toml: there is no such file; name another with --config\n"
+
+
+def test_the_configuration_is_named_before_or_after_the_command(sodarouter, tmp_path):
+    (tmp_path / "a.toml").write_text(SOURCE)
+    (tmp_path / "b.toml").write_text(SOURCE)
+    assert "a.toml: ok" in sodarouter("--config", "a.toml", "check").out
+    assert "a.toml: ok" in sodarouter("check", "-c", "a.toml").out
+    assert "b.toml: ok" in sodarouter("--config", "a.toml", "check", "--config", "b.toml").out
+
+
+def test_a_configuration_with_faults_does_not_run(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text("lgo = 1\n" + SOURCE)
+    ran = sodarouter()
+    assert (ran.status, ran.err) == (2, "router.toml: lgo: unknown key; did you mean 'log'?\n")
+
+
+# plugins
+
+
+def test_plugins_lists_what_each_offers(sodarouter):
+    ran = sodarouter("plugins")
+    assert ran.status == 0
+    head, *rows = ran.out.splitlines()
+    assert head.split("  ")[0] == "name"
+    assert {row.split()[0] for row in rows} >= {"email", "file", "forward", "prometheus"}
+    assert "/metrics" in ran.out
+    listed = sodarouter("plugins", "--json").json
+    keys = {"name", "version", "distribution", "destinations", "pages", "observes", "fault"}
+    assert all(plugin.keys() == keys for plugin in listed)
+    assert next(plugin for plugin in listed if plugin["name"] == "file")["destinations"] == ["file"]
+
+
+# simulate
+
+
+@pytest.mark.parametrize(("vocabulary", "event_type"), [(v, e) for v, types in VOCABULARIES.items() for e in types])
+def test_simulate_prints_every_type_in_both_vocabularies(sodarouter, vocabulary, event_type):
+    ran = sodarouter("simulate", event_type, "--vocabulary", vocabulary)
+    assert ran.status == 0
+    assert ran.json["event"] == event_type
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        document, at = decoder.raw_decode(text, at)
+        found.append(document)
+        at += 1  # the newline between two
+    return found
+
+
+def test_simulate_without_a_type_prints_all_of_them(sodarouter):
+    events = [document["event"] for document in _documents(sodarouter("simulate").out)]
+    assert events == list(soda.EVENT_TYPES)
+    both = _documents(sodarouter("simulate", "--vocabulary", "both", "--count", "2").out)
+    assert len(both) == 2 * sum(map(len, VOCABULARIES.values()))
+
+
+def test_simulate_repeats_itself_with_a_seed(sodarouter):
+    def parts(seed: str) -> list[Any]:
+        return [
+            [result["id"] for result in document["checkResults"]]
+            for document in _documents(sodarouter("simulate", "checkEvaluation", "--count", "3", "--seed", seed).out)
+        ]
+
+    assert parts("7") == parts("7")
+    assert parts("7") != parts("8")
+
+
+def test_simulate_sets_values(sodarouter):
+    settings = ["--set", "incident.severity=critical", "--set", "incident.lead=null", "--set", "incident.number=5"]
+    incident = sodarouter("simulate", "incidentCreated", *settings).json["incident"]
+    assert (incident["severity"], incident["lead"], incident["number"]) == ("critical", None, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["incidntCreated"], "sodarouter: no event type 'incidntCreated'; did you mean 'incidentCreated'?"),
+        (
+            ["agreementCreated", "--vocabulary", "v4"],
+            "sodarouter: 'agreementCreated' is not in the vocabulary v4; it is in v3",
+        ),
+        (
+            ["incidentCreated", "--set", "incident.sverity=1"],
+            "sodarouter: incident: has no 'sverity'; did you mean 'severity'?",
+        ),
+        (["incidentCreated", "--set", "incident"], "sodarouter: --set incident: write PATH=VALUE"),
+    ],
+)
+def test_simulate_says_what_is_wrong_with_what_it_was_asked(sodarouter, arguments, told):
+    ran = sodarouter("simulate", *arguments)
+    assert (ran.status, ran.out, ran.err) == (2, "", told + "\n")
+
+
+@pytest.mark.parametrize("source", ["soda", "header", "basic", "hmac", "standard", "several"])
+def test_simulate_posts_signed_as_the_source_expects(sodarouter, live, source):
+    ran = sodarouter(
+        "simulate", "checkEvaluation", "--count", "2", "--post", source, "-c", f"{live.folder}/router.toml"
+    )
+    assert ran.status == 0
+    assert all(re.fullmatch(rf'checkEvaluation: 200 {{"id": "{ID}"}}', line) for line in ran.out.splitlines())
+    assert re.fullmatch(r"2 posted; --seed \d+ makes the same again\n", ran.err)
+
+
+def test_simulate_has_status_1_when_the_router_refuses(sodarouter, live):
+    ran = sodarouter("simulate", "checkEvaluation", "--post", "elsewhere", "-c", f"{live.folder}/router.toml")
+    assert ran.status == 1
+    assert ran.out.startswith("checkEvaluation: 401 {")
+
+
+def test_simulate_says_when_there_is_no_such_source_or_no_router(sodarouter, tmp_path):
+    (port,) = free_ports(1)
+    (tmp_path / "router.toml").write_text(listening(port, 0) + SOURCE)
+    ran = sodarouter("simulate", "--post", "sdoa")
+    assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no source 'sdoa'; did you mean 'soda'?\n")
+    ran = sodarouter("simulate", "validate", "--post", "soda")
+    assert ran.status == 1
+    assert ran.err.startswith(f"sodarouter: nothing answers at 127.0.0.1:{port}: ")
+    assert ran.err.endswith("; does the router run?\n")
+
+
+# what the spool holds
+
+
+def test_events_lists_the_newest_first_and_what_became_of_each(sodarouter, spool):
+    ran = sodarouter("events")
+    assert ran.status == 0
+    head, *rows = ran.out.splitlines()
+    assert head.split() == ["id", "received", "source", "type", "deliveries", "subject"]
+    assert all(re.match(ID + " ", row) for row in rows)
+    told = [re.sub(r"^\S+  \S+ \S+  soda    ", "", row) for row in rows]
+    assert [re.split(r" {2,}", row) for row in told] == [
+        ["new", "none"],
+        ["validate", "none"],
+        ["contractPublished", "none", "neondb/soda/public/ecommerce_orders"],
+        ["agreementCreated", "none", "string"],
+        ["incidentCreated", "1 delivered, 1 dead", "INC-7 Orders are late (critical, reported)"],
+        ["checkEvaluation", "1 delivered", "fail: nulls [red] [31m here on orders and 1 more"],
+    ]
+
+
+def test_events_as_json(sodarouter, spool):
+    listed = sodarouter("events", "--json").json
+    keys = ["id", "received", "source", "type", "scope", "subject", "repeats", "unrouted", "deliveries"]
+    assert all(list(event) == keys for event in listed)
+    incident = next(event for event in listed if event["type"] == "incidentCreated")
+    assert incident["repeats"] == 1
+    assert incident["deliveries"] == {"closed": "dead", "log": "delivered"}
+    assert incident["received"].endswith("Z")
+
+
+def test_events_are_chosen_and_turned_over(sodarouter, spool):
+    listed = [event["id"] for event in sodarouter("events", "--json").json]
+    assert [event["type"] for event in sodarouter("events", "--type", "new", "--json").json] == ["new"]
+    assert {event["type"] for event in sodarouter("events", "--unrouted", "--json").json} == {
+        "new",
+        "contractPublished",
+        "agreementCreated",
+    }
+    first = sodarouter("events", "-n", "2", "--json").json
+    rest = sodarouter("events", "--before", first[-1]["id"], "--json").json
+    assert [event["id"] for event in first + rest] == listed
+    assert sodarouter("events", "--type", "other").out == "no events\n"
+
+
+def test_show_tells_what_came_why_it_went_where_and_how(sodarouter, spool):
+    events = {event["type"]: event["id"] for event in sodarouter("events", "--json").json}
+    told = sodarouter("show", events["checkEvaluation"]).out
+    head, _, document = told.partition("Payload\n")
+    assert json.loads(document) == TWO_RESULTS
+    assert re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\.\d{3}", "*", head).splitlines() == [
+        f"checkEvaluation {events['checkEvaluation']}",
+        "received * from source soda",
+        "fail: nulls [red] [31m here on orders and 1 more",
+        "",
+        "Decision",
+        "  failures: matched: result 2 to log",
+        "  route 2: not matched: severity is nothing, wanted critical",
+        "",
+        "Deliveries",
+        "  log: delivered, result 2",
+        "    attempt 1 at *, * s, delivered",
+        "",
+    ]
+    told = sodarouter("show", events["incidentCreated"]).out
+    assert ", and 1 more time\n" in told
+    assert "  failures: not matched: event is incidentCreated, wanted checkEvaluation\n" in told
+    assert "  route 2: matched: the whole event to closed, log\n" in told
+    assert "  closed: dead\n" in told
+    assert "it is kept, and went nowhere" in sodarouter("show", events["new"]).out
+
+
+def test_show_as_json(sodarouter, spool):
+    events = {event["type"]: event["id"] for event in sodarouter("events", "--json").json}
+    shown = sodarouter("show", events["checkEvaluation"], "--json").json
+    assert {"id", "source", "received", "type", "scope", "view", "payload", "repeats", "trace", "deliveries"} == set(
+        shown
+    )
+    (delivery,) = shown["deliveries"]
+    assert delivery["results"] == [1]
+    assert [attempt["number"] for attempt in delivery["history"]] == [1]
+    one = sodarouter("show", f"{events['incidentCreated']}/closed", "--json").json
+    assert [delivery["destination"] for delivery in one["deliveries"]] == ["closed"]
+
+
+def test_show_says_when_there_is_no_such_thing(sodarouter, spool):
+    ran = sodarouter("show", "nothing")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "sodarouter: there is nothing with the id nothing; `sodarouter events` lists what there is\n"
+    event = sodarouter("events", "--json").json[0]["id"]
+    ran = sodarouter("show", f"{event}/mail")
+    assert (ran.status, ran.err) == (1, f"sodarouter: the event {event} has no delivery to mail\n")
+
+
+def test_what_a_sender_wrote_cannot_speak_to_the_terminal(sodarouter, spool):
+    event = sodarouter("events", "--type", "checkEvaluation", "--json").json[0]["id"]
+    for ran in (sodarouter("events"), sodarouter("show", event)):
+        assert "\x1b" not in ran.out
+
+
+def test_deliveries_and_dead_letters_are_listed(sodarouter, spool):
+    head, *rows = sodarouter("deliveries").out.splitlines()
+    assert head.split() == ["id", "state", "attempts", "planned", "next", "reason"]
+    assert len(rows) == 3
+    assert all(re.match(rf"{ID}/(log|closed) +(delivered|dead) +1 ", row) for row in rows)
+    head, row = sodarouter("dead").out.splitlines()
+    assert head.split() == ["id", "attempts", "given", "up", "reason"]
+    assert re.match(rf"{ID}/closed  1  ", row)
+    assert sodarouter("deliveries", "--state", "pending").out == "no deliveries\n"
+    assert sodarouter("dead", "-d", "log").out == "no dead letters\n"
+    keys = ["id", "destination", "state", "attempts", "planned", "next_at", "settled", "results", "reason"]
+    (dead,) = sodarouter("dead", "--json").json
+    assert list(dead) == keys
+    listed = sodarouter("deliveries", "--json").json
+    assert all(list(delivery) == keys for delivery in listed)
+    of_event = sodarouter("deliveries", "--event", dead["id"].partition("/")[0], "--json").json
+    assert {delivery["destination"] for delivery in of_event} == {"log", "closed"}
+    first = sodarouter("deliveries", "-n", "1", "--json").json
+    rest = sodarouter("deliveries", "--before", first[0]["id"], "--json").json
+    assert first + rest == listed
+
+
+def test_the_quarantine_is_listed_and_shown(sodarouter, spool):
+    (refused,) = sodarouter("quarantine", "--json").json
+    assert list(refused) == ["id", "received", "source", "status", "title", "detail", "faults", "bytes"]
+    assert (refused["status"], refused["faults"]) == (422, ["checkResults: must be an array"])
+    head, row = sodarouter("quarantine").out.splitlines()
+    assert head.split() == ["id", "received", "source", "answer", "detail"]
+    assert row.startswith(refused["id"])
+    shown = sodarouter("show", refused["id"]).out
+    assert shown.endswith('Body\n{"event": "checkEvaluation", "checkResults": 3}\n')
+    assert sodarouter("show", refused["id"], "--json").json["body"] == '{"event": "checkEvaluation", "checkResults": 3}'
+
+
+@pytest.mark.parametrize("command", ["events", "deliveries", "dead", "quarantine", "show", "retry"])
+def test_without_a_spool_each_command_says_so(sodarouter, tmp_path, command):
+    (tmp_path / "router.toml").write_text(listening(*free_ports(2)) + SOURCE)
+    ran = sodarouter(command, *({"show": ["x"], "retry": ["x/y"]}.get(command, [])))
+    assert (ran.status, ran.out) == (1, "")
+    path = tmp_path / "var/sodarouter.db"
+    assert ran.err == f"sodarouter: there is no spool at {path}; it is made when the router first starts\n"
+    assert not path.exists()
+
+
+def test_what_is_no_spool_is_told(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text('[spool]\npath = "router.toml"\n' + SOURCE)
+    ran = sodarouter("events")
+    assert ran.status == 1
+    assert ran.err.startswith(f"sodarouter: the spool {tmp_path}/router.toml cannot be read: ")
+
+
+def test_the_commands_that_look_need_no_secret(sodarouter, spool):
+    with (spool / "router.toml").open("a") as toml:
+        toml.write(
+            '[source.x]\npath = "/x"\nverify = [{ type = "header", name = "A", value = { env = "UNSET_CANARY" } }]'
+        )
+    assert sodarouter("events").status == 0
+    assert sodarouter("check").status == 2
+
+
+def test_the_commands_look_while_the_router_runs(sodarouter, live):
+    config = ["-c", f"{live.folder}/router.toml"]
+    answer = httpx2.post(f"{live.url}/webhooks/soda", content=payload("v4-2026-checkEvaluation"), trust_env=False)
+    event = answer.json()["id"]
+    assert event in [listed["id"] for listed in sodarouter("events", "--json", *config).json]
+    assert sodarouter("show", event, *config).status == 0
+    assert sodarouter("deliveries", *config).status == 0
+    assert sodarouter("dead", *config).status == 0
+    assert sodarouter("quarantine", *config).out == "the quarantine is empty\n"
+
+
+# retry
+
+
+def test_retry_wants_to_know_which(sodarouter, spool):
+    for arguments in ([], ["--all", "-d", "closed"], ["x/y", "--all"]):
+        ran = sodarouter("retry", *arguments)
+        assert (ran.status, ran.out) == (2, "")
+        assert ran.err == "sodarouter: name deliveries, or --destination NAME, or --all; `sodarouter dead` lists them\n"
+
+
+def test_retry_without_the_router_makes_them_due_at_its_next_start(sodarouter, spool):
+    (dead,) = (delivery["id"] for delivery in sodarouter("dead", "--json").json)
+    ran = sodarouter("retry", "--all", "--dry-run")
+    assert (ran.status, ran.out) == (0, f"1 of 1 would be tried again\n  {dead}\n")
+    assert sodarouter("dead", "--json").json
+    ran = sodarouter("retry", "--destination", "closed")
+    assert (ran.status, ran.out) == (0, f"1 of 1 will be tried again\n  {dead}\n")
+    assert [delivery["id"] for delivery in sodarouter("deliveries", "--state", "pending", "--json").json] == [dead]
+    assert sodarouter("retry", "--all").out == "no dead letters\n"
+
+
+def test_retry_says_which_is_no_dead_letter(sodarouter, spool):
+    (dead,) = (delivery["id"] for delivery in sodarouter("dead", "--json").json)
+    ran = sodarouter("retry", dead, "x/y", "--dry-run", "--json")
+    assert (ran.status, ran.json) == (1, {"dry_run": True, "asked": [dead, "x/y"], "retried": [dead]})
+    ran = sodarouter("retry", dead, "x/y")
+    assert ran.status == 1
+    assert ran.out == f"1 of 2 will be tried again\n  {dead}\n  x/y: there is no such dead letter\n"
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["through the router", "without the router"])
+async def test_a_dead_letter_that_is_retried_arrives(sodarouter, tmp_path, running):
+    async with open_sink(Answer(503), Answer(200)) as sink:
+        toml = f'[destination.hook]\ntype = "forward"\nurl = "{sink.url}"\nretry = {{ max_attempts = 1 }}\n'
+        toml = listening(*free_ports(2)) + SOURCE + toml + '[[route]]\nto = ["hook"]\n'
+        (tmp_path / "router.toml").write_text(toml)
+        with router_process(tmp_path) as router:
+            assert sodarouter("simulate", "checkEvaluation", "--post", "soda").status == 0
+            await sink.until_requests(1)
+            await until(lambda: bool(sodarouter("dead", "--json").json))
+            if not running:
+                router.end(signal.SIGTERM)
+            # in a thread, because without the router the command runs a loop of its own
+            ran = await trio.to_thread.run_sync(partial(sodarouter, "retry", "--all"))
+            assert ran.out.startswith("1 of 1 will be tried again\n")
+            if running:
+                await sink.until_requests(2)
+        if not running:
+            with router_process(tmp_path):
+                await sink.until_requests(2)
+    first, second = (request.headers["idempotency-key"] for request in sink.requests)
+    assert first == second
+
+
+def test_the_commands_reach_listeners_with_tls_and_on_unix_sockets(sodarouter, spool, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("soda.example.org")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    (port,) = free_ports(1)
+    text = (spool / "router.toml").read_text()
+    server = f'[server]\nlisten = ["127.0.0.1:{port}"]\ntls = {{ cert = "cert.pem", key = "key.pem" }}\n'
+    text = re.sub(r"(?s)^.*?(?=\[source)", server + '[admin]\nlisten = ["unix:a"]\ntoken = "canary-3f9d"\n', text)
+    (spool / "router.toml").write_text(text)
+    with router_process(spool):
+        assert sodarouter("simulate", "validate", "--post", "soda").status == 0
+        assert sodarouter("retry", "--all").out.startswith("1 of 1 will be tried again")
+
+
+def test_retry_says_what_the_router_answers(sodarouter, live, tmp_path):
+    """Here `[admin]` names the listener that faces the internet."""
+    toml = (live.folder / "router.toml").read_text()
+    (tmp_path / "router.toml").write_text(
+        re.sub(r"(?<=\[admin\]\n).*", f'listen = ["{live.ready["listen"][0]}"]', toml)
+    )
+    ran = sodarouter("retry", "x/y")
+    assert (ran.status, ran.err) == (1, "sodarouter: the router's admin listener answers 404: Not found\n")
+
+
+# a process of its own
+
+
+def test_a_second_router_on_the_same_spool_says_who_has_it(live):
+    ran = process(folder=live.folder)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    path = live.folder / "var/sodarouter.db"
+    assert ran.stderr.splitlines()[-1] == (
+        f"sodarouter: the spool {path} is in use by another sodarouter, process {live.popen.pid}"
+    )
+
+
+def test_an_address_in_use_is_told_with_its_place(live, tmp_path):
+    (tmp_path / "router.toml").write_text((live.folder / "router.toml").read_text())
+    ran = process(folder=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == (
+        f"server.listen: {live.ready['listen'][0]}: address already in use; is another sodarouter running?"
+    )
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [("simulate", "--count", "300"), ("--version",)])
+def test_a_reader_that_has_seen_enough_hears_no_complaint(tmp_path, arguments):
+    command = [sys.executable, "-m", "sodarouter", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as popen:
+        popen.stdout.close()
+        assert popen.stderr.read() == b""
+    assert popen.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_told(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "sodarouter", "simulate", "validate"]
+        ran = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "sodarouter: No space left on device\n")
+
+
+def test_a_row_stays_one_line_on_a_narrow_terminal(spool):
+    reader, terminal = pty.openpty()
+    ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "COLUMNS"}}
+    command = [sys.executable, "-m", "sodarouter", "dead"]
+    subprocess.run(
+        command, cwd=spool, stdout=terminal, stderr=terminal, env=environment | {"TERM": "xterm"}, check=True
+    )
+    os.close(terminal)
+    text = os.read(reader, 65536).decode()
+    os.close(reader)
+    assert re.search(rf"\n{ID}/closed  1 .*refused|broke off", text)
+    assert "\x1b[1m" in text
+
+
+def test_the_commands_that_look_do_not_import_the_server(tmp_path):
+    (tmp_path / "router.toml").write_text(SOURCE)
+    command = [sys.executable, "-X", "importtime", "-m", "sodarouter", "events"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.splitlines()}
+    assert "pydantic" in imported
+    assert not imported & {"hypercorn", "quart", "quart_trio", "httpx2", "prometheus_client", "sodarouter_email"}
+
+
+def test_the_shell_completes_commands_and_event_types(tmp_path):
+    def completed(words: str) -> list[str]:
+        asked = {"_SODAROUTER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return process(folder=tmp_path, env=os.environ | asked).stdout.split()
+
+    assert completed("sodarouter re") == ["retry"]
+    assert completed("sodarouter simulate incident") == ["incidentCreated", "incidentUpdated"]
+    script = process(folder=tmp_path, env=os.environ | {"_SODAROUTER_COMPLETE": "source_bash"}).stdout
+    assert "complete" in script
+    assert "_SODAROUTER_COMPLETE=complete_bash" in script
+
+
+# help
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_teaches(sodarouter, name):
+    command = COMMANDS[name] if name else typer.main.get_command(app)
+    assert command.help
+    assert len(command.help.partition("\n\n")[0].split()) >= 5
+    ran = sodarouter(*([name] if name else []), "--help")
+    assert ran.status == 0
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+        assert (parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar) in ran.out
+    assert name or all(command in ran.out for command in COMMANDS)
+    assert sodarouter(*([name] if name else []), "-h").out == ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["evnts"], ["events", "--limit", "x"], ["events", "--limit", "0"], ["show"], ["check", "--bogus"]]
+)
+def test_a_command_line_that_is_not_understood_has_status_2(sodarouter, arguments):
+    ran = sodarouter(*arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert "Usage: sodarouter" in ran.err
+
+
+def test_the_version_is_told(sodarouter):
+    assert re.fullmatch(r"sodarouter \d+\.\d+\.\d+\S*\n", sodarouter("--version").out)

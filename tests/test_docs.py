@@ -1,0 +1,270 @@
+"""The documentation cannot rot: its tables say what the models say, its examples load, its links lead somewhere."""
+
+import re
+import shlex
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import trustme
+import typer
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from sodarouter.cli.app import app
+from sodarouter.config import (
+    Admin,
+    DestinationTable,
+    File,
+    Log,
+    PluginsTable,
+    Server,
+    SourceTable,
+    Spool,
+    Tls,
+    Unrouted,
+    load,
+)
+from sodarouter.decide import Route
+from sodarouter.match import Conditions, Match
+from sodarouter.options import Options, Place
+from sodarouter.plugins import Plugins, find
+from sodarouter.settle import RetryPolicy
+from sodarouter.signature import HmacSignature, StandardWebhooks
+from sodarouter.verify import Address, Basic, Header
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+CONFIGURATION = ROOT / "docs/configuration.md"
+CLI = ROOT / "docs/cli.md"
+
+MODELS: dict[str, type[Options]] = {
+    "`[server]`": Server,
+    "`[admin]`": Admin,
+    "TLS": Tls,
+    "`[spool]`": Spool,
+    "`[log]`": Log,
+    "`[source.NAME]`": SourceTable,
+    '`type = "header"`': Header,
+    '`type = "basic"`': Basic,
+    '`type = "hmac"`': HmacSignature,
+    '`type = "standard-webhooks"`': StandardWebhooks,
+    '`type = "address"`': Address,
+    "`[destination.NAME]`": DestinationTable,
+    "Retries": RetryPolicy,
+    "`[[route]]`": Route,
+    "`[unrouted]`": Unrouted,
+    "`match`": Match,
+    "`[plugins]`": PluginsTable,
+}
+"""The models of the core, by the heading of `configuration.md` under which each has its table."""
+
+ELSEWHERE = {*MODELS.values(), Conditions}
+"""Models whose keys have a table of their own; those of `Conditions` are in that of `Match`."""
+
+PLUGINS = Plugins([plugin for plugin in find() if plugin.distribution == "sodarouter"], {})
+OPTIONS: dict[str, type[Options]] = {
+    **{kind.type: kind.options_type for kind in PLUGINS.types.values()},
+    **{
+        plugin.name: plugin.options_type
+        for plugin in find()
+        if plugin.options_type and plugin.distribution == "sodarouter"
+    },
+}
+"""The options of the built-in plugins, by the name of the page that describes each."""
+
+Row = dict[str, str]
+
+
+def sections(path: Path) -> Iterator[tuple[str, str]]:
+    """The headings of a page, each with the text up to the next."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", path.read_text(encoding="utf-8"))
+    parts = re.split(r"(?m)^#+ (.*)$", text)
+    yield from zip(parts[1::2], parts[2::2], strict=True)
+
+
+def tables(text: str) -> Iterator[list[Row]]:
+    """The tables of options in a text: those whose first column is ``key`` or ``option``. Column names in lower case."""
+    for block in re.findall(r"(?m)(?:^\|.*\n)+", text):
+        head, _, *rows = ([cell.strip() for cell in line.strip().strip("|").split("|")] for line in block.splitlines())
+        if head[0] in {"key", "option"}:
+            names = ["key", *(name or "meaning" for name in head[1:])]
+            yield [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def table(path: Path, heading: str) -> dict[str, Row]:
+    """The one table of options under a heading, by key. An empty heading means the whole page."""
+    text = "".join(text for found, text in sections(path) if heading in ("", found))
+    (rows,) = tables(text)
+    return {row["key"].strip("`"): row for row in rows}
+
+
+def keys(model: type[Options]) -> dict[str, FieldInfo]:
+    """The keys of a model, without the ``type`` that chooses the model."""
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    return fields if model is DestinationTable else {key: info for key, info in fields.items() if key != "type"}
+
+
+def same_default(info: FieldInfo, told: str) -> bool:
+    """Whether a cell says what the model does. A default that is computed, or is a table, may be told in words."""
+    default = info.get_default(call_default_factory=True)
+    if info.is_required():
+        return told == "required"
+    if re.fullmatch(r"`[^`]+`", told):
+        try:
+            value = tomllib.loads(f"value = {told.strip('`')}")["value"]
+            annotation = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+            return bool(TypeAdapter(annotation).validate_python(value, context=Place()) == default)
+        except (tomllib.TOMLDecodeError, ValidationError):
+            return False
+    nothing = default is None or default == "" or default == [] or default == {}
+    return nothing or isinstance(default, list | Options)
+
+
+def wrong(model: type[Options], documented: dict[str, Row]) -> list[str]:
+    """What a table does not say as its model does. A nested table's keys are rows, or named in the row of their table."""
+    faults = []
+    for key, info in keys(model).items():
+        nested = {name.partition(".")[2] for name in documented if name.startswith(f"{key}.")}
+        if nested:
+            (inner,) = _models(info.annotation)
+            rows = {name: documented[f"{key}.{name}"] for name in nested}
+            faults += [f"{key}.{fault}" for fault in wrong(inner, rows)]
+        elif key not in documented:
+            faults.append(f"{key}: is not documented")
+        elif not same_default(info, documented[key]["default"]):
+            faults.append(f"{key}: the default is {info.default!r}, not {documented[key]['default']}")
+        elif not documented[key]["meaning"]:
+            faults.append(f"{key}: has no meaning")
+        else:
+            inner_keys = {name for inner in _models(info.annotation) if inner not in ELSEWHERE for name in keys(inner)}
+            unnamed = [name for name in sorted(inner_keys) if name not in documented[key]["meaning"]]
+            faults += [f"{key}.{name}: is not documented" for name in unnamed]
+    known = keys(model)
+    return faults + [f"{key}: is no key" for key in documented if key.partition(".")[0] not in known]
+
+
+def _models(annotation: Any) -> list[type[Options]]:
+    found = getattr(annotation, "__args__", (annotation,))
+    return [one for one in found if isinstance(one, type) and issubclass(one, Options)]
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_every_key_of_the_core_is_documented_with_its_default(heading):
+    documented = table(CONFIGURATION, heading)
+    assert wrong(MODELS[heading], documented) == []
+    assert all(row["type"] for row in documented.values())
+
+
+def test_every_table_of_the_file_is_documented():
+    assert set(File.model_fields) <= {name for heading in MODELS for name in re.findall(r"\[+(\w+)", heading)} | {
+        "plugin"
+    }
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    assert all(re.search(rf"`\[+{name}(\.NAME)?\]+`", text) for name in File.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_every_option_of_a_built_in_plugin_is_documented_with_its_default(name):
+    documented = table(ROOT / f"docs/destinations/{name}.md", "")
+    assert wrong(OPTIONS[name], documented) == []
+
+
+def test_a_table_that_says_something_else_is_found():
+    """The check above checks: a wrong default, a key that is missing, one that is none, one without a meaning."""
+    rows = table(CONFIGURATION, "Retries")
+    rows["max_attempts"]["default"] = "`13`"
+    rows["max_age"]["default"] = "a day"
+    rows["max_delay"]["meaning"] = ""
+    rows["initail"] = rows.pop("initial")
+    assert wrong(RetryPolicy, rows) == [
+        "max_attempts: the default is 12, not `13`",
+        "max_age: the default is 86400.0, not a day",
+        "initial: is not documented",
+        "max_delay: has no meaning",
+        "initail: is no key",
+    ]
+
+
+def blocks(language: str) -> Iterator[Any]:
+    """The code blocks of all pages, those inside lists too."""
+    for path in DOCS:
+        for found in re.finditer(rf"(?ms)^( *)```{language}\n(.*?)^\1```$", path.read_text(encoding="utf-8")):
+            line = path.read_text(encoding="utf-8").count("\n", 0, found.start()) + 1
+            yield pytest.param(path, textwrap.dedent(found[2]), id=f"{path.relative_to(ROOT)}:{line}")
+
+
+@pytest.mark.parametrize(("path", "text"), list(blocks("toml")))
+def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch):
+    document = tomllib.loads(text)
+    if "project" in document or path.name == "plugins.md":
+        return  # not the router's, or of a plugin that is only imagined
+    for name in re.findall(r'env = "(\w+)"', text):
+        monkeypatch.setenv(name, "https://example.org/" if name.endswith("URL") else "whsec_c2VjcmV0")
+    _write_what_it_names(text, tmp_path)
+    named = [name for route in document.get("route", ()) for name in route["to"]]
+    missing = set(named) - set(document.get("destination", ()))
+    skeleton = "".join(f'[destination.{name}]\ntype = "file"\npath = "{name}.jsonl"\n' for name in missing)
+    if "source" not in document:
+        skeleton += '[source.soda]\npath = "/webhooks/soda"\n'
+    (tmp_path / "router.toml").write_text(f"{text}\n{skeleton}", encoding="utf-8")
+    load(tmp_path / "router.toml")
+
+
+def _write_what_it_names(text: str, folder: Path) -> None:
+    """Certificates, keys, and the files of secrets."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("example.org")
+    for kind, name in re.findall(r'\b(cert|key|ca|client_ca|ca_file|file) = "([^"]+)"', text):
+        content = {"cert": certificate.private_key_and_cert_chain_pem, "key": certificate.private_key_pem}
+        content["file"] = trustme.Blob(b"whsec_c2VjcmV0\n")
+        content.get(kind, authority.cert_pem).write_to_path(folder / name)
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading, _ in sections(path)}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name) if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+def test_every_command_has_its_section():
+    documented = {heading.strip("`").removeprefix("sodarouter ") for heading, _ in sections(CLI)}
+    assert set(COMMANDS) <= documented
+
+
+def command_lines() -> Iterator[Any]:
+    """What the pages show to be typed, behind a prompt or not."""
+    for block in (*blocks("console"), *blocks("sh")):
+        path, text = block.values
+        for line in text.splitlines():
+            if found := re.search(r"(?:^|\$ |&& |/)sodarouter(?= |$)(.*)", line):
+                yield pytest.param(shlex.split(found[1], comments=True), id=f"{path.name}: {found[1]}")
+
+
+@pytest.mark.parametrize("words", list(command_lines()))
+def test_every_command_line_in_the_docs_has_a_command_and_options_that_exist(words):
+    name = next((word for word in words if word in COMMANDS), None)
+    assert name or words[0].startswith("-")
+    known = typer.main.get_command(app).params + (COMMANDS[name].params if name else [])
+    options = {option for parameter in known for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options
+
+
+def test_every_option_that_the_page_of_the_commands_names_exists():
+    known = [typer.main.get_command(app), *COMMANDS.values()]
+    options = {option for command in known for parameter in command.params for option in parameter.opts} | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", CLI.read_text(encoding="utf-8"))) <= options
