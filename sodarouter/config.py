@@ -1,177 +1,22 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import tomli
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import ValidationError
 
 from sodarouter.address import LIVE_PATH, Address
-from sodarouter.decide import Route, Rules, compile_rules
+from sodarouter.decide import Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
-from sodarouter.options import ConfigPath, Duration, Options, Place, Redactor, Secret, Size
+from sodarouter.options import Options, Place, Redactor
 from sodarouter.plugins import AnyDestination, Plugins, find, installed
-from sodarouter.settle import RetryPolicy
-from sodarouter.verify import Proxy, Verification
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_PATH = re.compile(r"/(?:(?![?#%])[!-~])*")
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError('a name is a letter or a digit, then letters, digits, "-" and "_", 64 of them at most')
-    return text
-
-
-def _url_path(text: str) -> str:
-    if not _PATH.fullmatch(text):
-        raise ValueError('a path begins with "/" and has no spaces, "?", "#" or "%" in it')
-    return text
-
-
-def _address(value: object, info: ValidationInfo) -> Address:
-    folder = info.context.folder if isinstance(info.context, Place) else Path()
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise ValueError('an address is written like "127.0.0.1:8080", "[::1]:8080" or "unix:run/router.sock"')  # noqa: TRY004
-    address = Address.parse(value)
-    return replace(address, path=folder / address.path) if address.path else address
-
+from sodarouter.tables import DestinationTable, File
 
 OptionsT = TypeVar("OptionsT", bound=Options)
-
-Name = Annotated[str, AfterValidator(_name)]
-"""Of a source or a destination: it stands in ids, headers, metrics and file names."""
-Listen = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"type": "string"})]
-
-
-class Tls(Options):
-    """Serve HTTPS on every address of the listener."""
-
-    cert: ConfigPath
-    """The certificate chain, PEM."""
-    key: ConfigPath
-    """Its private key, PEM."""
-    client_ca: ConfigPath | None = None
-    """If set, clients must show a certificate that one of these authorities, PEM, has signed."""
-
-
-class ListenerTable(Options):
-    """What both listeners have."""
-
-    listen: list[Listen] = Field(min_length=1)
-    """Addresses: `host:port`, `[ipv6]:port` or `unix:path`."""
-    tls: Tls | None = None
-    """Certificate and key for HTTPS."""
-
-
-class Server(ListenerTable):
-    """`[server]`: the listener that faces the internet. It serves the sources and `/livez`, nothing else."""
-
-    listen: list[Listen] = Field(default=[Address("127.0.0.1", 8080)], min_length=1)
-    """Addresses: `host:port`, `[ipv6]:port` or `unix:path`."""
-    max_body: Size = Size(5 * 1024 * 1024)
-    """The largest body, over the wire and after decompression."""
-    body_timeout: Duration = 8.0
-    """How long a sender may take for its body; Soda itself gives up after 10 seconds."""
-    header_timeout: Duration = 10.0
-    """How long a client may take for the head of a request."""
-    keep_alive: Duration = 75.0
-    """How long a connection may be idle between two requests: longer than a proxy in front keeps it."""
-    max_connections: int = Field(default=1024, ge=1)
-    """Connections at once; further ones are closed."""
-    stop_timeout: Duration = 20.0
-    """How long requests and deliveries that are under way may take to finish when the router stops."""
-    trusted_proxies: list[Proxy] = Field(default=[])
-    """Proxies whose `X-Forwarded-For` is believed: networks, or `unix` for whatever connects to a Unix socket."""
-
-
-class Admin(ListenerTable):
-    """`[admin]`: the listener for operators: `/readyz`, `/metrics`, the admin API, and what plugins serve."""
-
-    listen: list[Listen] = Field(default=[Address("127.0.0.1", 8081)], min_length=1)
-    """Addresses, as in `[server]`. Anywhere but on loopback or a Unix socket a token is required."""
-    token: Secret | None = None
-    """What clients must send as `Authorization: Bearer …`."""
-
-
-class Spool(Options):
-    """`[spool]`: the durable store."""
-
-    path: ConfigPath = Path("var/sodarouter.db")
-    """The SQLite file; its folder is made if it is missing."""
-    retention: Duration = 30 * 86_400.0
-    """How long events are kept after they came in. One with a pending delivery is kept in any case."""
-    max_size: Size = Size(10 * 1024**3)
-    """The size at which nothing more is taken in: senders are answered 503."""
-
-
-class Log(Options):
-    """`[log]`: what goes to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important lines that are written."""
-    format: Literal["auto", "human", "json"] = "auto"
-    """`auto` is for people on a terminal and JSON otherwise."""
-
-
-class SourceTable(Options):
-    """`[source.NAME]`: an intake endpoint."""
-
-    path: Annotated[str, AfterValidator(_url_path)]
-    """The path of its URL, such as `/webhooks/soda`."""
-    verify: list[Verification] = Field(default=[])
-    """What a request must prove; all of the list must hold. Without any, whoever knows the URL can send."""
-    duplicate_window: Duration = 600.0
-    """For how long the same bytes are taken for a repeat of the same event."""
-
-
-class DestinationTable(Options):
-    """`[destination.NAME]`: the keys that every destination has; its type adds its own."""
-
-    type: str
-    """A destination type that a plugin offers."""
-    timeout: Duration = Field(default=30.0, gt=0)
-    """How long one attempt may take."""
-    concurrency: int | None = Field(default=None, ge=1, le=1000)
-    """How many attempts may run at once; the type has its own default."""
-    retry: RetryPolicy = RetryPolicy()
-    """When a delivery that failed is tried again."""
-
-
-class Unrouted(Options):
-    """`[unrouted]`: what becomes of events that no route matches. They are kept and counted in any case."""
-
-    to: list[str] = Field(default=[])
-    """Destinations."""
-
-
-class PluginsTable(Options):
-    """`[plugins]`: which of the installed plugins are used."""
-
-    disabled: list[str] = Field(default=[])
-    """Plugins that are not loaded, by name."""
-
-
-class File(Options):
-    """The whole file. Tables of destinations and plugins are validated by what the plugins say."""
-
-    server: Server = Server()
-    admin: Admin = Admin()
-    spool: Spool
-    log: Log = Log()
-    source: dict[Name, SourceTable] = Field(default={})
-    plugins: PluginsTable = PluginsTable()
-    plugin: dict[str, dict[str, Any]] = Field(default={})
-    destination: dict[Name, dict[str, Any]] = Field(default={})
-    route: list[Route] = Field(default=[])
-    unrouted: Unrouted = Unrouted()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from sodarouter.address import Address
-from sodarouter.config import Config, ListenerTable
+from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.errors import ConfigError, Fault, SpoolError
 from sodarouter.lanes import open_lanes
@@ -28,6 +28,7 @@ from sodarouter.route import Router
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
 from sodarouter.serve.asgi import App
 from sodarouter.spool import ROUTE, Lock, Spool, SqliteSpool
+from sodarouter.tables import ListenerTable
 from sodarouter.web import Pages, admin_app
 
 PRUNE_EVERY = 3600.0
@@ -66,7 +67,7 @@ async def run(
         receiver = Receiver(_sources(config), spool, _observers(config), _intake(config), router.coming, router.arrived)
         token = admin.token.get_secret_value() if admin.token else None
         app = admin_app(_pages(config, spool, deliverer, stopping), config.plugins.routes, token)
-        with _bound("server", server) as public, _bound("admin", admin) as private:
+        with _bound(config, "server", server) as public, _bound(config, "admin", admin) as private:
             admin_stopping = trio.Event()
             async with trio.open_nursery() as background:
                 background.start_soon(router.run)
@@ -144,11 +145,12 @@ def _serving(
 
 
 @contextmanager
-def _bound(name: str, table: ListenerTable) -> Iterator[list[Listener]]:
+def _bound(config: Config, name: str, table: ListenerTable) -> Iterator[list[Listener]]:
     try:
         listeners = bind(table.listen)
     except ConfigError as error:
-        raise ConfigError([Fault(f"{name}.listen: {f.place}", f.fault, f.hint) for f in error.faults]) from None
+        place = f"{config.path.name}: {name}.listen"
+        raise ConfigError([Fault(f"{place}: {f.place}", f.fault, f.hint) for f in error.faults]) from None
     try:
         yield listeners
     finally:

@@ -19,6 +19,8 @@ from sodarouter.view import Contract, Dataset, Person, Result, plain_word, word
 
 
 def _as_list(value: object) -> object:
+    if not isinstance(value, str | list):
+        raise ValueError("a pattern is text, or a list of texts")  # noqa: TRY004 (pydantic turns only ValueError into a fault)
     return [value] if isinstance(value, str) else value
 
 

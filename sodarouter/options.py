@@ -112,6 +112,9 @@ def _secret(value: object, info: ValidationInfo) -> SecretStr:
                 raise ValueError("a secret must not be empty")
             return place.secret(value)
         case {"env": str(name), **rest} if not rest:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                # it may be the secret itself, so it is not repeated
+                raise ValueError("env names an environment variable; the secret itself is not written there")
             found = os.environ.get(name)
             if not found:
                 raise ValueError(f"the environment variable {name} is not set or is empty")

@@ -73,7 +73,7 @@ def settle(ending: Ending, policy: RetryPolicy, *, tries: int, since: float, now
         case Faulted(reason=reason):
             after, response = None, ""
     if tries >= policy.max_attempts:
-        return Verdict(State.DEAD, now, f"exhausted after {tries} attempts: {reason}", response)
+        return Verdict(State.DEAD, now, f"exhausted after {tries} attempt{'s' * (tries > 1)}: {reason}", response)
     last_chance = since + policy.max_age
     if now >= last_chance:
         return Verdict(State.DEAD, now, f"expired, too old to be tried again: {reason}", response)

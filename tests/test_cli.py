@@ -631,7 +631,7 @@ def test_an_address_in_use_is_told_with_its_place(live, tmp_path):
     ran = process(folder=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1] == (
-        f"server.listen: {live.ready['listen'][0]}: address already in use; is another sodarouter running?"
+        f"router.toml: server.listen: {live.ready['listen'][0]}: address already in use; is another sodarouter running?"
     )
     assert "Traceback" not in ran.stderr
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sodarouter.config import Admin, Spool, load, load_table
+from sodarouter.config import load, load_table
 from sodarouter.errors import ConfigError
+from sodarouter.tables import Admin, Spool
 
 SHIPPED = Path(__file__).parent.parent / "router.toml"
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'

@@ -15,7 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from sodarouter.cli.app import app
-from sodarouter.config import (
+from sodarouter.config import load
+from sodarouter.decide import Route
+from sodarouter.match import Conditions, Match
+from sodarouter.options import Options, Place
+from sodarouter.plugins import Plugins, find
+from sodarouter.settle import RetryPolicy
+from sodarouter.signature import HmacSignature, StandardWebhooks
+from sodarouter.tables import (
     Admin,
     DestinationTable,
     File,
@@ -26,14 +33,7 @@ from sodarouter.config import (
     Spool,
     Tls,
     Unrouted,
-    load,
 )
-from sodarouter.decide import Route
-from sodarouter.match import Conditions, Match
-from sodarouter.options import Options, Place
-from sodarouter.plugins import Plugins, find
-from sodarouter.settle import RetryPolicy
-from sodarouter.signature import HmacSignature, StandardWebhooks
 from sodarouter.verify import Address, Basic, Header
 
 ROOT = Path(__file__).parent.parent

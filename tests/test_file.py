@@ -1,7 +1,5 @@
 """The destination type ``file``, on real files."""
 
-# ruff: noqa: ASYNC240 (a test may wait for a small local file)
-
 import contextlib
 import errno
 import gzip

@@ -488,7 +488,7 @@ async def test_threads_that_never_return_time_out_and_are_never_more_than_the_la
         async with house.running():
             await trio.sleep(100)
             assert house.states("bad") == [State.DEAD] * 5
-            assert house.reasons("bad") == {"exhausted after 1 attempts: timed out after 10 s"}
+            assert house.reasons("bad") == {"exhausted after 1 attempt: timed out after 10 s"}
             assert good.times == [0.0] * 5
         assert entered.acquire(timeout=5)
         assert entered.acquire(timeout=5)

@@ -226,7 +226,9 @@ class FailingSpool(MemorySpool):
 async def test_a_failing_spool_is_answered_503_until_it_recovers(error: SpoolError, word: str) -> None:
     spool, told = FailingSpool(error), []
     observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
-    receiver = Receiver([Source("soda", "/in", (), 600)], spool, observers, Intake(1000, 5), lambda _: None, lambda: None)
+    receiver = Receiver(
+        [Source("soda", "/in", (), 600)], spool, observers, Intake(1000, 5), lambda _: None, lambda: None
+    )
     answer = await ask(receiver)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0

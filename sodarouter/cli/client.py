@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 
-from sodarouter.config import Admin, ListenerTable
 from sodarouter.errors import SodarouterError
+from sodarouter.tables import Admin, ListenerTable
 
 
 class Unanswered(SodarouterError):

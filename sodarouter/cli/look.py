@@ -11,10 +11,11 @@ import typer
 from sodarouter.cli.app import BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path, fail
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state, until
 from sodarouter.cli.told import numbered, subject, told
-from sodarouter.config import Spool, load_table
+from sodarouter.config import load_table
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.spool import ROUTE, Refused, SqliteReader, StoredDelivery, StoredEvent
+from sodarouter.tables import Spool
 
 
 @contextmanager

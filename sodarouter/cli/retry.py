@@ -8,8 +8,9 @@ import typer
 from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.look import reading
 from sodarouter.cli.output import out, print_json, shown
-from sodarouter.config import Admin, Spool, load_table
+from sodarouter.config import load_table
 from sodarouter.delivery import State
+from sodarouter.tables import Admin, Spool
 
 BATCH = 500
 
