@@ -1,9 +1,10 @@
 """One suite for every engine, and what only the one on disk can show."""
 
-import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -314,27 +315,30 @@ def refused() -> Refused:
 # what only the engine on disk can show
 
 
-async def test_what_was_appended_outlives_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
-    event = make_event()
-    process = multiprocessing.get_context("spawn").Process(target=_append_and_die, args=(path, event))
-    process.start()
-    await trio.to_thread.run_sync(process.join)
-    assert process.exitcode == 9
-    spool = SqliteSpool(path, SIZE)
-    try:
-        (claim,) = await Engine(spool, None).claim()
-        assert claim.event == event
-    finally:
-        await spool.aclose()
+APPEND_AND_DIE = """
+import os, sys, trio
+from datetime import UTC, datetime
+from pathlib import Path
+from sodarouter.event import Event
+from sodarouter.spool import SqliteSpool
+
+async def append():
+    event = Event("the-id", "soda", datetime.now(UTC), "x", b'{"event": "x"}')
+    await SqliteSpool(Path(sys.argv[1]), 1 << 30).append(event, window=600)
+    os._exit(9)
+
+trio.run(append)
+"""
 
 
-def _append_and_die(path: Path, event: Event) -> None:
-    async def append() -> None:
-        await SqliteSpool(path, SIZE).append(event, window=600)
-        os._exit(9)
-
-    trio.run(append)
+def test_what_was_appended_outlives_the_process(tmp_path: Path) -> None:
+    died = subprocess.run([sys.executable, "-c", APPEND_AND_DIE, tmp_path / "spool.db"], check=False)
+    assert died.returncode == 9
+    reader = SqliteReader(tmp_path / "spool.db")
+    stored = reader.event("the-id")
+    assert stored
+    assert stored.event.raw == b'{"event": "x"}'
+    reader.close()
 
 
 async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
