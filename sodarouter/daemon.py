@@ -207,13 +207,10 @@ def _pages(config: Config, spool: Spool, deliverer: Deliverer, stopping: trio.Ev
     async def not_ready() -> Mapping[str, str]:
         reasons = {"daemon": "it is stopping"} if stopping.is_set() else {}
         try:
-            size = (await spool.stats()).spool_bytes
+            trouble = (await spool.stats()).trouble
         except SpoolError as error:
-            reasons["spool"] = str(error)
-        else:
-            if size >= config.file.spool.max_size:
-                reasons["spool"] = "it has reached its max_size; nothing more is taken in"
-        return reasons
+            trouble = str(error)
+        return reasons | ({"spool": trouble} if trouble else {})
 
     async def retry(deliveries: list[str]) -> list[str]:
         retried = await spool.retry(deliveries, time.time())

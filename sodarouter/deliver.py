@@ -146,11 +146,14 @@ class Deliverer:
             "seconds": round(outcome.seconds, 3),
         }
         if outcome.state is State.DELIVERED:
-            log.debug("delivery settled", **known)
+            if lane.failing:
+                log.info("the destination takes deliveries again", destination=lane.name)
+            log.debug("delivered", **known)
         elif outcome.state is State.DEAD:
-            log.error("delivery settled", **known, reason=outcome.reason)
+            log.error("delivery given up; `sodarouter retry` tries it again", **known, reason=outcome.reason)
         elif outcome.reason != lane.failing:
-            log.warning("delivery settled", **known, reason=outcome.reason)
+            # once for each reason, not at every attempt of every delivery
+            log.warning("delivery failed, it will be tried again", **known, reason=outcome.reason)
         lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
 
 

@@ -67,6 +67,8 @@ class Stats:
     """By destination; the destination ``$route`` is the deciding itself."""
     quarantined: int = 0
     spool_bytes: int = 0
+    trouble: str = ""
+    """Why nothing can be taken in at the moment; empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from sodarouter.ids import new_id
 from sodarouter.observe import Observers
 from sodarouter.parse import parse
 from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.sparing import Sparing
 from sodarouter.spool import Refused, Spool
 from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
 
@@ -81,6 +82,7 @@ class Receiver:
         self._coming = coming
         self._arrived = arrived
         self._now = now
+        self._sparing = Sparing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,11 +97,23 @@ class Receiver:
             self._observers.event_refused(source.name if source else None, 499, "disconnected")
             return
         except SpoolError as error:
-            log.error("an event could not be stored", source=source and source.name, error=str(error))
+            told = {"source": source.name if source else None, "error": str(error)}
+            self._sparing(log.error, "an event could not be stored", *told.values(), **told)
             given = self._refused(source, "spool_full" if isinstance(error, SpoolFull) else "spool_failed", UNAVAILABLE)
         except SenderError as error:
+            self._tell(error, source, scope)
             given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error))
         await answer(send, given)
+
+    def _tell(self, error: SenderError, source: Source | None, scope: Scope) -> None:
+        if isinstance(error, Malformed):
+            return  # told when it went to quarantine
+        reason = error.reason if isinstance(error, Forbidden) else f"{error.title}: {error.detail}"
+        # whoever finds the port of the router asks it for paths of other programs
+        write, kind = (log.warning, (source.name, reason)) if source else (log.info, ())
+        peer = scope["client"][0] if scope["client"] else None
+        known = {"status": error.status, "reason": reason, "path": scope["path"][:200], "peer": peer}
+        self._sparing(write, "a request was refused", error.status, *kind, **known)
 
     def _refused(self, source: Source | None, reason: str, given: Answer) -> Answer:
         self._observers.event_refused(source.name if source else None, given.status, reason)
@@ -113,14 +127,9 @@ class Receiver:
         headers = joined(scope["headers"])
         peer = scope["client"][0] if scope["client"] else None
         client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
-        try:
-            # a stranger's body is not even read
-            verify_head(source.verifications, headers, client)
-            wire = await self._body(headers, receive)
-            verify(source.verifications, Request(headers, wire, client), self._now())
-        except Forbidden as error:
-            log.warning("a request was not verified", source=source.name, client=str(client), reason=error.reason)
-            raise
+        verify_head(source.verifications, headers, client)  # first: a stranger's body is not even read
+        wire = await self._body(headers, receive)
+        verify(source.verifications, Request(headers, wire, client), self._now())
         received = datetime.fromtimestamp(self._now(), UTC)
         try:
             raw = _decompressed(wire, headers.get("content-encoding", ""), self._intake.max_body)

@@ -13,8 +13,8 @@ from sodarouter.options import Duration, Options
 class RetryPolicy(Options):
     """When a delivery is tried again: exponential backoff with full jitter, up to a number of attempts and an age."""
 
-    max_attempts: int = Field(default=12, ge=1)
-    """Attempts in all, the first included; the delivery is then a dead letter."""
+    max_attempts: int = Field(default=100, ge=1)
+    """Attempts in all, the first included; the delivery is then a dead letter. By default `max_age` comes first."""
     max_age: Duration = Field(default=86_400.0, gt=0)
     """How long after it was planned a delivery may be tried again; a longer Retry-After is cut to it."""
     initial: Duration = Field(default=5.0, gt=0)

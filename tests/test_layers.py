@@ -13,7 +13,8 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address cut delivery errors event failures faults http ids match options plugin problem signature soda view wake
+       address cut delivery errors event failures faults http ids match options plugin problem signature soda sparing
+       view wake
        """,
     1: "decide destination observe parse settle simulate spool template verify",
     2: "hookspecs",

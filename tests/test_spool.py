@@ -370,6 +370,42 @@ async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_pat
     await spool.aclose()
 
 
+async def test_a_full_disk_refuses_what_comes_and_passes_by_itself(tmp_path: Path) -> None:
+    """SQLite's own limit on pages gives the error that a full disk gives."""
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    engine = Engine(spool, None)
+    await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchall())
+    with pytest.raises(SpoolFull, match="the disk under the spool is full"):
+        await engine.append(make_event({"event": "x", "filler": "x" * 1_000_000}))
+    assert "full" in spool._trouble
+    await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+    assert (await spool.stats()).trouble == ""
+    await engine.append()
+    await spool.aclose()
+
+
+async def test_trouble_is_told_until_a_write_succeeds_again(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", max_size=1)
+    with pytest.raises(SpoolFull):
+        await spool.append(make_event(), window=600)
+    assert "raise spool.max_size" in (await spool.stats()).trouble
+    await spool.aclose()
+
+
+async def test_a_spool_that_is_deleted_under_the_router_takes_nothing_in(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    spool = SqliteSpool(path, SIZE)
+    path.rename(tmp_path / "away.db")
+    with pytest.raises(SpoolError, match="was deleted or replaced"):
+        await spool.append(make_event(), window=600)
+    with pytest.raises(SpoolError, match="was deleted or replaced"):
+        await spool.stats()
+    (tmp_path / "away.db").rename(path)
+    assert not (await spool.append(make_event(), window=600)).duplicate
+    assert (await spool.stats()).trouble == ""
+    await spool.aclose()
+
+
 async def test_one_job_that_fails_does_not_fail_those_committed_with_it(tmp_path: Path) -> None:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)

@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from sodarouter.spool.sqlite import intake, queue
 from sodarouter.spool.sqlite.intake import Arrival
 from sodarouter.spool.sqlite.rows import micros, moment
 from sodarouter.spool.sqlite.schema import OLDEST_SQLITE, migrate
-from sodarouter.spool.sqlite.writer import Writer
+from sodarouter.spool.sqlite.trouble import Identity, opening
+from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
 
 PAGE_SIZE = 16384
 """Packs rows of 2 KB, of which SQLite's 4096 holds one a page: nearly twice the rate at large batches."""
@@ -30,13 +31,16 @@ class SqliteSpool:
         self._max_size = max_size
         self._bytes = 0
         """About: measured now and then, and counted in between."""
-        self._writer = Writer(self._connect)
+        self._trouble = ""
+        """Why the last thing that came could not be stored."""
+        self._identity: Identity
+        self._writer = Writer(self._connect, lambda: self._identity.check())
 
     def _connect(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
             raise SpoolError(f"SQLite {oldest} or newer is needed, this is {sqlite3.sqlite_version}")
-        with _explained(self._path):
+        with opening(self._path):
             # the payloads are nobody else's business, and SQLite gives its -wal and -shm the mode of the file
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -48,6 +52,7 @@ class SqliteSpool:
                 connection.execute("PRAGMA synchronous = FULL")
                 migrate(connection)
                 self._measure(connection)
+                self._identity = Identity(self._path)
             except BaseException:
                 connection.close()
                 raise
@@ -57,14 +62,12 @@ class SqliteSpool:
         await self._writer.aclose()
 
     async def append(self, event: Event, *, window: float) -> Appended:
-        self._check_room()
-        appended = await self._writer.do(intake.append, Arrival(event, window))
+        appended = await self._take_in(intake.append, Arrival(event, window))
         self._bytes += 0 if appended.duplicate else len(event.raw)
         return appended
 
     async def quarantine(self, refused: Refused) -> None:
-        self._check_room()
-        await self._writer.do(intake.quarantine, refused)
+        await self._take_in(intake.quarantine, refused)
         self._bytes += len(refused.raw)
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
@@ -88,17 +91,32 @@ class SqliteSpool:
         return await self._writer.once(job)
 
     async def stats(self) -> Stats:
+        if self._trouble:
+            # nothing may come that would show that it has passed, so a small write is tried
+            with suppress(SpoolError):
+                await self._take_in(intake.probe, None)
+
         def job(connection: sqlite3.Connection) -> Stats:
             self._measure(connection)
             (quarantined,) = connection.execute("SELECT count(*) FROM quarantine").fetchone()
-            return Stats(_queues(connection), quarantined, self._bytes)
+            return Stats(_queues(connection), quarantined, self._bytes, self._trouble)
 
         return await self._writer.once(job)
 
-    def _check_room(self) -> None:
-        # only what comes in is refused: what is there must still be delivered and settled
-        if self._bytes >= self._max_size:
-            raise SpoolFull(f"the spool has reached its max_size of {self._max_size:,} bytes")
+    async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
+        try:
+            # only what comes in is refused: what is there must still be delivered and settled
+            if self._bytes >= self._max_size:
+                raise SpoolFull(
+                    f"the spool has reached its max_size of {self._max_size:,} bytes; raise spool.max_size, or shorten "
+                    "spool.retention"
+                )
+            result = await self._writer.do(work, item)
+        except SpoolError as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = ""
+        return result
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         pages, free, size = (
@@ -143,13 +161,3 @@ def _queues(connection: sqlite3.Connection) -> dict[str, Queue]:
     ):
         counts.setdefault(name, {})["dead"] = dead
     return {name: Queue(**found) for name, found in counts.items()}
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpoolError(f"the spool {path} cannot be opened: {error.strerror}") from error
-    except sqlite3.DatabaseError as error:
-        raise SpoolError(f"the spool {path} cannot be opened: {error}") from error

@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +12,7 @@ from sodarouter.event import Event
 from sodarouter.spool.base import Attempt, Refused, StoredDelivery, StoredEvent, delivery_id
 from sodarouter.spool.sqlite.rows import indices, moment
 from sodarouter.spool.sqlite.schema import MIGRATIONS
+from sodarouter.spool.sqlite.trouble import explained, opening
 
 
 class SqliteReader:
@@ -28,7 +27,7 @@ class SqliteReader:
             raise SpoolError(f"there is no spool at {path}; it is made when the router first starts")
         self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self._connection.row_factory = sqlite3.Row
-        with _explained(path):
+        with opening(path):
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version != len(MIGRATIONS):
             self._connection.close()
@@ -101,22 +100,16 @@ class SqliteReader:
         return _refused(rows[0]) if rows else None
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with _explained(None):
+        try:
             return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise explained(error) from error
 
 
 _EVENTS = "SELECT event.*, planned, trace FROM event LEFT JOIN decision ON decision.event = event.seq"
 # CROSS JOIN has SQLite begin at the few decisions that planned nothing
 _UNROUTED_EVENTS = "SELECT event.*, planned, trace FROM decision CROSS JOIN event ON event.seq = decision.event"
 _UNROUTED = {"planned = 0": True, "type <> 'validate'": True}
-
-
-@contextmanager
-def _explained(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise SpoolError(f"the spool{f' {path}' if path else ''} cannot be read: {error}") from error
 
 
 def _where(conditions: dict[str, Any]) -> tuple[str, list[object]]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from sodarouter.errors import SpoolError, SpoolFull
+from sodarouter.spool.sqlite.trouble import explained
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -43,14 +43,16 @@ class Writer:
 
     Args:
         connect: Called in the thread. The connection must be in autocommit mode (``isolation_level=None``).
+        intact: Called before each commit; what it raises fails the jobs of that commit.
 
     Raises:
         Whatever ``connect`` raises, from here.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], intact: Callable[[], None] = lambda: None) -> None:
         self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
         self._connect = connect
+        self._intact = intact
         self._connection: sqlite3.Connection
         self._failure: BaseException | None = None
         opened = threading.Event()
@@ -126,7 +128,7 @@ class Writer:
             self._transact(batch)
         except BaseException as error:
             if len(batch) == 1:
-                batch[0].error = _explained(error)
+                batch[0].error = explained(error)
                 return
             # one bad job must not fail the others: savepoints would cost every job, this costs only the unlucky batch
             for job in batch:
@@ -134,6 +136,7 @@ class Writer:
 
     def _transact(self, batch: list[_AnyJob]) -> None:
         connection = self._connection
+        self._intact()
         connection.execute("BEGIN IMMEDIATE")
         try:
             for work, jobs in _grouped(batch):
@@ -163,18 +166,3 @@ def _report(batch: list[_AnyJob]) -> None:
         batch[0].token.run_sync_soon(wake)
     except trio.RunFinishedError:  # the daemon ended meanwhile; what is committed is committed
         return
-
-
-def _explained(error: BaseException) -> BaseException:
-    if not isinstance(error, sqlite3.Error):
-        return error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return SpoolFull("the disk under the spool is full; free some room and it goes on by itself")
-    hint = {
-        sqlite3.SQLITE_READONLY: "; the spool's file or folder cannot be written",
-        sqlite3.SQLITE_IOERR: "; the disk under the spool reports an error",
-        sqlite3.SQLITE_CORRUPT: "; the spool's file is damaged: stop the router, keep a copy, and restore a backup",
-        sqlite3.SQLITE_NOTADB: "; the spool's file is no SQLite database",
-    }.get(code, "")
-    return SpoolError(f"the spool cannot be used: {error}{hint}")
