@@ -7,11 +7,13 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fcntl import ioctl
 from functools import partial
@@ -200,6 +202,15 @@ def test_check_says_what_there_is_and_warns(sodarouter, tmp_path):
     )
 
 
+def test_check_warns_of_what_can_never_match(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text(SOURCE + ROUTES.replace("critical", "critcal") % 1)
+    ran = sodarouter("check")
+    assert ran.status == 0
+    assert ran.out.splitlines()[1] == (
+        "warning: router.toml: route[1].match.severity: there is no severity 'critcal'; did you mean 'critical'?"
+    )
+
+
 def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp_path):
     (tmp_path / "router.toml").write_text('[log]\nlevel = "[bold]"\nlvl = 1\n' + SOURCE)
     ran = sodarouter("check")
@@ -211,7 +222,7 @@ def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp
 
 
 def test_check_has_json_for_programs(sodarouter, tmp_path):
-    (tmp_path / "router.toml").write_text(SOURCE)
+    (tmp_path / "router.toml").write_text(SOURCE + ROUTES % 1)
     ran = sodarouter("check", "--json")
     assert ran.status == 0
     assert ran.json == {
@@ -318,6 +329,13 @@ def test_simulate_sets_values(sodarouter):
     assert (incident["severity"], incident["lead"], incident["number"]) == ("critical", None, 5)
 
 
+def test_a_failing_check_that_is_simulated_matches_as_one(sodarouter):
+    (first, *_) = sodarouter("simulate", "checkEvaluation", "--set", "checkResults[0].outcome=fail").json[
+        "checkResults"
+    ]
+    assert (first["outcome"], first["evaluationStatus"]) == ("fail", "fail")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -365,6 +383,24 @@ def test_simulate_says_when_there_is_no_such_source_or_no_router(sodarouter, tmp
     assert ran.err.endswith("; does the router run?\n")
 
 
+async def test_simulate_says_how_many_were_posted_before_the_router_went(sodarouter, tmp_path):
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    (tmp_path / "router.toml").write_text(listening(port, 0) + SOURCE)
+
+    async def answer_one() -> None:
+        async with listener, await listener.accept() as stream:
+            await stream.receive_some(65536)
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_one)
+        post = partial(sodarouter, "simulate", "validate", "--count", "3", "--post", "soda")
+        ran = await trio.to_thread.run_sync(post)
+    assert (ran.status, ran.out) == (1, "validate: 200 {}\n")
+    assert ran.err.endswith("; 1 of 3 had been posted; does the router run?\n")
+
+
 # what the spool holds
 
 
@@ -406,7 +442,35 @@ def test_events_are_chosen_and_turned_over(sodarouter, spool):
     first = sodarouter("events", "-n", "2", "--json").json
     rest = sodarouter("events", "--before", first[-1]["id"], "--json").json
     assert [event["id"] for event in first + rest] == listed
-    assert sodarouter("events", "--type", "other").out == "no events\n"
+    assert sodarouter("events", "--type", "agreementDeleted").out == "no events\n"
+
+
+@pytest.mark.parametrize(
+    ("event_type", "told"),
+    [("checkEvaluaton", "'checkEvaluaton'; did you mean 'checkEvaluation'?"), ("[bold]", "'[bold]'")],
+)
+def test_an_event_type_that_soda_does_not_document_may_be_a_misspelling(sodarouter, spool, event_type, told):
+    ran = sodarouter("events", "--type", event_type)
+    assert (ran.status, ran.out) == (0, f"no events; Soda documents no event type {told}\n")
+    assert sodarouter("events", "--type", event_type, "--json").json == []
+
+
+@pytest.mark.parametrize("command", ["deliveries", "dead", "retry"])
+def test_a_destination_that_there_is_not_is_told_with_what_is_near(sodarouter, spool, command):
+    ran = sodarouter(command, "--destination", "closd")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == "sodarouter: router.toml has no destination 'closd'; did you mean 'closed'?\n"
+    assert sodarouter(command, "-d", "zzz").err == "sodarouter: router.toml has no destination 'zzz'\n"
+    assert sodarouter(command, "-d", "$route").status == 0
+    # the spool knows it still
+    without(spool, "log")
+    assert sodarouter(command, "-d", "log").status == 0
+
+
+def without(folder: Path, destination: str) -> None:
+    """Takes a destination out of ``router.toml``."""
+    text = (folder / "router.toml").read_text()
+    (folder / "router.toml").write_text(text.replace(f"[destination.{destination}]", "[destination.renamed]"))
 
 
 def test_show_tells_what_came_why_it_went_where_and_how(sodarouter, spool):
@@ -434,6 +498,21 @@ def test_show_tells_what_came_why_it_went_where_and_how(sodarouter, spool):
     assert "  route 2: matched: the whole event to closed, log\n" in told
     assert "  closed: dead\n" in told
     assert "it is kept, and went nowhere" in sodarouter("show", events["new"]).out
+
+
+def test_show_tells_of_attempts_that_a_crash_cut_off(sodarouter, spool):
+    delivery = sodarouter("deliveries", "-d", "log", "--json").json[0]["id"]
+
+    def shown(change: str) -> list[str]:
+        with closing(sqlite3.connect(spool / "var/sodarouter.db")) as connection, connection:
+            connection.execute(f"UPDATE delivery SET {change} WHERE destination = 'log'")
+            connection.execute("UPDATE attempt SET number = 2 WHERE number = 1")
+        return re.findall(r"attempt (\d.*?)(?: at .*)?\n", sodarouter("show", delivery).out)
+
+    interrupted = "interrupted, the router stopped in the middle of it"
+    assert shown("attempt = 2") == [f"1: {interrupted}", "2"]
+    assert shown("attempt = 3") == [f"1: {interrupted}", "2", f"3: {interrupted}"]
+    assert shown("state = 'pending', leased = 1, settled = NULL") == [f"1: {interrupted}", "2"]
 
 
 def test_show_as_json(sodarouter, spool):
@@ -512,7 +591,9 @@ def test_what_is_no_spool_is_told(sodarouter, tmp_path):
     (tmp_path / "router.toml").write_text('[spool]\npath = "router.toml"\n' + SOURCE)
     ran = sodarouter("events")
     assert ran.status == 1
-    assert ran.err.startswith(f"sodarouter: the spool {tmp_path}/router.toml cannot be read: ")
+    assert ran.err.startswith(
+        f"sodarouter: the spool {tmp_path}/router.toml cannot be opened: file is not a database; "
+    )
 
 
 def test_the_commands_that_look_need_no_secret(sodarouter, spool):
@@ -558,11 +639,30 @@ def test_retry_without_the_router_makes_them_due_at_its_next_start(sodarouter, s
 
 def test_retry_says_which_is_no_dead_letter(sodarouter, spool):
     (dead,) = (delivery["id"] for delivery in sodarouter("dead", "--json").json)
-    ran = sodarouter("retry", dead, "x/y", "--dry-run", "--json")
-    assert (ran.status, ran.json) == (1, {"dry_run": True, "asked": [dead, "x/y"], "retried": [dead]})
-    ran = sodarouter("retry", dead, "x/y")
+    log = dead.replace("/closed", "/log")
+    why = {log: "it is delivered, not dead", "x/log": "there is no such delivery", "x": "there is no such delivery"}
+    ran = sodarouter("retry", dead, *why, "--dry-run", "--json")
     assert ran.status == 1
-    assert ran.out == f"1 of 2 will be tried again\n  {dead}\n  x/y: there is no such dead letter\n"
+    assert ran.json == {"dry_run": True, "asked": [dead, *why], "retried": [dead], "not_retried": why}
+    lines = "".join(f"  {delivery}: {reason}\n" for delivery, reason in why.items())
+    ran = sodarouter("retry", dead, *why)
+    assert (ran.status, ran.out) == (1, f"1 of 4 will be tried again\n  {dead}\n{lines}")
+    ran = sodarouter("retry", dead, *why)
+    assert (ran.status, ran.out) == (1, f"0 of 4 will be tried again\n  {dead}: it is pending, not dead\n{lines}")
+
+
+def test_a_dead_letter_without_its_destination_stays_dead(sodarouter, spool):
+    (dead,) = (delivery["id"] for delivery in sodarouter("dead", "--json").json)
+    without(spool, "closed")
+    for arguments in ([dead], ["--all"], ["-d", "closed"], ["--all", "--dry-run"]):
+        ran = sodarouter("retry", *arguments)
+        would = "would" if "--dry-run" in arguments else "will"
+        assert ran.status == 1
+        assert ran.out == (
+            f"0 of 1 {would} be tried again\n"
+            f"  {dead}: it stays dead, as router.toml has no destination 'closed' any more\n"
+        )
+    assert [delivery["id"] for delivery in sodarouter("dead", "--json").json] == [dead]
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["through the router", "without the router"])
@@ -610,7 +710,7 @@ def test_retry_says_what_the_router_answers(sodarouter, live, tmp_path):
     (tmp_path / "router.toml").write_text(
         re.sub(r"(?<=\[admin\]\n).*", f'listen = ["{live.ready["listen"][0]}"]', toml)
     )
-    ran = sodarouter("retry", "x/y")
+    ran = sodarouter("retry", "x/log")
     assert (ran.status, ran.err) == (1, "sodarouter: the router's admin listener answers 404: Not found\n")
 
 

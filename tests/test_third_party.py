@@ -237,7 +237,7 @@ def test_both_instances_of_the_plugin_receive_an_event(daemon, tmp_path):
     request = urllib.request.Request(f"http://{address}/webhooks/soda", payload("v4-2025-08-incidentCreated"))
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         event = json.load(answer)["id"]
-    settled = [daemon.wait_for("delivery settled") for _ in range(2)]
+    settled = [daemon.wait_for("delivered") for _ in range(2)]
     assert {(line["event_id"], line["destination"], line["outcome"]) for line in settled} == {
         (event, "team", "delivered"),
         (event, "incidents", "delivered"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from sodarouter.errors import SpoolError, SpoolFull
 
 _HINTS = {
+    sqlite3.SQLITE_FULL: "free some room on it",
     sqlite3.SQLITE_READONLY: "its file or folder cannot be written; see to whom they belong",
     sqlite3.SQLITE_CANTOPEN: "its file or folder cannot be opened; see to whom they belong",
     sqlite3.SQLITE_IOERR: "the disk under it reports an error",
@@ -21,11 +22,18 @@ def explained(error: BaseException) -> BaseException:
     """The `SpoolError` for what SQLite raised; anything else as it is."""
     if not isinstance(error, sqlite3.Error):
         return error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if _code(error) == sqlite3.SQLITE_FULL:
         return SpoolFull("the disk under the spool is full; free some room and it goes on by itself")
-    hint = f"; {_HINTS[code]}" if code in _HINTS else ""
-    return SpoolError(f"the spool fails: {error}{hint}")
+    return SpoolError(f"the spool fails: {_with_hint(error)}")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _with_hint(error: sqlite3.Error) -> str:
+    hint = _HINTS.get(_code(error))
+    return f"{error}; {hint}" if hint else str(error)
 
 
 @contextmanager
@@ -36,7 +44,7 @@ def opening(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SpoolError(f"the spool {path} cannot be opened: {error.strerror}; see to whom it belongs") from error
     except sqlite3.DatabaseError as error:
-        raise SpoolError(f"the spool {path} cannot be opened: {explained(error)}") from error
+        raise SpoolError(f"the spool {path} cannot be opened: {_with_hint(error)}") from error
 
 
 class Identity:
