@@ -43,7 +43,7 @@ class Address:
             host = IPv4Address(parts["four"]) if parts["six"] is None else IPv6Address(parts["six"])
         except AddressValueError:
             raise ValueError(
-                f"{parts['four'] or parts['six'] or ''!r} is no IP address; write 127.0.0.1 or [::1] for this "
+                f"{text!r} has no IP address before its port; write 127.0.0.1 or [::1] for this "
                 "machine alone, 0.0.0.0 or [::] for every interface"
             ) from None
         return cls(str(host), port)

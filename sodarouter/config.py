@@ -1,7 +1,7 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,11 +9,12 @@ import tomli
 from pydantic import ValidationError
 
 from sodarouter.address import LIVE_PATH, Address
+from sodarouter.advice import advise
 from sodarouter.decide import Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
 from sodarouter.options import Options, Place, Redactor
-from sodarouter.plugins import AnyDestination, Plugins, find, installed
+from sodarouter.plugins import AnyDestination, Plugins, find
 from sodarouter.tables import DestinationTable, File
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -46,22 +47,8 @@ class Config:
 
     def warnings(self) -> Iterator[Fault]:
         """What an operator should know and may want."""
-        for name, source in self.file.source.items():
-            if not source.verify:
-                yield Fault(
-                    f"{self.path.name}: source.{name}",
-                    "nothing is verified: whoever can reach it can send events",
-                    "set verify before it faces the internet",
-                )
-        server = self.file.server
-        if server.stop_timeout < server.body_timeout:
-            place = f"{self.path.name}: server.stop_timeout"
-            yield Fault(place, "is shorter than body_timeout", "a sender may be cut off when the router stops")
-        there = installed()
-        for name in self.file.plugins.disabled:
-            if name not in there:
-                place = f"{self.path.name}: plugins.disabled"
-                yield Fault(place, f"no plugin {name!r} is installed", suggestion(name, there))
+        for advice in advise(self.file):
+            yield replace(advice, place=f"{self.path.name}: {advice.place}")
 
 
 def load(path: Path) -> Config:
@@ -103,6 +90,15 @@ def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
     if table is None:
         raise _config_error(path, found, place)
     return table
+
+
+def names(path: Path, key: str) -> list[str]:
+    """The names of the tables under a key, such as ``destination``. Nothing of them is validated, so no secret is read.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return list(_tables(_read(path), key))
 
 
 def _config_error(path: Path, found: Iterable[Fault], place: Place) -> ConfigError:
@@ -221,6 +217,7 @@ def _crossed(file: File, document: Mapping[str, Any], unsure: set[str]) -> Itera
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
     if not unsure & {"server", "admin"}:
         yield from _listening(file)
+    yield from _unreadable(file)
 
 
 def _paths(file: File) -> Iterator[Fault]:
@@ -252,3 +249,13 @@ def _listening(file: File) -> Iterator[Fault]:
         for address in file.admin.listen:
             if not address.is_local:
                 yield Fault("admin.token", f"is missing, and {address} can be reached from elsewhere", "set a token")
+
+
+def _unreadable(file: File) -> Iterator[Fault]:
+    for name, table in (("server", file.server), ("admin", file.admin)):
+        for key, path in table.tls or ():
+            try:
+                if path:
+                    path.open("rb").close()
+            except OSError as error:
+                yield Fault(f"{name}.tls.{key}", f"{path} cannot be read: {(error.strerror or '').lower()}")

@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from sodarouter.errors import Fault
 
+_A_TABLE = "must be a table"
 _SAID = {
     "missing": "is missing",
     "string_type": "must be text",
@@ -27,9 +29,9 @@ _SAID = {
     "literal_error": "must be {expected}",
     "list_type": "must be a list",
     "too_long": "must have at most {max_length} entries",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
+    "dict_type": _A_TABLE,
+    "model_type": _A_TABLE,
+    "model_attributes_type": _A_TABLE,
     "byte_size": 'must be a size, like "2 MiB"',
     "byte_size_unit": 'must be a size, like "2 MiB"',
     "path_type": "must be a path",
@@ -58,7 +60,7 @@ def faults(
         *above, key = location
         # a key that is missing is the likelier to have been meant
         absent = [str(other[-1]) for other in missing if list(other[:-1]) == above]
-        known = [*_keys(_walk(model, table, above)[0]), *(() if above else also)]
+        known = [*_keys(_models(_walk(model, table, above)[0])), *(() if above else also)]
         meant[location] = nearest(key, absent, cutoff=0.4) or nearest(key, known)
     missing -= {(*location[:-1], key) for location, key in meant.items()}
     found: dict[str, Fault] = {}
@@ -70,8 +72,10 @@ def faults(
         elif detail["type"] == "missing" and location not in missing:
             continue
         else:
-            models, shown = _walk(model, table, location)
-            told = _fault(dict(detail), dotted(place, shown), models)
+            here, shown = _walk(model, table, location)
+            told = _fault(dict(detail), dotted(place, shown), here)
+            if not told.hint and told.fault == _A_TABLE:
+                told = replace(told, hint=_unnamed(model, place, shown))
         # every member of a union has something to say of one place; the last is the most general
         found[told.place] = told
     yield from found.values()
@@ -110,19 +114,23 @@ def dotted(*parts: Iterable[str | int]) -> str:
     return text
 
 
-def _fault(detail: dict[str, Any], place: str, models: Iterable[type[BaseModel]]) -> Fault:
+def _fault(detail: dict[str, Any], place: str, here: list[Any]) -> Fault:
     kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
     match kind:
         case "union_tag_not_found":
-            return without_type(place, detail["input"], map(_tag, models))
+            return without_type(place, detail["input"], map(_tag, _models(here)))
         case "union_tag_invalid":
-            tags = [_tag(model) for model in models]
+            tags = [_tag(model) for model in _models(here)]
             return Fault(f"{place}.type", f"must be one of {', '.join(tags)}", suggestion(context["tag"], tags))
         case "too_short" | "string_too_short":
             least = context["min_length"]
             return Fault(place, "must not be empty" if least == 1 else f"must have a length of at least {least}")
         case "value_error":
             return Fault(place, message.removeprefix("Value error, "))
+        case "list_type":
+            return Fault(place, _SAID[kind], _as_list(detail["input"], place, here))
+        case "is_instance_of" if context["class"] == "Path":
+            return Fault(place, "must not be empty" if detail["input"] == "" else "must be a path")
     if kind in _SAID:
         whole = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in context.items()}
         return Fault(place, _SAID[kind].format_map(whole))
@@ -130,10 +138,25 @@ def _fault(detail: dict[str, Any], place: str, models: Iterable[type[BaseModel]]
     return Fault(place, message[:1].lower() + message[1:])
 
 
-def _walk(
-    model: type[BaseModel], table: object, location: Iterable[str | int]
-) -> tuple[list[type[BaseModel]], list[str | int]]:
-    """The models that may stand at a location, and the location without what pydantic alone puts into it.
+def _unnamed(model: type[BaseModel], place: Iterable[str], shown: list[str | int]) -> str:
+    """The hint for a key that stands where the name of a table belongs, as in ``[source]`` for ``[source.NAME]``."""
+    match shown:
+        case [str(above), str()] if above in model.model_fields:
+            if get_origin(model.model_fields[above].annotation) is dict:
+                return f"a {above} has a name: write [{dotted(place, [above])}.NAME]"
+    return ""
+
+
+def _as_list(value: object, place: str, here: list[Any]) -> str:
+    """The hint for a value that should have been a list. The value itself may be a secret."""
+    tables = bool(_models(_beneath(here, 0)))
+    if isinstance(value, dict) and tables:
+        return f"write [[{place}]]" if _BARE.fullmatch(place) else "write [{ … }]"
+    return 'write ["…"]' if isinstance(value, str) and not tables else ""
+
+
+def _walk(model: type[BaseModel], table: object, location: Iterable[str | int]) -> tuple[list[Any], list[str | int]]:
+    """The annotations of what may stand at a location, and the location without what pydantic alone puts into it.
 
     That is the tags of unions, the names of their members, and the index of a value that stands for a list of one.
     """
@@ -152,7 +175,7 @@ def _walk(
             table = _at(table, step)
         if is_key or isinstance(step, int):
             here = list(_beneath(here, step))
-    return _models(here), shown
+    return here, shown
 
 
 def _at(table: Any, step: Any) -> object:

@@ -5,7 +5,7 @@ Everything is drawn from the ``random`` that is handed in, so a seed repeats a p
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -42,27 +42,47 @@ def simulate(event_type: str, *, vocabulary: Vocabulary | None = None, random: R
     return {"event": event_type, **_MAKERS[chosen][event_type](_Cloud(chosen, random, now.astimezone(UTC)))}
 
 
-def override(payload: Json, path: str, value: str) -> Json:
-    """A copy of ``payload`` with the value at ``path`` set.
+def override(payload: Json, settings: Iterable[tuple[str, str]]) -> Json:
+    """A copy of ``payload`` with values set, one after the other.
+
+    A result in the words of v4 has its outcome twice, as ``outcome`` and as ``evaluationStatus``. If only one of the two
+    is set, the other follows.
 
     Args:
         payload: JSON types.
-        path: Such as ``incident.severity`` or ``checkResults[0].datasets[0].name``. The last name may be new.
-        value: JSON, or else text: ``critical``, ``"critical"``, ``3``, ``null``, ``[{"email": "a@example.com"}]``.
+        settings: Paths, each with its value. A path is such as ``incident.severity`` or
+            ``checkResults[0].datasets[0].name``; its last name may be new. A value is JSON, or else text: ``critical``,
+            ``"critical"``, ``3``, ``null``, ``[{"email": "a@example.com"}]``.
 
     Raises:
-        ValueError: The path leads nowhere, or its last name looks like a misspelling; the message says where and what
-            was perhaps meant.
+        ValueError: A path leads nowhere, or its last name looks like a misspelling; the message says where and what was
+            perhaps meant.
     """
     copy = deepcopy(payload)
-    at: Any = copy
-    *parents, last = _split(path)
+    wanted = [(_split(path), _value(value)) for path, value in settings]
+    paths = [parts for parts, _ in wanted]
+    for parts, value in wanted:
+        *parents, last = parts
+        at, walked = _walk(copy, parents)
+        at[_checked(at, last, walked, may_be_new=True)] = value
+        twin = _TWINS.get(last)
+        if twin and twin in at and [*parents, twin] not in paths:
+            at[twin] = "error" if last == "evaluationStatus" and value == "notEvaluated" else value
+    return copy
+
+
+_TWINS: dict[str | int, str] = {"outcome": "evaluationStatus", "evaluationStatus": "outcome"}
+"""The two names of one fact; `sodarouter.view` believes ``evaluationStatus``."""
+
+
+def _walk(payload: Json, parents: Iterable[str | int]) -> tuple[Any, str]:
+    """What is found at the end of a path, and that path for people."""
+    at: Any = payload
     walked = ""
     for part in parents:
         at = at[_checked(at, part, walked, may_be_new=False)]
         walked += f"[{part}]" if isinstance(part, int) else f".{part}" if walked else part
-    at[_checked(at, last, walked, may_be_new=True)] = _value(value)
-    return copy
+    return at, walked
 
 
 _PART = re.compile(r"(?:^|(?!^)\.)([^.\[\]]+)|\[(\d+)\]")

@@ -33,7 +33,7 @@ def test_an_address_is_read_and_written_alike(text: str, host: str, port: int, p
         ("127.0.0.1:http", "written like"),
         ("", "written like"),
         ("127.0.0.1:65536", "at most 65535"),
-        ("localhost:8080", "'localhost' is no IP address; write 127.0.0.1"),
+        ("localhost:8080", "'localhost:8080' has no IP address before its port; write 127.0.0.1"),
         (":8080", "0.0.0.0 or"),
         ("[127.0.0.1]:80", "no IP address"),
         ("unix:", "needs a path"),

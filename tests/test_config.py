@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sodarouter.config import load, load_table
+from sodarouter.config import load, load_table, names
 from sodarouter.errors import ConfigError
 from sodarouter.tables import Admin, Spool
 
@@ -82,9 +82,11 @@ def test_the_shipped_file_loads_and_warns_only_that_nothing_is_verified():
     assert all(address.is_local for address in (*config.file.server.listen, *config.file.admin.listen))
 
 
-def test_the_shipped_file_loads_with_all_its_examples_in_force(written, monkeypatch):
+def test_the_shipped_file_loads_with_all_its_examples_in_force(written, tmp_path, monkeypatch):
     for name in re.findall(r'env = "(\w+)"', SHIPPED.read_text(encoding="utf-8")):
         monkeypatch.setenv(name, "https://example.org/hook")
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).touch()
     text = "\n".join(uncommented(SHIPPED.read_text(encoding="utf-8")))
     examples = re.findall(r"^# \[+(?:destination\.)?(\w+)\]+", SHIPPED.read_text(encoding="utf-8"), re.MULTILINE)
     config = load(written(text))
@@ -184,8 +186,24 @@ def test_an_unknown_key_that_is_like_no_other_has_no_hint(faults):
     [
         ("server = 3", "server: must be a table"),
         ("destination = [1]", "destination: must be a table"),
-        ("destination.log = 1", "destination.log: must be a table"),
+        ("destination.log = 1", "destination.log: must be a table; a destination has a name: write [destination.NAME]"),
+        (
+            '[destination]\ntype = "file"',
+            "destination.type: must be a table; a destination has a name: write [destination.NAME]",
+        ),
+        ('[plugin]\npath = "/m"', "plugin.path: must be a table; a plugin has a name: write [plugin.NAME]"),
         ("route = 3", "route: must be a list"),
+        ('[route]\nto = ["log"]', "route: must be a list; write [[route]]"),
+        ('[unrouted]\nto = "log"', 'unrouted.to: must be a list; write ["…"]'),
+        ('[server]\nlisten = "127.0.0.1:1"', 'server.listen: must be a list; write ["…"]'),
+        (
+            SIGNED % 'type = "hmac", header = "A", secrets = "s3cret"',
+            'source.x.verify[0].secrets: must be a list; write ["…"]',
+        ),
+        ('[source.x]\npath = "/x"\nverify = { type = "header" }', "source.x.verify: must be a list; write [{ … }]"),
+        ('[source.x]\npath = "/x"\nverify = "text"', "source.x.verify: must be a list"),
+        ('[spool]\npath = ""', "spool.path: must not be empty"),
+        ("[spool]\npath = 3", "spool.path: must be a path"),
         ("[server]\nmax_connections = true", "server.max_connections: must be a whole number"),
         ("[server]\nmax_connections = 1.5", "server.max_connections: must be a whole number"),
         ("[server]\nmax_connections = 0", "server.max_connections: must be at least 1"),
@@ -312,6 +330,29 @@ def test_what_does_not_fit_together_is_a_fault(faults, toml, fault):
 
 def test_a_file_without_a_source_is_a_fault(faults):
     assert faults("", source="") == ['source: there is none; add one: [source.soda] with path = "/webhooks/soda"']
+
+
+def test_a_source_without_a_name_is_told_how_it_is_written(faults):
+    assert faults('[source]\npath = "/a"', source="") == [
+        "source.path: must be a table; a source has a name: write [source.NAME]"
+    ]
+
+
+def test_files_of_tls_that_cannot_be_read_are_faults(faults, tmp_path):
+    (tmp_path / "cert.pem").touch()
+    gone = "cannot be read: no such file or directory"
+    tls = 'tls = { cert = "cert.pem", key = "gone.pem", client_ca = "ca.pem" }'
+    assert faults(f'[server]\n{tls}\n[admin]\ntls = {{ cert = ".", key = "cert.pem" }}') == [
+        f"server.tls.key: {tmp_path}/gone.pem {gone}",
+        f"server.tls.client_ca: {tmp_path}/ca.pem {gone}",
+        f"admin.tls.cert: {tmp_path} cannot be read: is a directory",
+    ]
+
+
+def test_names_are_read_of_a_file_with_faults_and_without_its_secrets(written):
+    path = written('[destination.a]\nurl = { env = "SODAROUTER_TEST_UNSET" }\n[destination]\nb = 3\n[source]\n')
+    assert names(path, "destination") == ["a"]
+    assert names(path, "source") == names(path, "plugin") == []
 
 
 def test_a_table_that_is_broken_is_not_also_told_to_be_missing(faults):
@@ -492,6 +533,13 @@ WHOLE: dict[str, Any] = {
     "unrouted": {"to": ["file"]},
 }
 
+
+def _write_pems(folder: Path) -> None:
+    """The files that `WHOLE` names."""
+    for name in "cka":
+        (folder / name).touch()
+
+
 Keys = tuple[str | int, ...]
 NAMED = {("source",), ("destination",), ("plugin",)}
 """What stands right below these are names, which are free."""
@@ -547,6 +595,7 @@ def _write(path: Path, document: dict[str, Any]) -> Path:
 
 
 def test_the_document_of_the_next_test_is_valid(tmp_path):
+    _write_pems(tmp_path)
     load(_write(tmp_path / "router.toml", WHOLE))
 
 
@@ -557,7 +606,9 @@ def test_any_single_misspelt_key_is_exactly_one_fault_at_its_place(tmp_path_fact
     misspelt = data.draw(st.sampled_from(sorted(_misspellings(str(place[-1])))))
     # "plugin" and "plugins" are each a misspelling of the other
     assume(misspelt not in WHOLE)
-    path = _write(tmp_path_factory.getbasetemp() / "router.toml", _renamed(WHOLE, place, misspelt))
+    folder = tmp_path_factory.getbasetemp()
+    _write_pems(folder)
+    path = _write(folder / "router.toml", _renamed(WHOLE, place, misspelt))
     (fault,) = _faults_of(path)
     assert fault.startswith(f"{_dotted((*place[:-1], misspelt))}: unknown key")
 

@@ -181,7 +181,7 @@ def test_a_table_that_says_something_else_is_found():
     rows["max_delay"]["meaning"] = ""
     rows["initail"] = rows.pop("initial")
     assert wrong(RetryPolicy, rows) == [
-        "max_attempts: the default is 12, not `13`",
+        f"max_attempts: the default is {RetryPolicy().max_attempts}, not `13`",
         "max_age: the default is 86400.0, not a day",
         "initial: is not documented",
         "max_delay: has no meaning",

@@ -18,7 +18,7 @@ FLOORS: dict[int, str] = {
        """,
     1: "decide destination observe parse settle simulate spool template verify",
     2: "hookspecs",
-    3: "config contract logs plugins tables",
+    3: "advice config contract logs plugins tables",
     4: "deliver receive route serve web",
     5: "daemon lanes",
     6: "__main__ cli",

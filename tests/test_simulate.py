@@ -128,7 +128,7 @@ INCIDENT = {
     ],
 )
 def test_a_value_is_set_as_json_or_else_as_text(path, text, value):
-    changed = override(INCIDENT, path, text)
+    changed = override(INCIDENT, [(path, text)])
     for name in path.split("."):
         changed = changed[name]
     assert changed == value
@@ -136,11 +136,11 @@ def test_a_value_is_set_as_json_or_else_as_text(path, text, value):
 
 def test_a_path_leads_through_arrays_and_the_original_is_left_alone():
     before = json.dumps(INCIDENT)
-    assert override(INCIDENT, "incident.checkResults[1].id", "c")["incident"]["checkResults"] == [
-        {"id": "a"},
-        {"id": "c"},
-    ]
-    assert override(INCIDENT, "incident.checkResults[0]", "null")["incident"]["checkResults"] == [None, {"id": "b"}]
+    for path, text, results in (
+        ("incident.checkResults[1].id", "c", [{"id": "a"}, {"id": "c"}]),
+        ("incident.checkResults[0]", "null", [None, {"id": "b"}]),
+    ):
+        assert override(INCIDENT, [(path, text)])["incident"]["checkResults"] == results
     assert json.dumps(INCIDENT) == before
 
 
@@ -166,4 +166,34 @@ def test_a_path_leads_through_arrays_and_the_original_is_left_alone():
 )
 def test_a_path_that_leads_nowhere_is_told_where_it_ends(path, said):
     with pytest.raises(ValueError, match=said):
-        override(INCIDENT, path, "1")
+        override(INCIDENT, [(path, "1")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "status"),
+    [
+        ({"outcome": "fail"}, "fail", "fail"),
+        ({"evaluationStatus": "fail"}, "fail", "fail"),
+        ({"evaluationStatus": "notEvaluated"}, "error", "notEvaluated"),
+        ({"outcome": "fail", "evaluationStatus": "warn"}, "fail", "warn"),
+        ({"evaluationStatus": "warn", "outcome": "fail"}, "fail", "warn"),
+        ({"outcome": "null"}, None, None),
+        ({"outcome": "[1]"}, [1], [1]),
+    ],
+)
+def test_an_outcome_and_its_other_name_stay_in_step_unless_both_are_set(settings, outcome, status):
+    before = simulated("checkEvaluation", "v4")
+    changed = override(before, [(f"checkResults[0].{name}", value) for name, value in settings.items()])
+    first, *rest = changed["checkResults"]
+    assert (first["outcome"], first["evaluationStatus"]) == (outcome, status)
+    assert rest == before["checkResults"][1:]
+
+
+def test_an_outcome_of_v3_gets_no_second_name():
+    (first, *_) = override(simulated("checkEvaluation", "v3"), [("checkResults[0].outcome", "fail")])["checkResults"]
+    assert first["outcome"] == "fail"
+    assert "evaluationStatus" not in first
+
+
+def test_an_array_with_a_null_has_no_twins():
+    assert override({"a": [1, None]}, [("a[0]", "2")]) == {"a": [2, None]}

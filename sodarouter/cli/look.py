@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from sodarouter import soda
 from sodarouter.cli.app import BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path, fail
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state, until
 from sodarouter.cli.told import numbered, subject, told
-from sodarouter.config import load_table
+from sodarouter.config import load_table, names
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
-from sodarouter.spool import ROUTE, Refused, SqliteReader, StoredDelivery, StoredEvent
+from sodarouter.faults import suggestion
+from sodarouter.spool import ROUTE, Attempt, Refused, SqliteReader, StoredDelivery, StoredEvent
 from sodarouter.tables import Spool
 
 
@@ -26,6 +28,18 @@ def reading(path: Path) -> Iterator[SqliteReader]:
         yield reader
     finally:
         reader.close()
+
+
+def must_be_known(path: Path, reader: SqliteReader, destination: str) -> None:
+    """For a destination of which nothing was found: it may be that there is none.
+
+    Raises:
+        typer.Exit: With status 2; the message says which is near.
+    """
+    configured = names(path, "destination")
+    if destination not in (*configured, ROUTE) and not reader.deliveries(limit=1, destination=destination):
+        hint = suggestion(destination, configured)
+        raise fail(f"{path.name} has no destination {destination!r}" + (f"; {hint}" if hint else ""), 2)
 
 
 @app.command()
@@ -58,8 +72,15 @@ def events(
             ]
             for stored, deliveries in listed
         ],
-        empty="no events",
+        empty="no events" + _undocumented(event_type),
     )
+
+
+def _undocumented(event_type: str | None) -> str:
+    if event_type is None or event_type in soda.EVENT_TYPES:
+        return ""
+    hint = suggestion(event_type, soda.EVENT_TYPES)
+    return shown(f"; Soda documents no event type {event_type!r}" + (f"; {hint}" if hint else ""))
 
 
 def _summary(stored: StoredEvent, deliveries: list[StoredDelivery]) -> dict[str, Any]:
@@ -130,16 +151,29 @@ def show(
         next_at = f", next attempt {until(delivery.next_at)}" if delivery.state is State.PENDING else ""
         some = f", {numbered(delivery.results)}" if delivery.results is not None else ""
         out.print(f"  {delivery.destination}: {state(delivery.state)}{next_at}{some}")
-        for attempt in attempts[delivery.id]:
-            why = f": {shown(attempt.reason)}" if attempt.reason else ""
-            took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
-            out.print(f"    attempt {attempt.number} at {took}, {attempt.state.value}{why}")
-            for line in attempt.response.splitlines():
-                out.print(f"      [dim]{shown(line)}[/]")
+        recorded = {attempt.number: attempt for attempt in attempts[delivery.id]}
+        for number in range(1, _ended(delivery) + 1):
+            _show_attempt(number, recorded.get(number))
     if not found:
         out.print("  none")
     out.print("\n[bold]Payload[/]")
     print_json(event.as_dict()["payload"])
+
+
+def _ended(delivery: StoredDelivery) -> int:
+    """How many attempts are over."""
+    return delivery.attempts - (delivery.state is State.LEASED)
+
+
+def _show_attempt(number: int, attempt: Attempt | None) -> None:
+    if attempt is None:
+        out.print(f"    attempt {number}: interrupted, the router stopped in the middle of it")
+        return
+    why = f": {shown(attempt.reason)}" if attempt.reason else ""
+    took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
+    out.print(f"    attempt {number} at {took}, {attempt.state.value}{why}")
+    for line in attempt.response.splitlines():
+        out.print(f"      [dim]{shown(line)}[/]")
 
 
 def _plain(delivery: StoredDelivery) -> dict[str, Any]:
@@ -198,8 +232,11 @@ def deliveries(
     as_json: JsonOption = False,
 ) -> None:
     """List deliveries: pending, leased (under way), delivered, dead."""
-    with reading(config_path(context, config)) as reader:
+    path = config_path(context, config)
+    with reading(path) as reader:
         found = reader.deliveries(limit=limit, before=before, event=event, destination=destination, state=which)
+        if destination and not found:
+            must_be_known(path, reader, destination)
     if as_json:
         print_json([_plain(delivery) for delivery in found])
         return
@@ -232,8 +269,11 @@ def dead(
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters: deliveries that will not be tried again by themselves. `sodarouter retry` tries them."""
-    with reading(config_path(context, config)) as reader:
+    path = config_path(context, config)
+    with reading(path) as reader:
         found = reader.deliveries(limit=limit, before=before, destination=destination, state=State.DEAD)
+        if destination and not found:
+            must_be_known(path, reader, destination)
     if as_json:
         print_json([_plain(delivery) for delivery in found])
         return

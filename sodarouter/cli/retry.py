@@ -1,15 +1,17 @@
 """``sodarouter retry``: dead letters are tried again."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path, fail
-from sodarouter.cli.look import reading
+from sodarouter.cli.look import must_be_known, reading
 from sodarouter.cli.output import out, print_json, shown
-from sodarouter.config import load_table
+from sodarouter.config import load_table, names
 from sodarouter.delivery import State
+from sodarouter.spool import ROUTE
 from sodarouter.tables import Admin, Spool
 
 BATCH = 500
@@ -32,27 +34,30 @@ def retry(
 ) -> None:
     """Try dead letters again, at once and with all their attempts before them.
 
-    The running router is asked to do it; when none runs, they are due at its next start. Exit status 1 if one of those
-    named is no dead letter.
+    The running router is asked to do it; when none runs, they are due at its next start. Exit status 1 if one of them
+    cannot be: it is no dead letter, or its destination is not configured any more.
 
     For example: `sodarouter retry --destination oncall`
     """
     if sum(map(bool, (wanted, destination, every))) != 1:
         raise fail("name deliveries, or --destination NAME, or --all; `sodarouter dead` lists them", 2)
     path = config_path(context, config)
-    deliveries = list(wanted or _dead(path, destination))
-    retried = _those_dead(path, deliveries) if dry_run else _retry(path, deliveries) if deliveries else []
+    deliveries = list(dict.fromkeys(wanted or _dead(path, destination)))
+    configured = {*names(path, "destination"), ROUTE}
+    possible = [delivery for delivery in deliveries if delivery.partition("/")[2] in configured]
+    retried = (_those_dead if dry_run else _retry)(path, possible) if possible else []
+    left = _why_not(path, set(deliveries) - set(retried), configured)
     if as_json:
-        print_json({"dry_run": dry_run, "asked": deliveries, "retried": retried})
+        print_json({"dry_run": dry_run, "asked": deliveries, "retried": retried, "not_retried": left})
     elif not deliveries:
         out.print("no dead letters")
     else:
         would = "would be" if dry_run else "will be"
         out.print(f"{len(retried)} of {len(deliveries)} {would} tried again")
         for delivery in deliveries:
-            note = "" if delivery in retried else ": there is no such dead letter"
-            out.print(f"  {shown(delivery)}{note}")
-    if len(retried) < len(deliveries):
+            note = f": {left[delivery]}" if delivery in left else ""
+            out.print(f"  {shown(delivery + note)}")
+    if left:
         raise typer.Exit(1)
 
 
@@ -63,6 +68,8 @@ def _dead(path: Path, destination: str | None) -> list[str]:
             limit=BATCH, before=found[-1] if found else None, destination=destination, state=State.DEAD
         ):
             found.extend(delivery.id for delivery in page)
+        if destination and not found:
+            must_be_known(path, reader, destination)
     return found
 
 
@@ -73,6 +80,22 @@ def _those_dead(path: Path, deliveries: list[str]) -> list[str]:
 
     with reading(path) as reader:
         return list(filter(is_dead, deliveries))
+
+
+def _why_not(path: Path, deliveries: Collection[str], configured: Collection[str]) -> dict[str, str]:
+    def reason(delivery: str) -> str:
+        event, _, destination = delivery.partition("/")
+        found = reader.deliveries(limit=1, event=event, destination=destination)
+        if not found:
+            return "there is no such delivery"
+        if found[0].state is State.DEAD and destination not in configured:
+            return f"it stays dead, as {path.name} has no destination {destination!r} any more"
+        return f"it is {found[0].state.value}" + ("" if found[0].state is State.DEAD else ", not dead")
+
+    if not deliveries:
+        return {}
+    with reading(path) as reader:
+        return {delivery: reason(delivery) for delivery in sorted(deliveries)}
 
 
 def _retry(path: Path, deliveries: list[str]) -> list[str]:

@@ -91,11 +91,10 @@ def _spoken(event_type: str, asked: Spoken | None, *, only_one: bool) -> list[An
 
 def _set(payload: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals:
+        if "=" not in setting:
             raise ValueError(f"--set {setting}: write PATH=VALUE")
-        payload = override(payload, path, value)
-    return payload
+    pairs = (setting.partition("=") for setting in settings)
+    return override(payload, [(path, value) for path, _, value in pairs])
 
 
 def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
@@ -113,7 +112,7 @@ def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
         raise fail(f"{path.name} has no source {source_name!r}; {hint}", 2)
     good = True
     with client_for(loaded.file.server) as client:
-        for payload in payloads:
+        for posted, payload in enumerate(payloads):
             body = json.dumps(payload, ensure_ascii=False).encode()
             headers = {"Content-Type": "application/json", **sign(source.verify, body, time.time())}
             wire = {name.encode("ascii"): value.encode("latin-1") for name, value in headers.items()}
@@ -121,7 +120,8 @@ def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
                 answer = client.post(source.path, content=body, headers=wire)
             except httpx2.TransportError as error:
                 where, why = loaded.file.server.listen[0], str(error) or type(error).__name__
-                raise fail(f"nothing answers at {where}: {why}; does the router run?") from None
+                before = f"{posted} of {len(payloads)} had been posted; " if posted else ""
+                raise fail(f"nothing answers at {where}: {why}; {before}does the router run?") from None
             sys.stdout.write(f"{payload['event']}: {answer.status_code} {answer.text.strip()}\n")
             good = good and answer.status_code == 200
     return good

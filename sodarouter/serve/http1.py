@@ -1,5 +1,6 @@
 """HTTP/1.1 and nothing else, with refusals that say what is wrong."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,8 @@ from sodarouter.problem import Answer, problem
 
 _READ = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
 """The states of a client whose request has been read to its end."""
+_ECHO = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
+"""The bytes that h11 could not read, as Python would write them, in what it says of them."""
 
 
 class Http1(H11Protocol):
@@ -125,7 +128,7 @@ class Http1(H11Protocol):
             # in the state IDLE it is no request that is answered
             head_only = self.connection.our_state is h11.SEND_RESPONSE and self._method == b"HEAD"
             status = error.error_status_hint
-            given = self.refusal or problem(status, HTTPStatus(status).phrase, str(error)[:200])
+            given = self.refusal or problem(status, HTTPStatus(status).phrase, _ECHO.sub("", str(error))[:200])
             headers = [*given.headers, (b"connection", b"close"), *self.config.response_headers("h11")]
             await self._send_h11_event(h11.Response(status_code=given.status, headers=headers))
             if not head_only:

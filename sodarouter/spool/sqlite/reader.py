@@ -27,10 +27,16 @@ class SqliteReader:
             raise SpoolError(f"there is no spool at {path}; it is made when the router first starts")
         self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self._connection.row_factory = sqlite3.Row
+        try:
+            self._check_version(path)
+        except SpoolError:
+            self.close()
+            raise
+
+    def _check_version(self, path: Path) -> None:
         with opening(path):
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version != len(MIGRATIONS):
-            self._connection.close()
             raise SpoolError(f"the spool {path} has schema version {version}, this sodarouter reads {len(MIGRATIONS)}")
 
     def close(self) -> None:
