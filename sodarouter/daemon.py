@@ -62,17 +62,26 @@ async def run(
     """
     server, admin = config.file.server, config.file.admin
     async with _open_spool(config) as spool, open_lanes(config) as lanes:
-        deliverer = Deliverer(lanes, spool, _observers(config), config.redact)
+        # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
+        trio.to_thread.current_default_thread_limiter().total_tokens += sum(lane.concurrency for lane in lanes)
+        observers = _observers(config)
+        deliverer = Deliverer(lanes, spool, observers, config.redact)
         router = Router(config.rules, spool, config.redact, deliverer.wake.set)
-        receiver = Receiver(_sources(config), spool, _observers(config), _intake(config), router.coming, router.arrived)
+        receiver = Receiver(
+            _sources(config), spool, observers, _intake(config), router.coming, router.forget, router.arrived
+        )
+
+        def look_again() -> None:
+            router.arrived()
+            deliverer.wake.set()
+
         token = admin.token.get_secret_value() if admin.token else None
-        app = admin_app(_pages(config, spool, deliverer, stopping), config.plugins.routes, token)
+        app = admin_app(_pages(config, spool, look_again, stopping), config.plugins.routes, token)
         with _bound(config, "server", server) as public, _bound(config, "admin", admin) as private:
-            admin_stopping = trio.Event()
             async with trio.open_nursery() as background:
                 background.start_soon(router.run)
                 background.start_soon(_prune, spool, config.file.spool.retention)
-                await background.start(_serving(app, private, config, admin, admin_stopping))
+                await background.start(_serving(app, private, config, admin, trio.Event()))
                 async with trio.open_nursery() as deliveries:
                     deliveries.start_soon(deliverer.run)
                     async with trio.open_nursery() as intake:
@@ -81,10 +90,8 @@ async def run(
                         _tell_ready(config, running)
                         task_status.started(running)
                     # the intake has ended: `stopping` is set and the last sender has its answer
-                    log.info("stopping", limit=server.stop_timeout)
                     deliverer.stop()
                     deliveries.cancel_scope.deadline = trio.current_time() + server.stop_timeout
-                admin_stopping.set()
                 background.cancel_scope.cancel()
     log.info("stopped")
 
@@ -104,6 +111,7 @@ async def run_until_signalled(config: Config) -> None:
                     if stopping.is_set():
                         log.error("stopped at once, as asked twice", signal=signal.Signals(number).name)
                         os._exit(1)
+                    log.info("stopping", signal=signal.Signals(number).name, limit=config.file.server.stop_timeout)
                     stopping.set()
                     # a thread, because what keeps trio from ending may keep it from running anything
                     end = threading.Timer(2 * config.file.server.stop_timeout + LAST_RESORT, os._exit, (1,))
@@ -203,7 +211,7 @@ def _intake(config: Config) -> Intake:
     return Intake(server.max_body, server.body_timeout, tuple(server.trusted_proxies))
 
 
-def _pages(config: Config, spool: Spool, deliverer: Deliverer, stopping: trio.Event) -> Pages:
+def _pages(config: Config, spool: Spool, look_again: Callable[[], None], stopping: trio.Event) -> Pages:
     async def not_ready() -> Mapping[str, str]:
         reasons = {"daemon": "it is stopping"} if stopping.is_set() else {}
         try:
@@ -214,7 +222,7 @@ def _pages(config: Config, spool: Spool, deliverer: Deliverer, stopping: trio.Ev
 
     async def retry(deliveries: list[str]) -> list[str]:
         retried = await spool.retry(deliveries, time.time())
-        deliverer.wake.set()
+        look_again()
         return retried
 
     return Pages(not_ready, spool.stats, retry)

@@ -17,6 +17,8 @@ from sodarouter.options import Options
 VALIDATE = "validate"
 MAX_FOUND = 5
 """Found values that a trace shows for a condition that failed."""
+MAX_TEXT = 200
+"""Characters of each."""
 
 
 class Route(Options):
@@ -141,7 +143,7 @@ def _failure(condition: Condition, asked: Iterable[Facts]) -> Mapping[str, Any]:
         "key": condition.key,
         "not": condition.negated,
         "wanted": list(condition.patterns),
-        "found": found[:MAX_FOUND],
+        "found": [text[:MAX_TEXT] for text in found[:MAX_FOUND]],
     }
 
 

@@ -15,7 +15,7 @@ import trio
 
 from sodarouter.delivery import Delivery, Settled, State
 from sodarouter.errors import Reject, Retry
-from sodarouter.event import Event
+from sodarouter.event import Event, without_callback
 from sodarouter.failures import contained, describe
 from sodarouter.observe import Observers
 from sodarouter.options import Redactor
@@ -25,8 +25,9 @@ from sodarouter.wake import Wake
 
 MAX_RESPONSE = 4096
 """Characters of a reason or response that are stored with an attempt."""
-LEASE_MARGIN = 60.0
-"""Seconds that a lease outlasts the attempt's own timeout, for the settling."""
+LEASE_MARGIN = 86_400.0
+"""Seconds that a lease outlasts the attempt's own timeout: a disk that is full meanwhile, or a machine that sleeps, must
+not make due what is under way here. What a dead process had leased is made due by `Spool.recover`, not by time."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """The control characters but for the tab and the end of a line."""
@@ -129,7 +130,7 @@ class Deliverer:
 
     def _storable(self, text: str) -> str:
         # what other servers answer must not reach a terminal as commands to it
-        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", self._redact(text)[:MAX_RESPONSE])
+        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", without_callback(self._redact(text))[:MAX_RESPONSE])
         # a file's name that is no UTF-8 comes as surrogates, which no store takes
         return text.encode(errors="backslashreplace").decode()
 

@@ -63,7 +63,7 @@ class Event:
     @property
     def raw_redacted(self) -> bytes:
         """``raw`` without Soda's incident callback URL, wherever it stands, as its path is a token: for people and logs."""
-        text = _CALLBACK.sub(lambda match: match[1] + json.dumps(REDACTED), self.raw.decode())
+        text = without_callback(self.raw.decode())
         callback = self.view.incident.callback_url if self.view.incident else None
         for spelling in _json_spellings(callback.get_secret_value()) if callback else ():
             text = text.replace(spelling, json.dumps(REDACTED))
@@ -93,6 +93,11 @@ _ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
 
 _CALLBACK = re.compile(r'("incidentLinkCallbackUrl"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"')
 """The member itself, however its URL is escaped, and also in an event that nobody has documented."""
+
+
+def without_callback(text: str) -> str:
+    """JSON, or what is left of it, without Soda's incident callback URL."""
+    return _CALLBACK.sub(lambda match: match[1] + json.dumps(REDACTED), text)
 
 
 def _finite(number: str) -> float | None:

@@ -1,5 +1,6 @@
 """Whatever a plugin may raise: kept from the router, and said in one line."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,21 +11,30 @@ import trio
 def contained(failures: list[BaseException]) -> Iterator[None]:
     """Adds to ``failures`` whatever the block raises, each member of a group by itself.
 
-    `trio.Cancelled` alone goes on, also out of a group that holds it together with a plugin's own failure, as happens
-    when a clean-up fails while the router stops. ``except* Exception`` would do the same but for the exceptions beside
-    ``Exception``: SystemExit, asyncio's CancelledError, the panics of extensions written in Rust.
+    Only a `trio.Cancelled` that comes from outside the block goes on, also out of a group that holds it together with a
+    plugin's own failure, as happens when a clean-up fails while the router stops. ``except* Exception`` would do the same
+    but for the exceptions beside ``Exception``: SystemExit, asyncio's CancelledError, the panics of extensions written in
+    Rust, a ``Cancelled`` that a plugin had kept.
     """
     try:
         yield
     except BaseException as error:
         group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
         # a coroutine that is thrown away must be allowed to end
-        passing, own = group.split((trio.Cancelled, GeneratorExit))
+        passing, own = group.split((trio.Cancelled, GeneratorExit) if _ending() else ())
         if own is None:
             raise
         failures.extend(_leaves(own))
         if passing is not None:
             raise passing from None
+
+
+def _ending() -> bool:
+    """Whether this task is cancelled or thrown away. Otherwise a plugin has raised what it had kept of another scope."""
+    try:
+        return trio.current_effective_deadline() == -math.inf
+    except RuntimeError:  # trio has ended
+        return True
 
 
 def describe(error: BaseException) -> str:

@@ -68,7 +68,9 @@ def _lanes(config: Config, opened: list[tuple[ConfiguredDestination, AnyDestinat
 
 async def _close(destination: AnyDestination) -> None:
     failures: list[BaseException] = []
-    with contained(failures), trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+    with contained(failures), trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
         await destination.close()
     if failures:
         log.error("a destination failed to close", destination=destination.name, exc_info=failures[0])
+    elif scope.cancelled_caught:
+        log.error("a destination took too long to close", destination=destination.name, limit=CLOSE_TIMEOUT)

@@ -121,6 +121,7 @@ _FOLDED: Mapping[str, Callable[[str], str]] = {
 }
 """How a pattern is brought into the spelling of the facts it is held against."""
 
+_WORDS = frozenset({"severity", "outcome", "status"})
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -142,7 +143,10 @@ def _conditions(asked: Conditions, *, negated: bool) -> Iterator[Condition]:
 
 def _condition(key: str, patterns: Iterable[str], *, negated: bool) -> Condition:
     fold = _FOLDED.get(key, str)
-    folded = tuple(map(fold, patterns))
+    # a glob is no word, and `[a-m]*` must stay what it is
+    folded = tuple(
+        pattern.lower() if key in _WORDS and _MAGIC.search(pattern) else fold(pattern) for pattern in patterns
+    )
     globs = [fnmatch.translate(pattern) for pattern in folded if _MAGIC.search(pattern)]
     return Condition(
         key,

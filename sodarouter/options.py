@@ -5,7 +5,6 @@ resolved, so that the router can keep them out of whatever it prints.
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable
@@ -94,11 +93,15 @@ def format_duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+LONGEST = 36_525 * 86_400.0
+"""Seconds in a duration; added to a time of today it is still one that can be stored and shown."""
+
+
 def _duration(value: object) -> float:
     # a default is already in seconds
     seconds = value if isinstance(value, float) else parse_duration(value)
-    if not 0 <= seconds < math.inf:
-        raise ValueError("a duration is finite and not negative")
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError("a duration is not negative, and at most a hundred years")
     return seconds
 
 

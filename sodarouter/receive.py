@@ -21,7 +21,7 @@ from sodarouter.observe import Observers
 from sodarouter.parse import parse
 from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, problem
 from sodarouter.sparing import Sparing
-from sodarouter.spool import Refused, Spool
+from sodarouter.spool import Appended, Refused, Spool
 from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
 
 RETRY_AFTER = 30
@@ -61,6 +61,7 @@ class Receiver:
 
     Args:
         coming: Told of each event before it is on disk.
+        forget: Told of one that is a repeat, or could not be stored.
         arrived: Called when a new one is.
     """
 
@@ -71,6 +72,7 @@ class Receiver:
         observers: Observers,
         intake: Intake,
         coming: Callable[[Event], None],
+        forget: Callable[[Event], None],
         arrived: Callable[[], None],
         *,
         now: Callable[[], float] = time.time,
@@ -80,6 +82,7 @@ class Receiver:
         self._observers = observers
         self._intake = intake
         self._coming = coming
+        self._forget = forget
         self._arrived = arrived
         self._now = now
         self._sparing = Sparing()
@@ -131,16 +134,22 @@ class Receiver:
         wire = await self._body(headers, receive)
         verify(source.verifications, Request(headers, wire, client), self._now())
         received = datetime.fromtimestamp(self._now(), UTC)
+        raw = wire
         try:
             raw = _decompressed(wire, headers.get("content-encoding", ""), self._intake.max_body)
             payload = parse(raw)
         except Malformed as error:
-            await self._quarantine(source, received, wire, error)
+            await self._quarantine(source, received, raw, error)
             raise
         event = Event.taken_in(source.name, received, raw, payload)
         self._coming(event)
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
-        stored = await self._spool.append(event, window=source.duplicate_window)
+        stored: Appended | None = None
+        try:
+            stored = await self._spool.append(event, window=source.duplicate_window)
+        finally:
+            if stored is None or stored.duplicate:
+                self._forget(event)
         if not stored.duplicate:
             self._arrived()
         self._observers.event_accepted(event, duplicate=stored.duplicate)

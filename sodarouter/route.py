@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +17,8 @@ BATCH = 100
 """Events decided between two looks at the spool."""
 COMING = 256
 """Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
+SMALL = 64 * 1024
+"""Bytes of an event that is: parsed, it takes fifteen times as much."""
 LEASE = 60.0
 """Seconds that a batch may take."""
 POLICY = RetryPolicy(max_attempts=5)
@@ -49,11 +52,13 @@ class Router:
         self._coming: dict[str, Event] = {}
 
     def coming(self, event: Event) -> None:
-        """Told of an event before it is on disk. The latest ones are kept until their turn, not to be parsed again."""
-        self._coming[event.id] = event
-        if len(self._coming) > COMING:
-            # a repeat, or one that could not be stored: its turn never comes
-            del self._coming[next(iter(self._coming))]
+        """Told of an event before it is on disk. A few small ones are kept until their turn, not to be parsed again."""
+        if len(self._coming) < COMING and len(event.raw) <= SMALL:
+            self._coming[event.id] = event
+
+    def forget(self, event: Event) -> None:
+        """Told that its turn never comes: it is a repeat, or could not be stored."""
+        self._coming.pop(event.id, None)
 
     def arrived(self) -> None:
         """Told when an event is on disk."""
@@ -71,7 +76,8 @@ class Router:
 
     def _route(self, claim: Claim) -> Routed | Outcome:
         now = self._now()
-        event = self._coming.pop(claim.event.id, claim.event)
+        # a copy: what is parsed of one event must not stay until the whole batch is settled
+        event = self._coming.pop(claim.event.id, None) or replace(claim.event)
         try:
             decision = decide(event, self._rules)
         except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one

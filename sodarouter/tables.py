@@ -71,11 +71,11 @@ class Server(ListenerTable):
     """Addresses: `host:port`, `[ipv6]:port` or `unix:path`."""
     max_body: Size = Size(5 * 1024 * 1024)
     """The largest body, over the wire and after decompression."""
-    body_timeout: Duration = 8.0
+    body_timeout: Duration = Field(default=8.0, gt=0)
     """How long a sender may take for its body; Soda itself gives up after 10 seconds."""
-    header_timeout: Duration = 10.0
+    header_timeout: Duration = Field(default=10.0, gt=0)
     """How long a client may take for the head of a request."""
-    keep_alive: Duration = 75.0
+    keep_alive: Duration = Field(default=75.0, gt=0)
     """How long a connection may be idle between two requests: longer than a proxy in front keeps it."""
     max_connections: int = Field(default=1024, ge=1)
     """Connections at once; further ones are closed."""

@@ -1,8 +1,9 @@
 """A call to look again, for a task that waits for work."""
 
-import math
-
 import trio
+
+LONGEST = 60.0
+"""Seconds. The wall clock, which says what is due, may be set while trio's, which waits, goes on."""
 
 
 class Wake:
@@ -15,7 +16,7 @@ class Wake:
         self._event.set()
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Returns when set since the last wait, or after ``seconds``; ``None`` waits as long as it takes."""
-        with trio.move_on_after(math.inf if seconds is None else max(seconds, 0.0)):
+        """Returns when set since the last wait, or after ``seconds``, a minute at most."""
+        with trio.move_on_after(LONGEST if seconds is None else min(max(seconds, 0.0), LONGEST)):
             await self._event.wait()
         self._event = trio.Event()

@@ -455,6 +455,24 @@ async def test_observers_are_told_of_each_attempt_and_the_log_of_each_new_failur
     ]
 
 
+async def test_a_cancelled_that_a_plugin_has_kept_does_not_end_the_deliveries(autojump_clock):
+    kept: list[BaseException] = []
+    with trio.move_on_after(0):
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as cancelled:
+            kept.append(cancelled)
+            raise
+    good = Good()
+    house = House(lane("bad", raising(kept[0]), max_attempts=1), good.lane())
+    async with house.running():
+        for _ in range(3):
+            await house.plan("bad", "good")
+            await trio.sleep(1)
+    assert house.states("good") == [State.DELIVERED] * 3
+    assert house.states("bad") == [State.DEAD] * 3
+
+
 async def test_an_observer_that_raises_keeps_no_delivery(autojump_clock):
     def told(settled: Settled) -> None:
         raise RuntimeError("of the observer")

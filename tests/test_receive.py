@@ -158,6 +158,11 @@ async def test_what_does_not_decompress_goes_to_quarantine(router: Running, body
     assert [refused.raw for refused in router.reader.quarantined(limit=9)] == [body]
 
 
+async def test_what_decompresses_and_does_not_parse_is_kept_readable(router: Running) -> None:
+    is_problem(await router.post(gzip.compress(b"{"), "/open", headers={"Content-Encoding": "gzip"}), 400)
+    assert [refused.raw for refused in router.reader.quarantined(limit=9)] == [b"{"]
+
+
 async def test_unknown_encodings_are_named(router: Running) -> None:
     is_problem(await router.post(b"{}", "/open", headers={"Content-Encoding": "br"}), 415)
 
@@ -227,7 +232,13 @@ async def test_a_failing_spool_is_answered_503_until_it_recovers(error: SpoolErr
     spool, told = FailingSpool(error), []
     observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
     receiver = Receiver(
-        [Source("soda", "/in", (), 600)], spool, observers, Intake(1000, 5), lambda _: None, lambda: None
+        [Source("soda", "/in", (), 600)],
+        spool,
+        observers,
+        Intake(1000, 5),
+        lambda _: None,
+        lambda _: None,
+        lambda: None,
     )
     answer = await ask(receiver)
     assert answer.status_code == 503

@@ -121,6 +121,29 @@ async def test_the_same_bytes_from_another_source_are_another_event(engine: Engi
     assert not (await engine.spool.append(other, window=600)).duplicate
 
 
+async def test_each_source_has_a_window_of_its_own(engine: Engine) -> None:
+    first = await engine.append(make_event(source="slow"))
+    await engine.append(
+        make_event({"event": "y"}, received=first.received + timedelta(minutes=5), source="quick"), window=60
+    )
+    again = replace(first, id=new_id(), received=first.received + timedelta(minutes=6))
+    assert await engine.spool.append(again, window=600) == (first.id, True)
+
+
+async def test_an_attempt_is_settled_once_even_if_it_is_told_twice(engine: Engine) -> None:
+    await engine.planned("log")
+    (claim,) = await engine.claim("log")
+    assert await engine.spool.settle([ended(claim), ended(claim, State.DEAD)]) == [True, False]
+    assert [attempt.state for attempt in engine.reader.attempts(claim.delivery.id)] == [State.DELIVERED]
+
+
+async def test_what_was_planned_while_the_clock_ran_ahead_is_due_after_a_restart(engine: Engine) -> None:
+    await engine.append(make_event(received=make_event().received + timedelta(days=365)))
+    assert await engine.claim() == []
+    assert await engine.spool.recover(NOW) == 1
+    assert len(await engine.claim()) == 1
+
+
 async def test_a_lease_keeps_a_delivery_until_it_is_over(engine: Engine) -> None:
     await engine.planned("log")
     (claim,) = await engine.claim("log", lease=60)
@@ -406,6 +429,26 @@ async def test_a_spool_that_is_deleted_under_the_router_takes_nothing_in(tmp_pat
     await spool.aclose()
 
 
+async def test_a_closed_spool_says_so(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    await spool.aclose()
+    with pytest.raises(SpoolError, match="closed"):
+        await spool.stats()
+
+
+async def test_one_claim_takes_no_more_into_memory_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sodarouter.spool.sqlite.queue.MOST", 250_000)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    engine = Engine(spool, None)
+    for number in range(9):
+        await engine.append(make_event({"event": "x", "n": number, "filler": "x" * 100_000}))
+    sizes = []
+    while claims := await engine.claim(limit=100):
+        sizes.append(len(claims))
+    assert sizes == [3, 3, 3]
+    await spool.aclose()
+
+
 async def test_one_job_that_fails_does_not_fail_those_committed_with_it(tmp_path: Path) -> None:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
@@ -518,7 +561,7 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
         (f"{_UNROUTED_EVENTS} WHERE planned = 0 ORDER BY decision.event DESC LIMIT 9", "decision_unrouted"),
         ("SELECT seq FROM event WHERE received < 5 LIMIT 9", "event_received"),
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
-        ("SELECT digest FROM recent WHERE received <= 5 LIMIT 3", "recent_received"),
+        ("SELECT digest FROM recent WHERE until <= 5 LIMIT 3", "recent_until"),
     ],
 )
 async def test_what_is_asked_often_does_not_grow_with_history(tmp_path: Path, query: str, index: str) -> None:

@@ -15,6 +15,7 @@ from sodarouter.cli.told import numbered, subject, told
 from sodarouter.config import load_table, names
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
+from sodarouter.event import without_callback
 from sodarouter.faults import suggestion
 from sodarouter.spool import ROUTE, Attempt, Refused, SqliteReader, StoredDelivery, StoredEvent
 from sodarouter.tables import Spool
@@ -191,7 +192,7 @@ def _plain(delivery: StoredDelivery) -> dict[str, Any]:
 
 
 def _show_refused(refused: Refused, *, as_json: bool) -> None:
-    body = refused.raw.decode(errors="replace")
+    body = without_callback(refused.raw.decode(errors="replace"))
     if as_json:
         print_json({**_refused(refused), "body": body})
         return

@@ -137,7 +137,8 @@ class MemorySpool:
 
     async def recover(self, now: float) -> int:
         await trio.lowlevel.checkpoint()
-        leased = [row for row in self._rows.values() if row.state is State.PENDING and row.leased]
+        pending = [row for row in self._rows.values() if row.state is State.PENDING]
+        leased = [row for row in pending if row.leased or row.planned > now]
         for row in leased:
             row.leased, row.next_at = False, now
         return len(leased)

@@ -132,12 +132,12 @@ def _prune(connection: sqlite3.Connection, before: int, limit: int) -> int:
     ).rowcount
     old = connection.execute(
         "SELECT seq FROM event WHERE received < ? AND NOT EXISTS"
-        " (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND state = 'pending') ORDER BY seq LIMIT ?",
+        " (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND state = 'pending') ORDER BY received LIMIT ?",
         (before, limit),
     ).fetchall()
-    # a digest must not outlive its event, whose number is given anew when all events are gone
-    connection.execute("DELETE FROM recent WHERE received < ?", (before,))
     for statement in (
+        # a digest must not outlive its event, whose number is given anew when all events are gone
+        "DELETE FROM recent WHERE event = ?",
         "DELETE FROM attempt WHERE delivery IN (SELECT seq FROM delivery WHERE event = ?)",
         "DELETE FROM delivery WHERE event = ?",
         "DELETE FROM decision WHERE event = ?",

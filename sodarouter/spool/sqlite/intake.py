@@ -25,9 +25,9 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
     """As `Spool.append`, for all events of a commit at once."""
     keys = [digest(arrival.event) for arrival in arrivals]
     seen: dict[bytes, tuple[int, int, str]] = {
-        key: (received, seq, event)
-        for key, received, seq, event in connection.execute(
-            "SELECT digest, recent.received, seq, event.id FROM recent JOIN event ON event.seq = recent.event"
+        key: (until, seq, event)
+        for key, until, seq, event in connection.execute(
+            "SELECT digest, until, seq, event.id FROM recent JOIN event ON event.seq = recent.event"
             f" WHERE digest IN ({placeholders(len(keys))})",
             keys,
         )
@@ -37,30 +37,31 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
     for key, (event, window) in zip(keys, arrivals, strict=True):
         received = micros(event.received)
         before = seen.get(key)
-        if before and received - before[0] < micros(window):
+        if before and received < before[0]:
             repeated.append((before[1],))
             appended.append(Appended(before[2], duplicate=True))
             continue
         last += 1
-        seen[key] = (received, last, event.id)
+        seen[key] = (received + micros(window), last, event.id)
         fresh.append((last, event.id, event.source, received, event.type, event.raw))
         appended.append(Appended(event.id, duplicate=False))
     if fresh:
         insert(connection, "event", ("seq", "id", "source", "received", "type", "raw"), fresh)
         work = [(seq, ROUTE, received, received, received) for seq, _, _, received, _, _ in fresh]
         insert(connection, "delivery", ("event", "destination", "planned", "since", "next_at"), work)
-        _remember(connection, [(key, seq, received) for key, (received, seq, _) in seen.items()], arrivals)
+        _remember(
+            connection, [(key, seq, until) for key, (until, seq, _) in seen.items()], min(row[3] for row in fresh)
+        )
     connection.executemany("UPDATE event SET repeats = repeats + 1 WHERE seq = ?", repeated)
     return appended
 
 
-def _remember(connection: Connection, rows: Sequence[Sequence[object]], arrivals: Sequence[Arrival]) -> None:
-    oldest = min(micros(event.received) - micros(window) for event, window in arrivals)
+def _remember(connection: Connection, rows: Sequence[Sequence[object]], now: int) -> None:
     connection.execute(
-        "DELETE FROM recent WHERE digest IN (SELECT digest FROM recent WHERE received <= ? LIMIT ?)",
-        (oldest, FORGOTTEN * len(rows)),
+        "DELETE FROM recent WHERE digest IN (SELECT digest FROM recent WHERE until <= ? LIMIT ?)",
+        (now, FORGOTTEN * len(rows)),
     )
-    insert(connection, "recent", ("digest", "event", "received"), rows, verb="INSERT OR REPLACE")
+    insert(connection, "recent", ("digest", "event", "until"), rows, verb="INSERT OR REPLACE")
 
 
 def quarantine(connection: Connection, refused: Sequence[Refused]) -> list[None]:

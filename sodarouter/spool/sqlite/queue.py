@@ -9,14 +9,18 @@ from sodarouter.event import Event
 from sodarouter.spool.base import Claim, Claims, Outcome, Routed, delivery_id
 from sodarouter.spool.sqlite.rows import MANY, indices, insert, micros, moment, placeholders
 
-_CLAIMABLE = """
+MOST = 16 * 1024 * 1024
+"""Bytes of events that one claim takes into memory, but for the last of them."""
+
+# length() does not read the body
+_DUE = """
+    SELECT delivery.seq, length(raw) FROM delivery JOIN event ON event.seq = delivery.event
+    WHERE destination = ? AND state = 'pending' AND next_at <= ?
+    ORDER BY next_at, delivery.seq LIMIT ?
+"""
+_CLAIMED = """
     SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw
-    FROM delivery JOIN event ON event.seq = delivery.event
-    WHERE delivery.seq IN (
-        SELECT seq FROM delivery WHERE destination = ? AND state = 'pending' AND next_at <= ?
-        ORDER BY next_at, seq LIMIT ?
-    )
-    ORDER BY delivery.next_at, delivery.seq
+    FROM delivery JOIN event ON event.seq = delivery.event WHERE delivery.seq IN ({})
 """
 
 
@@ -24,20 +28,32 @@ def claim(connection: Connection, wanted: Mapping[str, int], now: float, leases:
     """As `Spool.claim`."""
     claims: list[Claim] = []
     for destination, limit in wanted.items():
-        rows = connection.execute(_CLAIMABLE, (destination, micros(now), limit)).fetchall()
-        for start in range(0, len(rows), MANY):
-            keys = [row["seq"] for row in rows[start : start + MANY]]
+        due = _bearable(connection.execute(_DUE, (destination, micros(now), limit)).fetchall())
+        for start in range(0, len(due), MANY):
+            keys = due[start : start + MANY]
+            rows = {row["seq"]: row for row in connection.execute(_CLAIMED.format(placeholders(len(keys))), keys)}
+            claims.extend(_claim(rows[key]) for key in keys)
             connection.execute(
                 "UPDATE delivery SET leased = 1, attempt = attempt + 1, next_at = ?"
                 f" WHERE seq IN ({placeholders(len(keys))})",
                 [micros(now + leases[destination]), *keys],
             )
-        claims.extend(map(_claim, rows))
     return Claims(claims, _next_due(connection, wanted))
 
 
+def _bearable(due: Iterable[Sequence[int]]) -> list[int]:
+    """The first of these keys, up to `MOST` bytes."""
+    keys, size = [], 0
+    for key, length in due:
+        if size >= MOST:
+            break
+        keys.append(key)
+        size += length
+    return keys
+
+
 def _claim(row: Row) -> Claim:
-    """A claim from a row of `_CLAIMABLE`, which has the number of the attempt before this one."""
+    """A claim from a row of `_CLAIMED`, which has the number of the attempt before this one."""
     event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"])
     attempt = row["attempt"] + 1
     delivery = Delivery(
@@ -66,10 +82,12 @@ def settle(connection: Connection, batches: Sequence[Sequence[Outcome | Routed]]
     """As `Spool.settle`, for all batches of a commit at once."""
     outcomes = [outcome for batch in batches for outcome in batch]
     events = _fenced(connection, outcomes)
-    held = [outcome for outcome in outcomes if _fence(outcome) in events]
+    # the first outcome of an attempt counts, should there be two
+    held = list({_fence(outcome): outcome for outcome in reversed(outcomes) if _fence(outcome) in events}.values())
+    counting = set(map(id, held))
     _settle_routed(connection, [outcome for outcome in held if isinstance(outcome, Routed)], events)
     _settle_attempts(connection, [outcome for outcome in held if isinstance(outcome, Outcome)])
-    return [[_fence(outcome) in events for outcome in batch] for batch in batches]
+    return [[id(outcome) in counting for outcome in batch] for batch in batches]
 
 
 def _fence(outcome: Outcome | Routed) -> tuple[int, int]:
@@ -158,5 +176,7 @@ def _retry(connection: Connection, delivery: str, now: int) -> bool:
 def recover(connection: Connection, now: float) -> int:
     """As `Spool.recover`."""
     return connection.execute(
-        "UPDATE delivery SET leased = 0, next_at = ? WHERE state = 'pending' AND leased = 1", (micros(now),)
+        # planned in the future: the clock was wrong then
+        "UPDATE delivery SET leased = 0, next_at = :now WHERE state = 'pending' AND (leased = 1 OR planned > :now)",
+        {"now": micros(now)},
     ).rowcount

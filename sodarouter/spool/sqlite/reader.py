@@ -25,7 +25,8 @@ class SqliteReader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise SpoolError(f"there is no spool at {path}; it is made when the router first starts")
-        self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+        with opening(path):
+            self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self._connection.row_factory = sqlite3.Row
         try:
             self._check_version(path)

@@ -32,9 +32,10 @@ MIGRATIONS = (
     CREATE TABLE recent (
         digest   BLOB    PRIMARY KEY,
         event    INTEGER NOT NULL,
-        received INTEGER NOT NULL
+        until    INTEGER NOT NULL    -- the end of its window, which each source sets for itself
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX recent_received ON recent (received);
+    CREATE INDEX recent_until ON recent (until);
+    CREATE INDEX recent_event ON recent (event);
 
     CREATE TABLE delivery (
         seq         INTEGER PRIMARY KEY,

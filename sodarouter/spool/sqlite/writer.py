@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from sodarouter.errors import SpoolError
 from sodarouter.spool.sqlite.trouble import explained
 
 ItemT = TypeVar("ItemT")
@@ -53,6 +54,7 @@ class Writer:
         self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
         self._connect = connect
         self._intact = intact
+        self._closed = False
         self._connection: sqlite3.Connection
         self._failure: BaseException | None = None
         opened = threading.Event()
@@ -73,8 +75,10 @@ class Writer:
         Cancellation: shielded. The change may be on its way to the disk, and the caller has to know how it ended.
 
         Raises:
-            SpoolError: SQLite failed; nothing of the job has happened.
+            SpoolError: SQLite failed, or the spool is closed; nothing of the job has happened.
         """
+        if self._closed or not self._thread.is_alive():
+            raise SpoolError("the spool is closed")
         job = _Job(work, item, trio.lowlevel.current_trio_token())
         self._queue.put(job)
         with trio.CancelScope(shield=True):
@@ -89,6 +93,7 @@ class Writer:
 
     async def aclose(self) -> None:
         """Runs what is queued, then closes the connection, which checkpoints."""
+        self._closed = True
         self._queue.put(None)
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._thread.join)
@@ -127,8 +132,10 @@ class Writer:
         try:
             self._transact(batch)
         except BaseException as error:
-            if len(batch) == 1:
-                batch[0].error = explained(error)
+            if len(batch) == 1 or isinstance(error, sqlite3.OperationalError):
+                # locked, full or failing: each alone would fare no better, and wait as long
+                for job in batch:
+                    job.error = explained(error)
                 return
             # one bad job must not fail the others: savepoints would cost every job, this costs only the unlucky batch
             for job in batch:
