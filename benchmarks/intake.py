@@ -84,7 +84,7 @@ def started(command: list[str], port: int, folder: str) -> Iterator[int]:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the port is open
         yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)

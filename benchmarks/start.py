@@ -34,7 +34,7 @@ def main() -> None:
             while '"ready"' not in process.stderr.readline():
                 pass
             seconds.append(time.perf_counter() - begun)
-            time.sleep(1)
+            time.sleep(1)  # at rest: what the start still had to do is done
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
             megabytes.append(int(resident.split()[1]) / 1024)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 LIVE_PATH = "/livez"
-"""What every listener serves to whoever asks whether it lives."""
+"""Where a listener says that it lives; that of the operators asks for its token here too."""
 
 _TCP = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 

@@ -17,12 +17,12 @@ hookspec = pluggy.HookspecMarker("sodarouter")
 
 
 @hookspec
-def destination_types() -> list[type[Destination[Any]]]:  # type: ignore[empty-body]
+def destination_types() -> list[type[Destination[Any]]]:  # type: ignore[empty-body]  # a specification has none
     """The kinds of destination that this plugin offers. Asked once, at start."""
 
 
 @hookspec
-def http_routes() -> list[HttpRoute]:  # type: ignore[empty-body]
+def http_routes() -> list[HttpRoute]:  # type: ignore[empty-body]  # a specification has none
     """What this plugin serves on the admin listener. Asked once, at start."""
 
 

@@ -20,7 +20,7 @@ COMING = 256
 SMALL = 64 * 1024
 """Bytes of an event that is: parsed, it takes fifteen times as much."""
 LEASE = 60.0
-"""Seconds that a batch may take."""
+"""Seconds after which a batch is decided again, should its decisions not have been stored."""
 POLICY = RetryPolicy(max_attempts=5)
 """A decision fails only by a fault of the router's own; then the event waits, visibly, and nothing is lost."""
 

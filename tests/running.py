@@ -139,5 +139,5 @@ def _until_ready(process: Process) -> dict[str, Any]:
                 return found
         if process.popen.poll() is not None:
             break
-        time.sleep(0.01)
+        time.sleep(0.01)  # the log of another process sets no event
     raise AssertionError(f"the router did not get ready:\n{process.log}")
