@@ -16,12 +16,35 @@ class State(StrEnum):
     DISCARDED = "discarded"
 
 
+class Cause(StrEnum):
+    """Why a delivery is a dead letter: the whole set, fit for filters and for a metric's label."""
+
+    REJECTED = "rejected"
+    """The destination said never."""
+    EXHAUSTED = "exhausted"
+    """The retry policy allows no further attempt."""
+    EXPIRED = "expired"
+    """It is older than the retry policy allows."""
+    UNCONFIRMED = "unconfirmed"
+    """Its destination is ``at-most-once``, and nobody knows whether the one attempt arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What a delivery stands in for: the dead letter of another destination."""
+
+    destination: str
+    reason: str
+    """Why that one gave up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One event for one destination."""
 
     id: str
-    """``EVENT/DESTINATION``: unique, and the same over all retries, so it serves as the idempotency key."""
+    """``EVENT/DESTINATION``, or ``EVENT/DESTINATION/NUMBER`` in a replay: unique, and the same over all retries, so it
+    serves as the idempotency key."""
     destination: str
     attempt: int
     """1 for the first attempt."""
@@ -29,6 +52,10 @@ class Delivery:
     """When a route asked for it, UTC."""
     results: tuple[int, ...] | None = None
     """Which of the event's results travel, as indices; ``None``: the whole event, byte for byte."""
+    replay: int = 0
+    """The number of the replay that asked for it; 0 for what a route asked for when the event came."""
+    fallback: Fallback | None = None
+    """Set when it stands in for another destination that gave up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +73,28 @@ class Settled:
     """How long the attempt took."""
     reason: str = ""
     """Why it did not arrive; empty when it did."""
+    cause: Cause | None = None
+    """Why it is a dead letter, if it is one now."""
+
+
+class Breaker(StrEnum):
+    """Whether a destination is called at all."""
+
+    CLOSED = "closed"
+    """It is."""
+    OPEN = "open"
+    """It has failed again and again: nothing is tried for a while."""
+    HALF_OPEN = "half-open"
+    """One delivery is tried to see whether it works again."""
+
+
+class Halt(StrEnum):
+    """What an operator has asked of a destination. Both are remembered over restarts, until it is resumed."""
+
+    PAUSED = "paused"
+    """Nothing is delivered; what comes waits."""
+    DRAINING = "draining"
+    """What was waiting is still delivered; what came later waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +106,33 @@ class Queue:
     dead: int = 0
     oldest: datetime | None = None
     """When the oldest undelivered delivery was planned, UTC."""
+    halt: Halt | None = None
+    breaker: Breaker | None = None
+    """``None`` for a destination that the running configuration does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The configuration that runs, and what became of the last attempt to load another."""
+
+    config: str = ""
+    """The first 12 hex digits of the SHA-256 of its file."""
+    since: datetime | None = None
+    """When it was loaded, UTC."""
+    failed: datetime | None = None
+    """When the last reload failed, UTC, if none has succeeded since."""
+    faults: tuple[str, ...] = ()
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How late the event loop was."""
+
+    longest: float = 0.0
+    """Seconds that the longest step of the last minute took."""
+    blocked: Mapping[str, int] = field(default_factory=dict)
+    """How often a step took too long, by whose it was: ``destination NAME``, or ``router``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +145,12 @@ class Stats:
     spool_bytes: int = 0
     trouble: str = ""
     """Why nothing can be taken in at the moment; empty when all is well."""
+    backlog: int = 0
+    """Deliveries that are pending, the deciding among them."""
+    writer_lag: float = 0.0
+    """Seconds that the oldest change which is not on disk yet has waited for it."""
+    loaded: Loaded = Loaded()
+    lag: Lag = field(default_factory=Lag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +160,5 @@ class Planned:
     destination: str
     results: tuple[int, ...] | None = None
     """As in `Delivery.results`."""
+    keys: tuple[str, ...] = ()
+    """What it must not overtake: an earlier delivery to the same destination that has one of these is settled first."""

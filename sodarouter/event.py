@@ -37,6 +37,8 @@ class Event:
     """Soda's own word: ``checkEvaluation``, ``incidentCreated`` …; may be one that nobody has documented."""
     raw: bytes
     """The body: UTF-8 JSON, exactly as it came, or with ``checkResults`` cut to those that a route let through."""
+    late: bool = False
+    """Whether a newer update of the same incident was taken in before this one."""
 
     @classmethod
     def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":

@@ -11,7 +11,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
-from sodarouter.delivery import Delivery, Planned, State, Stats
+from sodarouter.delivery import Cause, Delivery, Planned, State, Stats
 from sodarouter.event import Event
 
 ROUTE = "$route"
@@ -60,6 +60,10 @@ class Outcome:
     """Unix time."""
     reason: str = ""
     response: str = ""
+    cause: Cause | None = None
+    """Set when the state is ``dead``."""
+    fallback: str | None = None
+    """When the state is ``dead``: the destination that is handed the event instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Routed:
     trace: Sequence[Mapping[str, Any]]
     planned: Sequence[Planned]
     now: float
+    config: str = ""
+    """Which configuration decided: `sodarouter.delivery.Loaded.config`."""
 
 
 @dataclass(frozen=True, slots=True)
