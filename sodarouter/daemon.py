@@ -28,7 +28,7 @@ from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.route import Router
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
 from sodarouter.serve.asgi import App
-from sodarouter.spool import ROUTE, Lock, Spool, SqliteSpool
+from sodarouter.spool import ROUTE, Lock, Retention, Spool, SqliteSpool
 from sodarouter.tables import ListenerTable
 from sodarouter.web import Pages, admin_app
 
@@ -83,7 +83,7 @@ async def run(
         with _bound(config, "server", server) as public, _bound(config, "admin", admin) as private:
             async with trio.open_nursery() as background:
                 background.start_soon(router.run)
-                background.start_soon(_prune, spool, config.file.spool.retention)
+                background.start_soon(_prune, spool, config.file.spool.retention.kept())
                 await background.start(_serving(app, private, config, admin, trio.Event()))
                 async with trio.open_nursery() as deliveries:
                     deliveries.start_soon(deliverer.run)
@@ -173,12 +173,12 @@ def _bound(config: Config, name: str, table: ListenerTable) -> Iterator[list[Lis
 
 @asynccontextmanager
 async def _open_spool(config: Config) -> AsyncIterator[SqliteSpool]:
-    path, max_size = config.file.spool.path, config.file.spool.max_size
-    lock = Lock(path)
+    table = config.file.spool
+    lock = Lock(table.path)
     try:
-        spool = SqliteSpool(path, max_size)
+        spool = SqliteSpool(table.path, table.max_size, table.max_backlog)
         try:
-            recovered = await spool.recover(time.time())
+            recovered = await spool.recover(time.time(), {})
             if recovered:
                 log.info("deliveries of an earlier run are due again", count=recovered)
             await _tell_homeless(config, spool)
@@ -233,11 +233,11 @@ def _pages(config: Config, spool: Spool, look_again: Callable[[], None], stoppin
     return Pages(not_ready, spool.stats, retry)
 
 
-async def _prune(spool: Spool, retention: float) -> None:
+async def _prune(spool: Spool, retention: Retention) -> None:
     while True:
         pause = PRUNE_EVERY
         try:
-            if await spool.prune(time.time() - retention, PRUNE_BATCH) >= PRUNE_BATCH:
+            if await spool.prune(retention, time.time(), PRUNE_BATCH) >= PRUNE_BATCH:
                 # there is more; what comes in and goes out gets its turns in between
                 pause = PRUNE_PAUSE
         except SpoolError as error:

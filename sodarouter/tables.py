@@ -11,6 +11,7 @@ from sodarouter.address import Address
 from sodarouter.decide import Route
 from sodarouter.options import ConfigPath, Duration, Options, Place, Secret, Size
 from sodarouter.settle import RetryPolicy
+from sodarouter.spool import Keep, Retention
 from sodarouter.verify import Proxy, Verification
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -94,15 +95,56 @@ class Admin(ListenerTable):
     """What clients must send as `Authorization: Bearer …`."""
 
 
+class KeepTable(Options):
+    """How much of one kind is kept."""
+
+    age: Duration = Field(gt=0)
+    """How old it may get."""
+    size: Size | None = None
+    """How many bytes there may be of it; the oldest goes first."""
+
+
+def _keep(value: object) -> object:
+    return {"age": value} if isinstance(value, str) else value
+
+
+KeepFor = Annotated[KeepTable, BeforeValidator(_keep)]
+
+
+class RetentionTable(Options):
+    """`[spool.retention]`: how long what is kept of each kind: `"30d"`, or `{ age = "30d", size = "5 GiB" }`.
+
+    An event with a delivery that is pending or a dead letter is kept in any case.
+    """
+
+    events: KeepFor = KeepTable(age=30 * 86_400.0)
+    """Events with their decisions and deliveries, from when they came in. The size is that of their bodies."""
+    attempts: KeepFor = KeepTable(age=30 * 86_400.0)
+    """Attempts of settled deliveries. The size is that of what the destinations answered."""
+    quarantine: KeepFor = KeepTable(age=90 * 86_400.0)
+    """Bodies in quarantine, from when they came in."""
+    dead_letters: KeepFor = KeepTable(age=90 * 86_400.0)
+    """Dead letters, from when they were given up; then they are discarded. The size is that of their events' bodies."""
+
+    def kept(self) -> Retention:
+        return Retention(**{name: Keep(table.age, table.size) for name, table in self})
+
+
+def _retention(value: object) -> object:
+    return {"events": value} if isinstance(value, str) else value
+
+
 class Spool(Options):
     """`[spool]`: the durable store."""
 
     path: ConfigPath = Path("var/sodarouter.db")
     """The SQLite file; its folder is made if it is missing."""
-    retention: Duration = 30 * 86_400.0
-    """How long events are kept after they came in. One with a pending delivery is kept in any case."""
+    retention: Annotated[RetentionTable, BeforeValidator(_retention)] = RetentionTable()
+    """How long what is kept; `"30d"` alone is that of events."""
     max_size: Size = Size(10 * 1024**3)
     """The size at which nothing more is taken in: senders are answered 503."""
+    max_backlog: int = Field(default=1_000_000, ge=1)
+    """The number of pending deliveries at which nothing more is taken in: senders are answered 503."""
 
 
 class Log(Options):

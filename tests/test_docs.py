@@ -131,6 +131,7 @@ def wrong(model: type[Options], documented: dict[str, Row]) -> list[str]:
         nested = {name.partition(".")[2] for name in documented if name.startswith(f"{key}.")}
         if nested:
             (inner,) = _models(info.annotation)
+            # the table itself may have a row, for a short form of it
             rows = {name: documented[f"{key}.{name}"] for name in nested}
             faults += [f"{key}.{fault}" for fault in wrong(inner, rows)]
         elif key not in documented:

@@ -13,6 +13,7 @@ from sink import Answer, open_sink
 from support import SAMPLES, payload
 
 from sodarouter.delivery import State
+from sodarouter.spool import DeliveryFilter, EventFilter
 
 
 def file_and_forward(url: str) -> str:
@@ -70,7 +71,7 @@ async def test_an_unrouted_event_is_kept_and_listed(tmp_path: Path) -> None:
     async with running_router(tmp_path, toml) as router:
         answer = await router.post(payload("v3-incidentCreated"))
         assert await router.until_settled() == []
-        (unrouted,) = router.reader.events(limit=9, unrouted=True)
+        (unrouted,) = router.reader.events(EventFilter(unrouted=True), limit=9)
         assert unrouted.event.id == answer.json()["id"]
 
 
@@ -83,7 +84,7 @@ async def test_a_destination_that_fails_is_retried_with_the_same_id_until_it_tak
         await router.until_settled()
         assert len(sink.requests) == 3
         assert len({request.headers["idempotency-key"] for request in sink.requests}) == 1
-        (hook,) = router.reader.deliveries(limit=9, destination="hook")
+        (hook,) = router.reader.deliveries(DeliveryFilter(destination="hook"), limit=9)
         attempts = router.reader.attempts(hook.id)
         assert [attempt.state for attempt in attempts] == [State.PENDING, State.PENDING, State.DELIVERED]
         assert "503" in attempts[0].reason
@@ -96,7 +97,7 @@ async def test_a_dead_letter_can_be_read_and_retried(tmp_path: Path) -> None:
     ):
         await router.post(payload("v3-incidentCreated"))
         await router.until_settled()
-        (dead,) = router.reader.deliveries(limit=9, state=State.DEAD)
+        (dead,) = router.reader.deliveries(DeliveryFilter(state=State.DEAD), limit=9)
         assert dead.reason.startswith("rejected: ")
         response = router.reader.attempts(dead.id)[0].response
         assert "gone away" in response
@@ -125,7 +126,7 @@ async def test_a_destination_that_hangs_keeps_only_itself(tmp_path: Path) -> Non
                 body = b'{"event": "checkEvaluation", "n": %d}' % number
                 assert (await router.post(body)).status_code == 200
             await good.until_requests(20)
-            await until(lambda: len(router.reader.deliveries(limit=99, state=State.DELIVERED)) == 40)
+            await until(lambda: len(router.reader.deliveries(DeliveryFilter(state=State.DELIVERED), limit=99)) == 40)
             assert len(sink.requests) == 2
             stats = (await router.admin.get("/metrics")).text
             assert 'sodarouter_queue_depth{destination="hung",state="leased"} 2.0' in stats

@@ -24,7 +24,7 @@ from sodarouter.delivery import Planned
 from sodarouter.observe import Observers
 from sodarouter.options import Redactor
 from sodarouter.settle import RetryPolicy
-from sodarouter.spool import ROUTE, MemorySpool, Routed, StoredDelivery
+from sodarouter.spool import ROUTE, DeliveryFilter, MemorySpool, Routed, StoredDelivery
 
 START = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 TIMEOUT = 10.0
@@ -70,15 +70,19 @@ class House:
             nursery.cancel_scope.cancel()
 
     def stored(self, destination: str) -> StoredDelivery:
-        (delivery,) = self.spool.deliveries(limit=10, destination=destination)
+        (delivery,) = self.spool.deliveries(DeliveryFilter(destination=destination), limit=10)
         return delivery
 
     def states(self, destination: str) -> list[State]:
         """Newest first."""
-        return [delivery.state for delivery in self.spool.deliveries(limit=100, destination=destination)]
+        return [
+            delivery.state for delivery in self.spool.deliveries(DeliveryFilter(destination=destination), limit=100)
+        ]
 
     def reasons(self, destination: str) -> set[str]:
-        return {delivery.reason for delivery in self.spool.deliveries(limit=100, destination=destination)}
+        return {
+            delivery.reason for delivery in self.spool.deliveries(DeliveryFilter(destination=destination), limit=100)
+        }
 
 
 def lane(name: str, deliver: Any, *, timeout: float = TIMEOUT, concurrency: int = 4, **policy: Any) -> Lane:
@@ -237,7 +241,7 @@ async def test_a_stop_goes_through_a_misbehaving_plugin_and_its_delivery_is_due_
         assert house.stored("bad").state is State.LEASED
     stored = house.stored("bad")
     assert (stored.state, stored.attempts) == (State.LEASED, 1)
-    await house.spool.recover(now())
+    await house.spool.recover(now(), {})
     assert (house.stored("bad").state, house.stored("bad").next_at) == (State.PENDING, at(0))
 
 
@@ -287,7 +291,7 @@ async def test_a_plugin_that_shields_itself_keeps_only_its_own_place(autojump_cl
         release.set()
         await wait_all_tasks_blocked()
         # it returned, but after its time: nobody can say that it was in time
-        assert house.spool.deliveries(limit=9, destination="bad")[1].reason == "timed out after 10 s"
+        assert house.spool.deliveries(DeliveryFilter(destination="bad"), limit=9)[1].reason == "timed out after 10 s"
 
 
 @pytest.mark.parametrize("error", [Reject("unknown user"), ExceptionGroup("", [Reject("unknown user")])])

@@ -6,25 +6,25 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
+from engines import ENGINES, MOST, NOW, SIZE, Engine, ended, keeping, open_engine
 from support import make_event
 
-from sodarouter.delivery import Planned, State
+from sodarouter.delivery import Cause, Planned, State
 from sodarouter.errors import SpoolError, SpoolFull
-from sodarouter.event import Event
 from sodarouter.ids import new_id
 from sodarouter.spool import (
     ROUTE,
-    Claim,
+    DeliveryFilter,
+    EventFilter,
+    Keep,
     Lock,
     MemorySpool,
-    Outcome,
     Reader,
     Refused,
     Routed,
@@ -32,54 +32,16 @@ from sodarouter.spool import (
     SqliteReader,
     SqliteSpool,
 )
-from sodarouter.spool.sqlite.reader import _UNROUTED_EVENTS
+from sodarouter.spool.sqlite.queue import _DUE
+from sodarouter.spool.sqlite.reader import _EVENTS, _UNROUTED_EVENTS
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.writer import Writer
 
-NOW = make_event().received.timestamp()
-SIZE = 1 << 30
 
-
-@dataclass
-class Engine:
-    """An engine under test: how it is written and how it is read."""
-
-    spool: Any
-    reader: Any
-
-    async def append(self, event: Event | None = None, window: float = 600.0) -> Event:
-        event = event or make_event({"event": "checkEvaluation", "n": new_id()})
-        await self.spool.append(event, window=window)
-        return event
-
-    async def claim(
-        self, destination: str = ROUTE, limit: int = 10, now: float = NOW, lease: float = 60.0
-    ) -> list[Claim]:
-        return (await self.spool.claim({destination: limit}, now, {destination: lease})).claims
-
-    async def planned(self, *destinations: str, **known: Any) -> Event:
-        """An event whose decision planned deliveries for these destinations."""
-        event = await self.append(**known)
-        (claim,) = [c for c in await self.claim() if c.event.id == event.id]
-        await self.spool.settle([Routed(claim, [{"route": "all"}], [Planned(d) for d in destinations], NOW)])
-        return event
-
-
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
-    if request.param == "memory":
-        spool = MemorySpool()
-        yield Engine(spool, spool)
-        return
-    on_disk = SqliteSpool(tmp_path / "spool.db", SIZE)
-    reader = SqliteReader(tmp_path / "spool.db")
-    yield Engine(on_disk, reader)
-    reader.close()
-    await on_disk.aclose()
-
-
-def ended(claim: Claim, state: State = State.DELIVERED, **known: Any) -> Outcome:
-    return Outcome(claim, state, **({"started": NOW, "seconds": 0.5} | known))
+    async with open_engine(request.param, tmp_path) as opened:
+        yield opened
 
 
 def test_engines_keep_the_interface(tmp_path: Path) -> None:
@@ -140,7 +102,7 @@ async def test_an_attempt_is_settled_once_even_if_it_is_told_twice(engine: Engin
 async def test_what_was_planned_while_the_clock_ran_ahead_is_due_after_a_restart(engine: Engine) -> None:
     await engine.append(make_event(received=make_event().received + timedelta(days=365)))
     assert await engine.claim() == []
-    assert await engine.spool.recover(NOW) == 1
+    assert await engine.spool.recover(NOW, {}) == 1
     assert len(await engine.claim()) == 1
 
 
@@ -170,7 +132,7 @@ async def test_a_decision_that_lost_its_lease_plans_nothing(engine: Engine) -> N
     planned = [Planned("log")]
     assert await engine.spool.settle([Routed(late, [], planned, NOW)]) == [False]
     assert await engine.spool.settle([Routed(current, [{"route": "x"}], planned, NOW)]) == [True]
-    assert [d.destination for d in engine.reader.deliveries(limit=9, event=event.id)] == ["log"]
+    assert [d.destination for d in engine.reader.deliveries(DeliveryFilter(event=event.id), limit=9)] == ["log"]
 
 
 async def test_a_claim_takes_the_longest_due_first_and_no_more_than_wanted(engine: Engine) -> None:
@@ -211,7 +173,7 @@ async def test_every_attempt_is_kept_with_its_outcome(engine: Engine) -> None:
         0.5,
     )
     assert (two.number, two.state) == (2, State.DELIVERED)
-    (delivery,) = engine.reader.deliveries(limit=9, event=event.id)
+    (delivery,) = engine.reader.deliveries(DeliveryFilter(event=event.id), limit=9)
     assert (delivery.state, delivery.attempts, delivery.next_at) == (State.DELIVERED, 2, None)
 
 
@@ -240,8 +202,8 @@ async def test_a_dead_letter_can_be_retried_and_counts_its_tries_anew(engine: En
 async def test_what_a_dead_process_had_leased_is_due_at_once(engine: Engine) -> None:
     await engine.planned("log")
     await engine.claim("log", lease=3600)
-    assert await engine.spool.recover(NOW + 1) == 1
-    assert await engine.spool.recover(NOW + 1) == 0
+    assert await engine.spool.recover(NOW + 1, {}) == 1
+    assert await engine.spool.recover(NOW + 1, {}) == 0
     (again,) = await engine.claim("log", now=NOW + 1)
     assert again.delivery.attempt == 2
 
@@ -250,7 +212,7 @@ async def test_a_restart_does_not_hurry_a_retry(engine: Engine) -> None:
     await engine.planned("log")
     (claim,) = await engine.claim("log")
     await engine.spool.settle([ended(claim, State.PENDING, next_at=NOW + 30)])
-    await engine.spool.recover(NOW + 1)
+    await engine.spool.recover(NOW + 1, {})
     assert await engine.claim("log", now=NOW + 29) == []
 
 
@@ -260,7 +222,7 @@ async def test_pruning_takes_what_is_old_and_settled_and_nothing_else(engine: En
     await engine.spool.settle([ended(claim)])
     young = await engine.append(make_event(received=settled.received + timedelta(days=2)))
     await engine.spool.quarantine(refused())
-    assert await engine.spool.prune(NOW + 86_400, 100) == 2
+    await engine.spool.prune(keeping(events=Keep(86_400.0), quarantine=Keep(86_400.0)), NOW + 2 * 86_400, 100)
     assert engine.reader.event(settled.id) is None
     assert engine.reader.attempts(f"{settled.id}/log") == []
     assert engine.reader.event(pending.id)
@@ -270,7 +232,7 @@ async def test_pruning_takes_what_is_old_and_settled_and_nothing_else(engine: En
 
 async def test_pruned_bytes_that_come_again_are_news(engine: Engine) -> None:
     event = await engine.planned()
-    await engine.spool.prune(NOW + 1, 100)
+    await engine.spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100)
     again = replace(event, id=new_id())
     assert not (await engine.spool.append(again, window=600)).duplicate
 
@@ -312,13 +274,13 @@ async def test_lists_can_be_narrowed(engine: Engine) -> None:
     routed, unrouted = await engine.planned("log", "mail"), await engine.planned()
     await engine.planned(event=make_event("v3-validate"))
     (claim,) = await engine.claim("log")
-    assert [s.event.id for s in engine.reader.events(limit=9, unrouted=True)] == [unrouted.id]
-    assert [s.event.type for s in engine.reader.events(limit=9, event_type="validate")] == ["validate"]
-    assert [d.destination for d in engine.reader.deliveries(limit=9, state=State.LEASED)] == ["log"]
-    assert [d.destination for d in engine.reader.deliveries(limit=9, state=State.PENDING)] == ["mail"]
-    assert [d.event for d in engine.reader.deliveries(limit=9, destination="mail")] == [routed.id]
+    assert [s.event.id for s in engine.reader.events(EventFilter(unrouted=True), limit=9)] == [unrouted.id]
+    assert [s.event.type for s in engine.reader.events(EventFilter(event_type="validate"), limit=9)] == ["validate"]
+    assert [d.destination for d in engine.reader.deliveries(DeliveryFilter(state=State.LEASED), limit=9)] == ["log"]
+    assert [d.destination for d in engine.reader.deliveries(DeliveryFilter(state=State.PENDING), limit=9)] == ["mail"]
+    assert [d.event for d in engine.reader.deliveries(DeliveryFilter(destination="mail"), limit=9)] == [routed.id]
     await engine.spool.settle([ended(claim, State.DEAD)])
-    assert [d.id for d in engine.reader.deliveries(limit=9, state=State.DEAD)] == [f"{routed.id}/log"]
+    assert [d.id for d in engine.reader.deliveries(DeliveryFilter(state=State.DEAD), limit=9)] == [f"{routed.id}/log"]
 
 
 async def test_the_trace_of_a_decision_is_kept(engine: Engine) -> None:
@@ -347,7 +309,7 @@ from sodarouter.spool import SqliteSpool
 
 async def append():
     event = Event("the-id", "soda", datetime.now(UTC), "x", b'{"event": "x"}')
-    await SqliteSpool(Path(sys.argv[1]), 1 << 30).append(event, window=600)
+    await SqliteSpool(Path(sys.argv[1]), 1 << 30, 1000).append(event, window=600)
     os._exit(9)
 
 trio.run(append)
@@ -365,7 +327,7 @@ def test_what_was_appended_outlives_the_process(tmp_path: Path) -> None:
 
 
 async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     await spool.append(make_event(), window=600)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert set(modes) == {"spool.db", "spool.db-wal", "spool.db-shm"}
@@ -374,7 +336,7 @@ async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
 
 
 async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", 1 << 20)
+    spool = SqliteSpool(tmp_path / "spool.db", 1 << 20, MOST)
     engine = Engine(spool, None)
     large = {"event": "checkEvaluation", "filler": "x" * 100_000}
     for number in range(6):
@@ -388,14 +350,14 @@ async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_pat
     assert len(claims) >= 6
     assert all(await spool.settle([Routed(claim, [], [], NOW) for claim in claims]))
     # room comes back with retention
-    assert await spool.prune(NOW + 1, 100) == len(claims)
+    assert await spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100) == len(claims)
     await engine.append()
     await spool.aclose()
 
 
 async def test_a_full_disk_refuses_what_comes_and_passes_by_itself(tmp_path: Path) -> None:
     """SQLite's own limit on pages gives the error that a full disk gives."""
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     engine = Engine(spool, None)
     await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchall())
     with pytest.raises(SpoolFull, match="the disk under the spool is full"):
@@ -408,7 +370,7 @@ async def test_a_full_disk_refuses_what_comes_and_passes_by_itself(tmp_path: Pat
 
 
 async def test_trouble_is_told_until_a_write_succeeds_again(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", max_size=1)
+    spool = SqliteSpool(tmp_path / "spool.db", 1, MOST)
     with pytest.raises(SpoolFull):
         await spool.append(make_event(), window=600)
     assert "raise spool.max_size" in (await spool.stats()).trouble
@@ -417,7 +379,7 @@ async def test_trouble_is_told_until_a_write_succeeds_again(tmp_path: Path) -> N
 
 async def test_a_spool_that_is_deleted_under_the_router_takes_nothing_in(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
-    spool = SqliteSpool(path, SIZE)
+    spool = SqliteSpool(path, SIZE, MOST)
     path.rename(tmp_path / "away.db")
     with pytest.raises(SpoolError, match="was deleted or replaced"):
         await spool.append(make_event(), window=600)
@@ -430,7 +392,7 @@ async def test_a_spool_that_is_deleted_under_the_router_takes_nothing_in(tmp_pat
 
 
 async def test_a_closed_spool_says_so(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     await spool.aclose()
     with pytest.raises(SpoolError, match="closed"):
         await spool.stats()
@@ -438,7 +400,7 @@ async def test_a_closed_spool_says_so(tmp_path: Path) -> None:
 
 async def test_one_claim_takes_no_more_into_memory_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sodarouter.spool.sqlite.queue.MOST", 250_000)
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     engine = Engine(spool, None)
     for number in range(9):
         await engine.append(make_event({"event": "x", "n": number, "filler": "x" * 100_000}))
@@ -495,7 +457,7 @@ async def test_concurrent_appends_share_commits(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_append_is_still_finished(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     event = make_event()
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -516,12 +478,12 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
 
 async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
-    await SqliteSpool(path, SIZE).aclose()
+    await SqliteSpool(path, SIZE, MOST).aclose()
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
     with pytest.raises(SpoolError, match="made by a newer one"):
-        SqliteSpool(path, SIZE)
+        SqliteSpool(path, SIZE, MOST)
     with pytest.raises(SpoolError, match="schema version"):
         SqliteReader(path)
 
@@ -530,7 +492,7 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     path.write_bytes(b"this is a text file, not a database" * 100)
     with pytest.raises(SpoolError, match="not a database"):
-        SqliteSpool(path, SIZE)
+        SqliteSpool(path, SIZE, MOST)
     with pytest.raises(SpoolError, match="not a database"):
         SqliteReader(path)
     with pytest.raises(SpoolError, match="there is no spool"):
@@ -538,7 +500,7 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
 
 
 async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", SIZE)
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     reader = SqliteReader(tmp_path / "spool.db")
     event = make_event()
     assert reader.event(event.id) is None
@@ -554,20 +516,48 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
     ("query", "index"),
     [
         (
-            "SELECT seq FROM delivery WHERE destination = 'x' AND state = 'pending' AND next_at < 1 ORDER BY next_at",
+            _DUE.replace("?", "1"),
             "delivery_due",
         ),
-        ("SELECT min(next_at) FROM delivery WHERE destination = 'x' AND state = 'pending'", "delivery_due"),
+        (
+            "SELECT min(next_at) FROM delivery WHERE destination = 'x' AND state = 'pending' AND blocked = 0",
+            "delivery_due",
+        ),
         (f"{_UNROUTED_EVENTS} WHERE planned = 0 ORDER BY decision.event DESC LIMIT 9", "decision_unrouted"),
+        (f"{_EVENTS} ORDER BY event.received DESC, event.seq DESC LIMIT 9", "event_received"),
         ("SELECT seq FROM event WHERE received < 5 LIMIT 9", "event_received"),
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
         ("SELECT digest FROM recent WHERE until <= 5 LIMIT 3", "recent_until"),
     ],
 )
 async def test_what_is_asked_often_does_not_grow_with_history(tmp_path: Path, query: str, index: str) -> None:
-    await SqliteSpool(tmp_path / "spool.db", SIZE).aclose()
+    await SqliteSpool(tmp_path / "spool.db", SIZE, MOST).aclose()
     connection = sqlite3.connect(tmp_path / "spool.db")
     plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
     connection.close()
     assert index in plan
     assert "TEMP B-TREE" not in plan
+
+
+async def test_a_spool_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    connection.executescript(f"""
+        {MIGRATIONS[0]} PRAGMA user_version = 1;
+        INSERT INTO event VALUES (1, 'e-1', 'soda', 1000000, 'validate', x'7b7d', 0);
+        INSERT INTO delivery VALUES
+            (1, 1, 'log', 'dead', 0, 3, 0, 1000000, 1000000, 1000000, 2000000, '[0]', 'rejected: no'),
+            (2, 1, 'mail', 'pending', 0, 0, 0, 1000000, 1000000, 1000000, NULL, NULL, '');
+        INSERT INTO attempt VALUES (1, 3, 1000000, 0.5, 'dead', 'no', 'what');
+    """)
+    connection.close()
+    async with open_engine("sqlite", tmp_path) as engine:
+        mail, log = engine.reader.deliveries(limit=9)
+        assert (log.id, log.cause, log.results, log.attempts) == ("e-1/log", Cause.REJECTED, (0,), 3)
+        assert (mail.state, mail.cause) == (State.PENDING, None)
+        assert engine.reader.attempts("e-1/log")[0].response == "what"
+        assert (await engine.spool.stats()).backlog == 1
+        assert [c.delivery.id for c in await engine.claim("mail")] == ["e-1/mail"]
+        connection = sqlite3.connect(tmp_path / "spool.db")
+        held = dict(connection.execute("SELECT * FROM held").fetchall())
+        connection.close()
+        assert held == {"backlog": 1, "events": 2, "quarantine": 0, "attempts": 6, "dead_letters": 2}

@@ -17,7 +17,16 @@ from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.event import without_callback
 from sodarouter.faults import suggestion
-from sodarouter.spool import ROUTE, Attempt, Refused, SqliteReader, StoredDelivery, StoredEvent
+from sodarouter.spool import (
+    ROUTE,
+    Attempt,
+    DeliveryFilter,
+    EventFilter,
+    Refused,
+    SqliteReader,
+    StoredDelivery,
+    StoredEvent,
+)
 from sodarouter.tables import Spool
 
 
@@ -38,7 +47,9 @@ def must_be_known(path: Path, reader: SqliteReader, destination: str) -> None:
         typer.Exit: With status 2; the message says which is near.
     """
     configured = names(path, "destination")
-    if destination not in (*configured, ROUTE) and not reader.deliveries(limit=1, destination=destination):
+    if destination not in (*configured, ROUTE) and not reader.deliveries(
+        DeliveryFilter(destination=destination), limit=1
+    ):
         hint = suggestion(destination, configured)
         raise fail(f"{path.name} has no destination {destination!r}" + (f"; {hint}" if hint else ""), 2)
 
@@ -55,8 +66,8 @@ def events(
 ) -> None:
     """List events, and what became of their deliveries."""
     with reading(config_path(context, config)) as reader:
-        found = reader.events(limit=limit, before=before, event_type=event_type, unrouted=unrouted)
-        listed = [(stored, reader.deliveries(limit=1000, event=stored.event.id)) for stored in found]
+        found = reader.events(EventFilter(event_type=event_type, unrouted=unrouted), limit=limit, before=before)
+        listed = [(stored, reader.deliveries(DeliveryFilter(event=stored.event.id), limit=1000)) for stored in found]
     if as_json:
         print_json([_summary(stored, deliveries) for stored, deliveries in listed])
         return
@@ -127,7 +138,7 @@ def show(
                 raise fail(f"there is nothing with the id {wanted}; `sodarouter events` lists what there is")
             _show_refused(refused, as_json=as_json)
             return
-        found = reader.deliveries(limit=1000, event=event_id, destination=destination or None)
+        found = reader.deliveries(DeliveryFilter(event=event_id, destination=destination or None), limit=1000)
         if destination and not found:
             raise fail(f"the event {event_id} has no delivery to {destination}")
         attempts = {delivery.id: reader.attempts(delivery.id) for delivery in found}
@@ -235,7 +246,9 @@ def deliveries(
     """List deliveries: pending, leased (under way), delivered, dead."""
     path = config_path(context, config)
     with reading(path) as reader:
-        found = reader.deliveries(limit=limit, before=before, event=event, destination=destination, state=which)
+        found = reader.deliveries(
+            DeliveryFilter(event=event, destination=destination, state=which), limit=limit, before=before
+        )
         if destination and not found:
             must_be_known(path, reader, destination)
     if as_json:
@@ -272,7 +285,7 @@ def dead(
     """List dead letters: deliveries that will not be tried again by themselves. `sodarouter retry` tries them."""
     path = config_path(context, config)
     with reading(path) as reader:
-        found = reader.deliveries(limit=limit, before=before, destination=destination, state=State.DEAD)
+        found = reader.deliveries(DeliveryFilter(destination=destination, state=State.DEAD), limit=limit, before=before)
         if destination and not found:
             must_be_known(path, reader, destination)
     if as_json:

@@ -11,7 +11,7 @@ from sodarouter.cli.look import must_be_known, reading
 from sodarouter.cli.output import out, print_json, shown
 from sodarouter.config import load_table, names
 from sodarouter.delivery import State
-from sodarouter.spool import ROUTE
+from sodarouter.spool import ROUTE, DeliveryFilter
 from sodarouter.tables import Admin, Spool
 
 BATCH = 500
@@ -65,7 +65,9 @@ def _dead(path: Path, destination: str | None) -> list[str]:
     found: list[str] = []
     with reading(path) as reader:
         while page := reader.deliveries(
-            limit=BATCH, before=found[-1] if found else None, destination=destination, state=State.DEAD
+            DeliveryFilter(destination=destination, state=State.DEAD),
+            limit=BATCH,
+            before=found[-1] if found else None,
         ):
             found.extend(delivery.id for delivery in page)
         if destination and not found:
@@ -76,7 +78,7 @@ def _dead(path: Path, destination: str | None) -> list[str]:
 def _those_dead(path: Path, deliveries: list[str]) -> list[str]:
     def is_dead(delivery: str) -> bool:
         event, _, destination = delivery.partition("/")
-        return bool(reader.deliveries(limit=1, event=event, destination=destination, state=State.DEAD))
+        return bool(reader.deliveries(DeliveryFilter(event=event, destination=destination, state=State.DEAD), limit=1))
 
     with reading(path) as reader:
         return list(filter(is_dead, deliveries))
@@ -85,7 +87,7 @@ def _those_dead(path: Path, deliveries: list[str]) -> list[str]:
 def _why_not(path: Path, deliveries: Collection[str], configured: Collection[str]) -> dict[str, str]:
     def reason(delivery: str) -> str:
         event, _, destination = delivery.partition("/")
-        found = reader.deliveries(limit=1, event=event, destination=destination)
+        found = reader.deliveries(DeliveryFilter(event=event, destination=destination), limit=1)
         if not found:
             return "there is no such delivery"
         if found[0].state is State.DEAD and destination not in configured:
@@ -123,7 +125,7 @@ def _retry(path: Path, deliveries: list[str]) -> list[str]:
     spool_table = load_table(path, "spool", Spool)
 
     async def alone() -> list[str]:
-        spool = SqliteSpool(spool_table.path, spool_table.max_size)
+        spool = SqliteSpool(spool_table.path, spool_table.max_size, spool_table.max_backlog)
         try:
             return await spool.retry(deliveries, time.time())
         finally:

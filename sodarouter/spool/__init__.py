@@ -1,23 +1,27 @@
 """The durable store of events, decisions, deliveries, attempts and the quarantine: the only thing that touches state."""
 
-from sodarouter.spool.base import (
+from sodarouter.spool.base import Reader, Spool
+from sodarouter.spool.memory import MemorySpool
+from sodarouter.spool.patience import patiently
+from sodarouter.spool.sqlite import Lock, SqliteReader, SqliteSpool
+from sodarouter.spool.values import (
     ROUTE,
     Appended,
     Attempt,
     Claim,
     Claims,
+    DeliveryFilter,
+    EventFilter,
+    Keep,
     Outcome,
-    Reader,
     Refused,
+    Retention,
     Routed,
-    Spool,
     StoredDelivery,
     StoredEvent,
     delivery_id,
+    delivery_key,
 )
-from sodarouter.spool.memory import MemorySpool
-from sodarouter.spool.patience import patiently
-from sodarouter.spool.sqlite import Lock, SqliteReader, SqliteSpool
 
 __all__ = [
     "ROUTE",
@@ -25,11 +29,15 @@ __all__ = [
     "Attempt",
     "Claim",
     "Claims",
+    "DeliveryFilter",
+    "EventFilter",
+    "Keep",
     "Lock",
     "MemorySpool",
     "Outcome",
     "Reader",
     "Refused",
+    "Retention",
     "Routed",
     "Spool",
     "SqliteReader",
@@ -37,5 +45,6 @@ __all__ = [
     "StoredDelivery",
     "StoredEvent",
     "delivery_id",
+    "delivery_key",
     "patiently",
 ]

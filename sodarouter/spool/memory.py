@@ -1,27 +1,35 @@
 """The spool's twin in memory, for tests: the same promises but one, that anything survives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import trio
 
-from sodarouter.delivery import Delivery, Planned, Queue, State, Stats
+from sodarouter.delivery import Cause, Delivery, Fallback, Halt, Planned, Queue, State, Stats
 from sodarouter.event import Event
-from sodarouter.spool.base import (
+from sodarouter.spool.values import (
+    EVERY_DELIVERY,
+    EVERY_EVENT,
+    INTERRUPTED,
     ROUTE,
     Appended,
     Attempt,
     Claim,
     Claims,
+    DeliveryFilter,
+    EventFilter,
+    Keep,
     Outcome,
     Refused,
+    Retention,
     Routed,
     StoredDelivery,
     StoredEvent,
     delivery_id,
     digest,
+    incident_update,
 )
 
 
@@ -33,17 +41,25 @@ class _Row:
     planned: float
     since: float
     next_at: float
+    replay: int = 0
+    config: str = ""
+    fallback: Fallback | None = None
     state: State = State.PENDING
     leased: bool = False
     attempt: int = 0
     forgiven: int = 0
     settled: float | None = None
     reason: str = ""
+    cause: Cause | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
     def id(self) -> str:
-        return delivery_id(self.event, self.plan.destination)
+        return delivery_id(self.event, self.plan.destination, self.replay)
+
+    @property
+    def said(self) -> int:
+        return sum(len(attempt.reason) + len(attempt.response) for attempt in self.attempts)
 
 
 class MemorySpool:
@@ -51,10 +67,13 @@ class MemorySpool:
 
     def __init__(self) -> None:
         self._events: dict[str, StoredEvent] = {}
-        self._recent: dict[bytes, str] = {}
+        self._recent: dict[bytes, tuple[str, float]] = {}
         self._rows: dict[str, _Row] = {}
         self._keys = 0
         self._refused: dict[str, Refused] = {}
+        self._updates: dict[tuple[str, str], datetime] = {}
+        self._halts: dict[str, tuple[Halt, float]] = {}
+        self._replays = 0
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -62,41 +81,92 @@ class MemorySpool:
     async def append(self, event: Event, *, window: float) -> Appended:
         await trio.lowlevel.checkpoint()
         key = digest(event)
-        earlier = self._events.get(self._recent.get(key, ""))
-        if earlier and (event.received - earlier.event.received).total_seconds() < window:
-            self._events[earlier.event.id] = replace(earlier, repeats=earlier.repeats + 1)
-            return Appended(earlier.event.id, duplicate=True)
-        self._events[event.id] = StoredEvent(event, repeats=0, planned=None)
-        self._recent[key] = event.id
-        self._plan(event.id, Planned(ROUTE), event.received.timestamp())
+        name, until = self._recent.get(key, ("", 0.0))
+        earlier = self._events.get(name)
+        if earlier and event.received.timestamp() < until:
+            self._events[name] = replace(earlier, repeats=earlier.repeats + 1)
+            return Appended(name, duplicate=True)
+        self._recent[key] = (event.id, event.received.timestamp() + window)
+        self._store(event)
         return Appended(event.id, duplicate=False)
 
-    def _plan(self, event: str, plan: Planned, now: float) -> None:
+    def _store(self, event: Event) -> None:
+        late = False
+        if update := incident_update(event):
+            newest = self._updates.setdefault((event.source, update.incident), update.updated)
+            late = newest > update.updated
+            self._updates[event.source, update.incident] = max(newest, update.updated)
+        self._events[event.id] = StoredEvent(replace(event, late=late), repeats=0, planned=None)
+        self._plan(event.id, Planned(ROUTE), event.received.timestamp())
+
+    def _plan(self, event: str, plan: Planned, now: float, **known: Any) -> bool:
         self._keys += 1
-        row = _Row(self._keys, event, plan, planned=now, since=now, next_at=now)
+        row = _Row(self._keys, event, plan, planned=now, since=now, **({"next_at": now} | known))
+        if row.id in self._rows:
+            return False
         self._rows[row.id] = row
+        return True
 
     async def quarantine(self, refused: Refused) -> None:
         await trio.lowlevel.checkpoint()
         self._refused[refused.id] = refused
 
+    async def readmit(self, refused: str, event: Event) -> bool:
+        await trio.lowlevel.checkpoint()
+        if self._refused.pop(refused, None) is None:
+            return False
+        self._store(event)
+        return True
+
+    async def dismiss(self, refused: Sequence[str]) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return [name for name in refused if self._refused.pop(name, None)]
+
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
         await trio.lowlevel.checkpoint()
-        claims = []
+        claims, due_at = [], []
         for destination, limit in wanted.items():
-            due = [row for row in self._pending(destination) if row.next_at <= now]
+            waiting = self._claimable(destination)
+            due = [row for row in waiting if row.next_at <= now]
             for row in sorted(due, key=lambda row: (row.next_at, row.key))[:limit]:
                 row.leased, row.attempt, row.next_at = True, row.attempt + 1, now + leases[destination]
-                delivery = Delivery(row.id, destination, row.attempt, _moment(row.planned), row.plan.results)
-                event = self._events[row.event].event
-                claims.append(Claim(row.key, delivery, event, row.attempt - row.forgiven, row.since))
-        due_at = [row.next_at for destination in wanted for row in self._pending(destination)]
+                claims.append(self._claim(row))
+            due_at += [row.next_at for row in waiting]
         return Claims(claims, min(due_at, default=None))
 
-    def _pending(self, destination: str) -> list[_Row]:
-        return [
-            row for row in self._rows.values() if row.plan.destination == destination and row.state is State.PENDING
-        ]
+    def _claimable(self, destination: str) -> list[_Row]:
+        pending = [row for row in self._pending() if row.plan.destination == destination]
+        halt, since = self._halts.get(destination, (None, 0.0))
+        if halt:
+            before = [row for row in pending if row.planned <= since]
+            if halt is Halt.PAUSED or not before:
+                self._halts[destination] = (Halt.PAUSED, since)
+                return []
+            pending = before
+        return [row for row in pending if not self._is_blocked(row)]
+
+    def _is_blocked(self, row: _Row) -> bool:
+        return any(
+            other.key < row.key
+            and other.plan.destination == row.plan.destination
+            and set(other.plan.keys) & set(row.plan.keys)
+            for other in self._pending()
+        )
+
+    def _pending(self) -> list[_Row]:
+        return [row for row in self._rows.values() if row.state is State.PENDING]
+
+    def _claim(self, row: _Row) -> Claim:
+        delivery = Delivery(
+            row.id,
+            row.plan.destination,
+            row.attempt,
+            _moment(row.planned),
+            row.plan.results,
+            row.replay,
+            row.fallback,
+        )
+        return Claim(row.key, delivery, self._events[row.event].event, row.attempt - row.forgiven, row.since)
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         await trio.lowlevel.checkpoint()
@@ -105,62 +175,141 @@ class MemorySpool:
     def _settle(self, outcome: Outcome | Routed) -> bool:
         claim = outcome.claim
         row = self._rows.get(claim.delivery.id)
-        if not (row and row.key == claim.key and row.attempt == claim.delivery.attempt and row.state is State.PENDING):
+        if not (row and row.key == claim.key and row.attempt == claim.delivery.attempt and row.leased):
             return False
         if isinstance(outcome, Routed):
             del self._rows[row.id]
             self._events[row.event] = replace(
-                self._events[row.event], planned=len(outcome.planned), trace=[dict(step) for step in outcome.trace]
+                self._events[row.event],
+                planned=len(outcome.planned),
+                trace=[dict(step) for step in outcome.trace],
+                config=outcome.config,
             )
             for plan in outcome.planned:
-                self._plan(row.event, plan, outcome.now)
+                self._plan(row.event, plan, outcome.now, replay=row.replay, config=outcome.config)
             return True
         row.state, row.leased, row.next_at, row.reason = outcome.state, False, outcome.next_at, outcome.reason
+        row.cause = outcome.cause
         row.settled = None if outcome.state is State.PENDING else outcome.started + outcome.seconds
         row.attempts.append(
             Attempt(
                 row.attempt, _moment(outcome.started), outcome.seconds, outcome.state, outcome.reason, outcome.response
             )
         )
+        if outcome.state is State.DEAD and outcome.fallback:
+            self._hand_over(row, outcome.fallback, outcome.started + outcome.seconds)
         return True
+
+    def _hand_over(self, row: _Row, name: str, now: float) -> None:
+        plan = replace(row.plan, destination=name)
+        fallback = Fallback(row.plan.destination, row.reason)
+        self._plan(row.event, plan, now, replay=row.replay, config=row.config, fallback=fallback)
 
     async def retry(self, deliveries: Sequence[str], now: float) -> list[str]:
         await trio.lowlevel.checkpoint()
-        retried = []
-        for delivery in deliveries:
-            row = self._rows.get(delivery)
-            if row and row.state is State.DEAD:
-                row.state, row.leased, row.settled, row.reason = State.PENDING, False, None, ""
-                row.forgiven, row.since, row.next_at = row.attempt, now, now
-                retried.append(delivery)
-        return retried
+        retried = self._those(deliveries, lambda row: row.state is State.DEAD)
+        for row in retried:
+            row.state, row.settled, row.reason, row.cause = State.PENDING, None, "", None
+            row.forgiven, row.since, row.next_at = row.attempt, now, now
+        return [row.id for row in retried]
 
-    async def recover(self, now: float) -> int:
+    async def discard(self, deliveries: Sequence[str], now: float) -> list[str]:
         await trio.lowlevel.checkpoint()
-        pending = [row for row in self._rows.values() if row.state is State.PENDING]
-        leased = [row for row in pending if row.leased or row.planned > now]
+        discarded = self._those(
+            deliveries, lambda row: row.state is State.DEAD or (row.state is State.PENDING and not row.leased)
+        )
+        for row in discarded:
+            row.state, row.settled = State.DISCARDED, now if row.settled is None else row.settled
+        return [row.id for row in discarded]
+
+    def _those(self, deliveries: Iterable[str], fits: Callable[[_Row], bool]) -> list[_Row]:
+        rows = (self._rows.get(delivery) for delivery in dict.fromkeys(deliveries))
+        return [row for row in rows if row and fits(row)]
+
+    async def begin_replay(self, now: float) -> int:
+        await trio.lowlevel.checkpoint()
+        self._replays += 1
+        return self._replays
+
+    async def replay(
+        self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
+    ) -> int:
+        await trio.lowlevel.checkpoint()
+        planned = 0
+        for place, event in enumerate(events):
+            for destination in destinations or (ROUTE,) if event in self._events else ():
+                before = [
+                    row
+                    for row in self._rows.values()
+                    if (row.event, row.plan.destination) == (event, destination) and row.replay < number
+                ]
+                last = max(before, key=lambda row: row.replay, default=None)
+                plan = last.plan if last else Planned(destination)
+                planned += self._plan(event, plan, now, next_at=first + place * every, replay=number)
+        return planned
+
+    async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self._halts.pop(destination, None)
+        if halt is not None:
+            self._halts[destination] = (halt, now)
+
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
+        await trio.lowlevel.checkpoint()
+        for row in [row for row in self._pending() if row.leased and row.plan.destination in once]:
+            row.state, row.leased, row.settled = State.DEAD, False, now
+            row.reason, row.cause = INTERRUPTED, Cause.UNCONFIRMED
+            if name := once[row.plan.destination]:
+                self._hand_over(row, name, now)
+        leased = [row for row in self._pending() if row.leased or row.planned > now]
         for row in leased:
             row.leased, row.next_at = False, now
         return len(leased)
 
-    async def prune(self, before: float, limit: int) -> int:
+    async def prune(self, retention: Retention, now: float, limit: int) -> int:
         await trio.lowlevel.checkpoint()
-        bodies = [r.id for r in self._refused.values() if r.received.timestamp() < before][:limit]
-        for body in bodies:
+        bodies = {r.id: (r.received.timestamp(), len(r.raw)) for r in self._refused.values()}
+        refused = _going(bodies, retention.quarantine, now, limit)
+        for body in refused:
             del self._refused[body]
-        busy = {row.event for row in self._rows.values() if row.state is State.PENDING}
-        received = {stored.event.id: stored.event.received.timestamp() for stored in self._events.values()}
-        old = [event for event, when in received.items() if when < before and event not in busy][:limit]
-        for event in old:
+        settled = [
+            row for row in sorted(self._rows.values(), key=lambda row: row.key) if row.state is not State.PENDING
+        ]
+        tried = {
+            row.id: (max(a.started.timestamp() for a in row.attempts), row.said) for row in settled if row.attempts
+        }
+        attempts = _going(tried, retention.attempts, now, limit, there=sum(row.said for row in self._rows.values()))
+        for name in attempts:
+            self._rows[name].attempts = []
+        dead = {row.id: (row.settled or 0.0, self._size(row.event)) for row in settled if row.state is State.DEAD}
+        given_up = _going(dict(sorted(dead.items(), key=lambda d: d[1][0])), retention.dead_letters, now, limit)
+        for name in given_up:
+            self._rows[name].state = State.DISCARDED
+        events = self._prune_events(retention.events, now, limit)
+        return max(map(len, (refused, attempts, given_up, events)))
+
+    def _prune_events(self, keep: Keep, now: float, limit: int) -> Collection[str]:
+        busy = {row.event for row in self._rows.values() if row.state in {State.PENDING, State.DEAD}}
+        sizes = {name: (s.event.received.timestamp(), self._size(name)) for name, s in self._events.items()}
+        free = {name: found for name, found in sizes.items() if name not in busy}
+        going = _going(
+            dict(sorted(free.items(), key=lambda e: e[1][0])), keep, now, limit, there=sum(s for _, s in sizes.values())
+        )
+        for event in going:
             del self._events[event]
         self._rows = {row.id: row for row in self._rows.values() if row.event in self._events}
-        return len(bodies) + len(old)
+        return going
+
+    def _size(self, event: str) -> int:
+        return len(self._events[event].event.raw)
 
     async def stats(self) -> Stats:
         await trio.lowlevel.checkpoint()
-        queues: dict[str, dict[str, Any]] = {}
+        queues: dict[str, dict[str, Any]] = {name: {"halt": halt} for name, (halt, _) in self._halts.items()}
         for row in self._rows.values():
-            counts = queues.setdefault(row.plan.destination, {"pending": 0, "leased": 0, "dead": 0, "oldest": None})
+            empty = {"pending": 0, "leased": 0, "dead": 0, "oldest": None}
+            counts = queues.setdefault(row.plan.destination, {})
+            counts.update(empty | counts)
             if row.state is State.PENDING:
                 counts["leased" if row.leased else "pending"] += 1
                 planned = _moment(row.planned)
@@ -168,31 +317,32 @@ class MemorySpool:
             elif row.state is State.DEAD:
                 counts["dead"] += 1
         waiting = {name: Queue(**counts) for name, counts in queues.items() if any(counts.values())}
-        return Stats(waiting, len(self._refused), spool_bytes=0)
+        return Stats(waiting, len(self._refused), backlog=len(self._pending()))
 
     def event(self, event_id: str) -> StoredEvent | None:
         return self._events.get(event_id)
 
-    def events(
-        self, *, limit: int, before: str | None = None, event_type: str | None = None, unrouted: bool = False
-    ) -> list[StoredEvent]:
-        newest = sorted(self._events.values(), key=lambda stored: stored.event.id, reverse=True)
+    def events(self, wanted: EventFilter = EVERY_EVENT, *, limit: int, before: str | None = None) -> list[StoredEvent]:
+        newest = self._listed(wanted)[::-1]
+        return _after(newest, lambda stored: stored.event.id, before)[:limit]
+
+    def event_ids(self, wanted: EventFilter, *, limit: int, after: str | None = None) -> list[str]:
+        return _after([stored.event.id for stored in self._listed(wanted)], str, after)[:limit]
+
+    def count_events(self, wanted: EventFilter) -> int:
+        return len(self._listed(wanted))
+
+    def _listed(self, wanted: EventFilter) -> list[StoredEvent]:
+        oldest = sorted(self._events.values(), key=lambda stored: stored.event.received)
         return [
             stored
-            for stored in newest
-            if (before is None or stored.event.id < before)
-            and (event_type is None or stored.event.type == event_type)
-            and (not unrouted or (stored.planned == 0 and stored.event.type != "validate"))
-        ][:limit]
+            for stored in oldest
+            if _asked(stored.event, wanted.event_type, wanted.source, wanted.since, wanted.until)
+            and (not wanted.unrouted or (stored.planned == 0 and stored.event.type != "validate"))
+        ]
 
     def deliveries(
-        self,
-        *,
-        limit: int,
-        before: str | None = None,
-        event: str | None = None,
-        destination: str | None = None,
-        state: State | None = None,
+        self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
     ) -> list[StoredDelivery]:
         newest = sorted(self._rows.values(), key=lambda row: row.key, reverse=True)
         last = self._rows[before].key if before else self._keys + 1
@@ -200,21 +350,61 @@ class MemorySpool:
         return [
             delivery
             for delivery in stored
-            if (event is None or delivery.event == event)
-            and (destination is None or delivery.destination == destination)
-            and (state is None or delivery.state is state)
+            if wanted.event in {None, delivery.event}
+            and wanted.destination in {None, delivery.destination}
+            and wanted.state in {None, delivery.state}
+            and wanted.cause in {None, delivery.cause}
+            and wanted.replay in {None, delivery.replay}
+            and _asked(self._events[delivery.event].event, wanted.event_type, wanted.source, wanted.since, wanted.until)
         ][:limit]
 
     def attempts(self, delivery: str) -> list[Attempt]:
         row = self._rows.get(delivery)
         return list(row.attempts) if row else []
 
-    def quarantined(self, *, limit: int, before: str | None = None) -> list[Refused]:
+    def quarantined(self, *, limit: int, before: str | None = None, source: str | None = None) -> list[Refused]:
         newest = sorted(self._refused.values(), key=lambda refused: refused.id, reverse=True)
-        return [refused for refused in newest if before is None or refused.id < before][:limit]
+        return [
+            refused
+            for refused in newest
+            if (before is None or refused.id < before) and source in {None, refused.source}
+        ][:limit]
 
     def refused(self, refused_id: str) -> Refused | None:
         return self._refused.get(refused_id)
+
+    def halts(self) -> dict[str, Halt]:
+        return {name: halt for name, (halt, _) in self._halts.items()}
+
+
+def _going(
+    oldest: Mapping[str, tuple[float, int]], keep: Keep, now: float, limit: int, *, there: int | None = None
+) -> list[str]:
+    """Of time and bytes by name, the oldest first, the names of what is kept no longer."""
+    left = sum(size for _, size in oldest.values()) if there is None else there
+    going = []
+    for name, (when, size) in list(oldest.items())[:limit]:
+        if when >= now - keep.age and (keep.size is None or left <= keep.size):
+            break
+        going.append(name)
+        left -= size
+    return going
+
+
+def _after(listed: list[Any], name: Callable[[Any], str], last: str | None) -> list[Any]:
+    names = [name(one) for one in listed]
+    return listed if last is None else listed[names.index(last) + 1 :]
+
+
+def _asked(
+    event: Event, event_type: str | None, source: str | None, since: datetime | None, until: datetime | None
+) -> bool:
+    return (
+        event_type in {None, event.type}
+        and source in {None, event.source}
+        and (since is None or event.received >= since)
+        and (until is None or event.received < until)
+    )
 
 
 def _stored(row: _Row) -> StoredDelivery:
@@ -230,6 +420,10 @@ def _stored(row: _Row) -> StoredDelivery:
         settled=None if row.settled is None else _moment(row.settled),
         results=row.plan.results,
         reason=row.reason,
+        cause=row.cause,
+        replay=row.replay,
+        fallback=row.fallback,
+        config=row.config,
     )
 
 

@@ -4,37 +4,47 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sodarouter.delivery import Queue, Stats
+import trio
+
+from sodarouter.delivery import Halt, Stats
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
-from sodarouter.spool.base import Appended, Claims, Outcome, Refused, Routed
-from sodarouter.spool.sqlite import intake, queue
+from sodarouter.spool.sqlite import intake, operate, queue
+from sodarouter.spool.sqlite.held import held
 from sodarouter.spool.sqlite.intake import Arrival
-from sodarouter.spool.sqlite.rows import micros, moment
+from sodarouter.spool.sqlite.prune import prune
+from sodarouter.spool.sqlite.reader import SqliteReader
 from sodarouter.spool.sqlite.schema import OLDEST_SQLITE, migrate
 from sodarouter.spool.sqlite.trouble import Identity, opening
 from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
+from sodarouter.spool.values import Appended, Claims, Outcome, Refused, Retention, Routed, incident_update
 
 PAGE_SIZE = 16384
 """Packs rows of 2 KB, of which SQLite's 4096 holds one a page: nearly twice the rate at large batches."""
 
 
 class SqliteSpool:
-    """`sodarouter.spool.base.Spool` on a file. Hold its `Lock` while it is open."""
+    """`sodarouter.spool.base.Spool` on a file. Hold its `Lock` while it is open.
 
-    def __init__(self, path: Path, max_size: int) -> None:
+    Args:
+        max_size: Bytes, and
+        max_backlog: pending deliveries, at which nothing more is taken in.
+    """
+
+    def __init__(self, path: Path, max_size: int, max_backlog: int) -> None:
+        self.max_size = max_size
+        self.max_backlog = max_backlog
         self._path = path
-        self._max_size = max_size
         self._bytes = 0
-        """About: measured now and then, and counted in between."""
+        self._backlog = 0
         self._trouble = ""
         """Why the last thing that came could not be stored."""
         self._identity: Identity
-        self._writer = Writer(self._connect, lambda: self._identity.check())
+        self._writer = Writer(self._connect, lambda: self._identity.check(), self._measure)
 
     def _connect(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -48,10 +58,9 @@ class SqliteSpool:
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                connection.execute("PRAGMA journal_mode = WAL")
+                _have_a_log(connection, self._path)
                 connection.execute("PRAGMA synchronous = FULL")
                 migrate(connection)
-                self._measure(connection)
                 self._identity = Identity(self._path)
             except BaseException:
                 connection.close()
@@ -62,13 +71,17 @@ class SqliteSpool:
         await self._writer.aclose()
 
     async def append(self, event: Event, *, window: float) -> Appended:
-        appended = await self._take_in(intake.append, Arrival(event, window))
-        self._bytes += 0 if appended.duplicate else len(event.raw)
-        return appended
+        return await self._take_in(intake.append, Arrival(event, window, incident_update(event)))
 
     async def quarantine(self, refused: Refused) -> None:
         await self._take_in(intake.quarantine, refused)
-        self._bytes += len(refused.raw)
+
+    async def readmit(self, refused: str, event: Event) -> bool:
+        arrival = Arrival(event, 0.0, incident_update(event))
+        return await self._writer.once(partial(intake.readmit, refused=refused, arrival=arrival))
+
+    async def dismiss(self, refused: Sequence[str]) -> list[str]:
+        return await self._writer.once(partial(intake.dismiss, refused=refused))
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
         return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases))
@@ -77,39 +90,67 @@ class SqliteSpool:
         return await self._writer.do(queue.settle, outcomes)
 
     async def retry(self, deliveries: Sequence[str], now: float) -> list[str]:
-        return await self._writer.once(partial(queue.retry, deliveries=deliveries, now=now))
+        return await self._writer.once(partial(operate.retry, deliveries=deliveries, now=now))
 
-    async def recover(self, now: float) -> int:
-        return await self._writer.once(partial(queue.recover, now=now))
+    async def discard(self, deliveries: Sequence[str], now: float) -> list[str]:
+        return await self._writer.once(partial(operate.discard, deliveries=deliveries, now=now))
 
-    async def prune(self, before: float, limit: int) -> int:
-        def job(connection: sqlite3.Connection) -> int:
-            pruned = _prune(connection, micros(before), limit)
-            self._measure(connection)
-            return pruned
+    async def begin_replay(self, now: float) -> int:
+        return await self._writer.once(partial(operate.begin_replay, now=now))
 
-        return await self._writer.once(job)
+    async def replay(
+        self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
+    ) -> int:
+        asked = partial(
+            operate.replay, number=number, events=events, destinations=destinations, now=now, first=first, every=every
+        )
+        return await self._writer.once(asked)
+
+    async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
+        await self._writer.once(partial(operate.halt, destination=destination, halt=halt, now=now))
+
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
+        return await self._writer.once(partial(operate.recover, now=now, once=once))
+
+    async def prune(self, retention: Retention, now: float, limit: int) -> int:
+        return await self._writer.once(partial(prune, retention=retention, now=now, limit=limit))
 
     async def stats(self) -> Stats:
         if self._trouble:
             # nothing may come that would show that it has passed, so a small write is tried
             with suppress(SpoolError):
                 await self._take_in(intake.probe, None)
+        self._identity.check()
+        # on a connection of its own: counting a long backlog must not keep the writer from its work
+        seen = await trio.to_thread.run_sync(self._look)
+        return replace(seen, spool_bytes=self._bytes, trouble=self._trouble, writer_lag=self._writer.lag)
 
-        def job(connection: sqlite3.Connection) -> Stats:
-            self._measure(connection)
-            (quarantined,) = connection.execute("SELECT count(*) FROM quarantine").fetchone()
-            return Stats(_queues(connection), quarantined, self._bytes, self._trouble)
+    @property
+    def lag(self) -> float:
+        """Seconds that the oldest change which is not on disk yet has waited for it."""
+        return self._writer.lag
 
-        return await self._writer.once(job)
+    def _look(self) -> Stats:
+        if self._writer.closed:
+            raise SpoolError("the spool is closed")
+        reader = SqliteReader(self._path)
+        try:
+            return reader.stats()
+        finally:
+            reader.close()
 
     async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
         try:
             # only what comes in is refused: what is there must still be delivered and settled
-            if self._bytes >= self._max_size:
+            if self._bytes >= self.max_size:
                 raise SpoolFull(
-                    f"the spool has reached its max_size of {self._max_size:,} bytes; raise spool.max_size, or shorten "
+                    f"the spool has reached its max_size of {self.max_size:,} bytes; raise spool.max_size, or shorten "
                     "spool.retention"
+                )
+            if self._backlog >= self.max_backlog:
+                raise SpoolFull(
+                    f"{self._backlog:,} deliveries wait, and spool.max_backlog allows no more than {self.max_backlog:,}; "
+                    "see `sodarouter destinations` for those that take none"
                 )
             result = await self._writer.do(work, item)
         except SpoolError as error:
@@ -123,41 +164,12 @@ class SqliteSpool:
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
         self._bytes = (pages - free) * size
+        self._backlog = held(connection, "backlog")
 
 
-def _prune(connection: sqlite3.Connection, before: int, limit: int) -> int:
-    bodies = connection.execute(
-        "DELETE FROM quarantine WHERE seq IN (SELECT seq FROM quarantine WHERE received < ? ORDER BY seq LIMIT ?)",
-        (before, limit),
-    ).rowcount
-    old = connection.execute(
-        "SELECT seq FROM event WHERE received < ? AND NOT EXISTS"
-        " (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND state = 'pending') ORDER BY received LIMIT ?",
-        (before, limit),
-    ).fetchall()
-    for statement in (
-        # a digest must not outlive its event, whose number is given anew when all events are gone
-        "DELETE FROM recent WHERE event = ?",
-        "DELETE FROM attempt WHERE delivery IN (SELECT seq FROM delivery WHERE event = ?)",
-        "DELETE FROM delivery WHERE event = ?",
-        "DELETE FROM decision WHERE event = ?",
-        "DELETE FROM event WHERE seq = ?",
-    ):
-        connection.executemany(statement, [tuple(row) for row in old])
-    connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
-    return bodies + len(old)
-
-
-def _queues(connection: sqlite3.Connection) -> dict[str, Queue]:
-    counts: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(
-        "SELECT destination, sum(1 - leased) AS pending, sum(leased) AS leased, min(planned) AS oldest"
-        " FROM delivery WHERE state = 'pending' GROUP BY destination"
-    ):
-        waiting = {"pending": row["pending"], "leased": row["leased"], "oldest": moment(row["oldest"])}
-        counts[row["destination"]] = waiting
-    for name, dead in connection.execute(
-        "SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination"
-    ):
-        counts.setdefault(name, {})["dead"] = dead
-    return {name: Queue(**found) for name, found in counts.items()}
+def _have_a_log(connection: sqlite3.Connection, path: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise SpoolError(
+            f"the spool {path} cannot have a write-ahead log, its journal mode stays {mode!r}; put it on a local disk"
+        )

@@ -6,8 +6,10 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from sodarouter.event import Event
-from sodarouter.spool.base import ROUTE, Appended, Refused, digest
+from sodarouter.spool.sqlite.held import hold
+from sodarouter.spool.sqlite.planning import Plan, plan
 from sodarouter.spool.sqlite.rows import insert, micros, placeholders
+from sodarouter.spool.values import ROUTE, Appended, IncidentUpdate, Refused, digest
 
 FORGOTTEN = 3
 """Digests beyond the window that are deleted for each event that comes: this keeps the table at the size of the window
@@ -19,6 +21,7 @@ class Arrival(NamedTuple):
 
     event: Event
     window: float
+    update: IncidentUpdate | None
 
 
 def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended]:
@@ -34,7 +37,8 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
     }
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
     appended, fresh, repeated = [], [], []
-    for key, (event, window) in zip(keys, arrivals, strict=True):
+    for key, arrival in zip(keys, arrivals, strict=True):
+        event, window, _ = arrival
         received = micros(event.received)
         before = seen.get(key)
         if before and received < before[0]:
@@ -43,17 +47,42 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
             continue
         last += 1
         seen[key] = (received + micros(window), last, event.id)
-        fresh.append((last, event.id, event.source, received, event.type, event.raw))
+        fresh.append((last, arrival))
         appended.append(Appended(event.id, duplicate=False))
     if fresh:
-        insert(connection, "event", ("seq", "id", "source", "received", "type", "raw"), fresh)
-        work = [(seq, ROUTE, received, received, received) for seq, _, _, received, _, _ in fresh]
-        insert(connection, "delivery", ("event", "destination", "planned", "since", "next_at"), work)
-        _remember(
-            connection, [(key, seq, until) for key, (until, seq, _) in seen.items()], min(row[3] for row in fresh)
-        )
+        _store(connection, fresh)
+        now = min(micros(arrival.event.received) for _, arrival in fresh)
+        _remember(connection, [(key, seq, until) for key, (until, seq, _) in seen.items()], now)
     connection.executemany("UPDATE event SET repeats = repeats + 1 WHERE seq = ?", repeated)
     return appended
+
+
+def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> None:
+    """Inserts events under their numbers, each with the work of deciding it."""
+    rows, work, size = [], [], 0
+    for seq, (event, _, update) in fresh:
+        received = micros(event.received)
+        late = update is not None and _is_late(connection, event.source, update, received)
+        rows.append((seq, event.id, event.source, received, event.type, event.raw, int(late)))
+        work.append(Plan(seq, ROUTE, received, received))
+        size += len(event.raw)
+    insert(connection, "event", ("seq", "id", "source", "received", "type", "raw", "late"), rows)
+    hold(connection, {"backlog": plan(connection, work), "events": size})
+
+
+def _is_late(connection: Connection, source: str, update: IncidentUpdate, received: int) -> bool:
+    """Whether a newer update of this incident is known; remembers this one if it is the newest."""
+    updated = micros(update.updated)
+    newest = connection.execute(
+        "SELECT updated FROM incident WHERE source = ? AND incident = ?", (source, update.incident)
+    ).fetchone()
+    if newest is not None and newest[0] > updated:
+        return True
+    connection.execute(
+        "INSERT OR REPLACE INTO incident (source, incident, updated, received) VALUES (?, ?, ?, ?)",
+        (source, update.incident, updated, received),
+    )
+    return False
 
 
 def _remember(connection: Connection, rows: Sequence[Sequence[object]], now: int) -> None:
@@ -71,7 +100,28 @@ def quarantine(connection: Connection, refused: Sequence[Refused]) -> list[None]
         (r.id, r.source, micros(r.received), r.raw, r.status, r.title, r.detail, json.dumps(r.faults)) for r in refused
     ]
     insert(connection, "quarantine", columns, rows)
+    hold(connection, {"quarantine": sum(len(r.raw) for r in refused)})
     return [None] * len(rows)
+
+
+def readmit(connection: Connection, refused: str, arrival: Arrival) -> bool:
+    """As `Spool.readmit`."""
+    if not dismiss(connection, [refused]):
+        return False
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+    _store(connection, [(last + 1, arrival)])
+    return True
+
+
+def dismiss(connection: Connection, refused: Sequence[str]) -> list[str]:
+    """As `Spool.dismiss`."""
+    gone, size = [], 0
+    for name in refused:
+        for (length,) in connection.execute("DELETE FROM quarantine WHERE id = ? RETURNING length(raw)", (name,)):
+            gone.append(name)
+            size += length
+    hold(connection, {"quarantine": -size})
+    return gone
 
 
 def probe(connection: Connection, asked: Sequence[None]) -> list[None]:

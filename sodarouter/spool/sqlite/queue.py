@@ -1,13 +1,16 @@
-"""What is to be done: claiming, settling and retrying deliveries, the deciding among them."""
+"""What is to be done: claiming and settling deliveries, the deciding among them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from sqlite3 import Connection, Row
+from typing import NamedTuple
 
-from sodarouter.delivery import Delivery, State
+from sodarouter.delivery import Delivery, Halt, State
 from sodarouter.event import Event
-from sodarouter.spool.base import Claim, Claims, Outcome, Routed, delivery_id
-from sodarouter.spool.sqlite.rows import MANY, indices, insert, micros, moment, placeholders
+from sodarouter.spool.sqlite.held import hold
+from sodarouter.spool.sqlite.planning import Plan, let_go, plan
+from sodarouter.spool.sqlite.rows import MANY, fallback, indices, insert, micros, moment, placeholders
+from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
 
 MOST = 16 * 1024 * 1024
 """Bytes of events that one claim takes into memory, but for the last of them."""
@@ -15,20 +18,23 @@ MOST = 16 * 1024 * 1024
 # length() does not read the body
 _DUE = """
     SELECT delivery.seq, length(raw) FROM delivery JOIN event ON event.seq = delivery.event
-    WHERE destination = ? AND state = 'pending' AND next_at <= ?
+    WHERE destination = ? AND state = 'pending' AND blocked = 0 AND next_at <= ? AND planned <= ?
     ORDER BY next_at, delivery.seq LIMIT ?
 """
 _CLAIMED = """
-    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw
+    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.late
     FROM delivery JOIN event ON event.seq = delivery.event WHERE delivery.seq IN ({})
 """
+_EVER = 1 << 62
 
 
 def claim(connection: Connection, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
     """As `Spool.claim`."""
     claims: list[Claim] = []
-    for destination, limit in wanted.items():
-        due = _bearable(connection.execute(_DUE, (destination, micros(now), limit)).fetchall())
+    claimable = _claimable(connection, wanted)
+    for destination, until in claimable.items():
+        found = connection.execute(_DUE, (destination, micros(now), until, wanted[destination]))
+        due = _bearable(found.fetchall())
         for start in range(0, len(due), MANY):
             keys = due[start : start + MANY]
             rows = {row["seq"]: row for row in connection.execute(_CLAIMED.format(placeholders(len(keys))), keys)}
@@ -38,7 +44,29 @@ def claim(connection: Connection, wanted: Mapping[str, int], now: float, leases:
                 f" WHERE seq IN ({placeholders(len(keys))})",
                 [micros(now + leases[destination]), *keys],
             )
-    return Claims(claims, _next_due(connection, wanted))
+    return Claims(claims, _next_due(connection, claimable))
+
+
+def _claimable(connection: Connection, wanted: Iterable[str]) -> dict[str, int]:
+    """The destinations that are not paused, each with the last moment at which what it may have was planned."""
+    halts = {name: (halt, since) for name, halt, since in connection.execute("SELECT * FROM halt")}
+    found: dict[str, int] = {}
+    for name in wanted:
+        halt, since = halts.get(name, (None, _EVER))
+        if halt == Halt.DRAINING and not _waiting(connection, name, since):
+            # it is drained; what came meanwhile need not be looked through again and again
+            connection.execute("UPDATE halt SET halt = ? WHERE destination = ?", (Halt.PAUSED, name))
+        elif halt != Halt.PAUSED:
+            found[name] = since
+    return found
+
+
+def _waiting(connection: Connection, destination: str, until: int) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM delivery WHERE destination = ? AND state = 'pending' AND planned <= ? LIMIT 1",
+        (destination, until),
+    )
+    return found.fetchone() is not None
 
 
 def _bearable(due: Iterable[Sequence[int]]) -> list[int]:
@@ -54,85 +82,114 @@ def _bearable(due: Iterable[Sequence[int]]) -> list[int]:
 
 def _claim(row: Row) -> Claim:
     """A claim from a row of `_CLAIMED`, which has the number of the attempt before this one."""
-    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"])
+    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"], bool(row["late"]))
     attempt = row["attempt"] + 1
     delivery = Delivery(
-        id=delivery_id(event.id, row["destination"]),
+        id=delivery_id(event.id, row["destination"], row["replay"]),
         destination=row["destination"],
         attempt=attempt,
         planned=moment(row["planned"]),
         results=indices(row["results"]),
+        replay=row["replay"],
+        fallback=fallback(row),
     )
     return Claim(row["seq"], delivery, event, tries=attempt - row["forgiven"], since=row["since"] / 1_000_000)
 
 
-def _next_due(connection: Connection, wanted: Iterable[str]) -> float | None:
+def _next_due(connection: Connection, claimable: Iterable[str]) -> float | None:
     due = [
         row[0]
-        for name in wanted
+        for name in claimable
         for row in connection.execute(
-            "SELECT min(next_at) FROM delivery WHERE destination = ? AND state = 'pending'", (name,)
+            "SELECT min(next_at) FROM delivery WHERE destination = ? AND state = 'pending' AND blocked = 0", (name,)
         )
         if row[0] is not None
     ]
     return min(due) / 1_000_000 if due else None
 
 
+class _Fenced(NamedTuple):
+    """What a delivery has that is still as it was claimed."""
+
+    event: int
+    keys: str | None
+    results: str | None
+    config: str
+
+
 def settle(connection: Connection, batches: Sequence[Sequence[Outcome | Routed]]) -> list[list[bool]]:
     """As `Spool.settle`, for all batches of a commit at once."""
     outcomes = [outcome for batch in batches for outcome in batch]
-    events = _fenced(connection, outcomes)
-    # the first outcome of an attempt counts, should there be two
-    held = list({_fence(outcome): outcome for outcome in reversed(outcomes) if _fence(outcome) in events}.values())
-    counting = set(map(id, held))
-    _settle_routed(connection, [outcome for outcome in held if isinstance(outcome, Routed)], events)
-    _settle_attempts(connection, [outcome for outcome in held if isinstance(outcome, Outcome)])
-    return [[id(outcome) in counting for outcome in batch] for batch in batches]
+    found = _fenced(connection, outcomes)
+    held: dict[tuple[int, int], Outcome | Routed] = {}
+    counting: list[list[bool]] = []
+    for batch in batches:
+        counting.append([])
+        for outcome in batch:
+            # the first outcome of an attempt counts, should there be two
+            counts = _fence(outcome) in found and _fence(outcome) not in held
+            if counts:
+                held[_fence(outcome)] = outcome
+            counting[-1].append(counts)
+    _settle_routed(connection, [outcome for outcome in held.values() if isinstance(outcome, Routed)], found)
+    _settle_attempts(connection, [outcome for outcome in held.values() if isinstance(outcome, Outcome)], found)
+    return counting
 
 
 def _fence(outcome: Outcome | Routed) -> tuple[int, int]:
     return outcome.claim.key, outcome.claim.delivery.attempt
 
 
-def _fenced(connection: Connection, outcomes: Sequence[Outcome | Routed]) -> dict[tuple[int, int], int]:
-    """The deliveries that are still as they were claimed, each with its event. Nobody else writes meanwhile."""
-    found: dict[tuple[int, int], int] = {}
+def _fenced(connection: Connection, outcomes: Sequence[Outcome | Routed]) -> dict[tuple[int, int], _Fenced]:
+    """The deliveries that are still as they were claimed. Nobody else writes meanwhile."""
+    found: dict[tuple[int, int], _Fenced] = {}
     for start in range(0, len(outcomes), MANY):
         keys = [outcome.claim.key for outcome in outcomes[start : start + MANY]]
         rows = connection.execute(
-            "SELECT seq, attempt, event FROM delivery"
+            "SELECT seq, attempt, event, keys, results, config FROM delivery"
             f" WHERE seq IN ({placeholders(len(keys))}) AND state = 'pending' AND leased = 1",
             keys,
         )
-        found.update(((seq, attempt), event) for seq, attempt, event in rows)
+        found.update(((seq, attempt), _Fenced(*rest)) for seq, attempt, *rest in rows)
     return found
 
 
-def _settle_routed(connection: Connection, routed: Sequence[Routed], events: Mapping[tuple[int, int], int]) -> None:
-    decisions, planned = [], []
+def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapping[tuple[int, int], _Fenced]) -> None:
+    if not routed:
+        return
+    decisions, plans = [], []
     for outcome in routed:
-        event, now = events[_fence(outcome)], micros(outcome.now)
-        decisions.append((event, len(outcome.planned), json.dumps(outcome.trace, separators=(",", ":"))))
-        for plan in outcome.planned:
-            results = None if plan.results is None else json.dumps(plan.results)
-            planned.append((event, plan.destination, now, now, now, results))
+        event, now = found[_fence(outcome)].event, micros(outcome.now)
+        trace = json.dumps(outcome.trace, separators=(",", ":"))
+        decisions.append((event, len(outcome.planned), trace, outcome.config))
+        replay = outcome.claim.delivery.replay
+        for p in outcome.planned:
+            results = None if p.results is None else json.dumps(p.results)
+            keys = json.dumps(p.keys) if p.keys else None
+            plans.append(Plan(event, p.destination, now, now, results, keys, replay, outcome.config))
     for start in range(0, len(routed), MANY):
-        keys = [outcome.claim.key for outcome in routed[start : start + MANY]]
+        keys_ = [outcome.claim.key for outcome in routed[start : start + MANY]]
         for table, column in (("attempt", "delivery"), ("delivery", "seq")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys))})", keys)
-    insert(connection, "decision", ("event", "planned", "trace"), decisions)
-    insert(connection, "delivery", ("event", "destination", "planned", "since", "next_at", "results"), planned)
+            connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys_))})", keys_)
+    # one that is decided anew in a replay has a decision
+    insert(connection, "decision", ("event", "planned", "trace", "config"), decisions, verb="INSERT OR REPLACE")
+    hold(connection, {"backlog": plan(connection, plans) - len(routed)})
 
 
-def _settle_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+def _settle_attempts(
+    connection: Connection, outcomes: Sequence[Outcome], found: Mapping[tuple[int, int], _Fenced]
+) -> None:
+    if not outcomes:
+        return
     connection.executemany(
-        "UPDATE delivery SET state = ?, leased = 0, next_at = ?, settled = ?, reason = ? WHERE seq = ?",
+        "UPDATE delivery SET state = ?, leased = 0, next_at = ?, settled = ?, reason = ?, cause = ? WHERE seq = ?",
         [
             (
                 outcome.state.value,
                 micros(outcome.next_at),
                 None if outcome.state is State.PENDING else micros(outcome.started + outcome.seconds),
                 outcome.reason,
+                outcome.cause,
                 outcome.claim.key,
             )
             for outcome in outcomes
@@ -155,28 +212,34 @@ def _settle_attempts(connection: Connection, outcomes: Sequence[Outcome]) -> Non
             for outcome in outcomes
         ],
     )
-
-
-def retry(connection: Connection, deliveries: Sequence[str], now: float) -> list[str]:
-    """As `Spool.retry`."""
-    return [delivery for delivery in deliveries if _retry(connection, delivery, micros(now))]
-
-
-def _retry(connection: Connection, delivery: str, now: int) -> bool:
-    event, _, destination = delivery.partition("/")
-    updated = connection.execute(
-        "UPDATE delivery SET state = 'pending', settled = NULL, reason = '',"
-        " forgiven = attempt, since = :now, next_at = :now"
-        " WHERE state = 'dead' AND destination = :destination AND event = (SELECT seq FROM event WHERE id = :event)",
-        {"now": now, "event": event, "destination": destination},
+    ended = [outcome for outcome in outcomes if outcome.state is not State.PENDING]
+    let_go(connection, [outcome.claim.key for outcome in ended if found[_fence(outcome)].keys is not None])
+    dead = [outcome for outcome in ended if outcome.state is State.DEAD]
+    handed_over = plan(
+        connection,
+        [_fallback(outcome, outcome.fallback, found[_fence(outcome)]) for outcome in dead if outcome.fallback],
     )
-    return updated.rowcount == 1
+    said = sum(len(outcome.reason) + len(outcome.response) for outcome in outcomes)
+    weight = body_bytes(connection, [outcome.claim.key for outcome in dead])
+    hold(connection, {"backlog": handed_over - len(ended), "attempts": said, "dead_letters": weight})
 
 
-def recover(connection: Connection, now: float) -> int:
-    """As `Spool.recover`."""
-    return connection.execute(
-        # planned in the future: the clock was wrong then
-        "UPDATE delivery SET leased = 0, next_at = :now WHERE state = 'pending' AND (leased = 1 OR planned > :now)",
-        {"now": micros(now)},
-    ).rowcount
+def _fallback(outcome: Outcome, name: str, found: _Fenced) -> Plan:
+    now = micros(outcome.started + outcome.seconds)
+    replay = outcome.claim.delivery.replay
+    of = outcome.claim.delivery.destination
+    return Plan(found.event, name, now, now, found.results, found.keys, replay, found.config, of, outcome.reason)
+
+
+def body_bytes(connection: Connection, deliveries: Sequence[int]) -> int:
+    """The bytes of the events of these deliveries, each counted."""
+    total = 0
+    for start in range(0, len(deliveries), MANY):
+        keys = deliveries[start : start + MANY]
+        (found,) = connection.execute(
+            "SELECT coalesce(sum(length(raw)), 0) FROM delivery JOIN event ON event.seq = delivery.event"
+            f" WHERE delivery.seq IN ({placeholders(len(keys))})",
+            keys,
+        ).fetchone()
+        total += found
+    return total

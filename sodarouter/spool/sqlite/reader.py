@@ -2,17 +2,30 @@
 
 import json
 import sqlite3
+from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sodarouter.delivery import State
+from sodarouter.delivery import Cause, Halt, Queue, State, Stats
 from sodarouter.errors import SpoolError
 from sodarouter.event import Event
-from sodarouter.spool.base import Attempt, Refused, StoredDelivery, StoredEvent, delivery_id
-from sodarouter.spool.sqlite.rows import indices, moment
+from sodarouter.spool.sqlite.rows import fallback, indices, micros, moment
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.trouble import explained, opening
+from sodarouter.spool.values import (
+    EVERY_DELIVERY,
+    EVERY_EVENT,
+    Attempt,
+    DeliveryFilter,
+    EventFilter,
+    Refused,
+    StoredDelivery,
+    StoredEvent,
+    delivery_id,
+    delivery_key,
+)
 
 
 class SqliteReader:
@@ -47,43 +60,51 @@ class SqliteReader:
         rows = self._rows(f"{_EVENTS} WHERE id = ?", event_id)
         return _event(rows[0]) if rows else None
 
-    def events(
-        self, *, limit: int, before: str | None = None, event_type: str | None = None, unrouted: bool = False
-    ) -> list[StoredEvent]:
-        where, values = _where({"id < ?": before, "type = ?": event_type, **(_UNROUTED if unrouted else {})})
-        listed, newest = (_UNROUTED_EVENTS, "decision.event") if unrouted else (_EVENTS, "event.seq")
-        query = f"{listed} {where} ORDER BY {newest} DESC LIMIT ?"
+    def events(self, wanted: EventFilter = EVERY_EVENT, *, limit: int, before: str | None = None) -> list[StoredEvent]:
+        where, values = _where(_of_events(wanted) | {_place(wanted, "<"): before})
+        query = f"{_listed(wanted)} {where} ORDER BY {_order(wanted, 'DESC')} LIMIT ?"
         return [_event(row) for row in self._rows(query, *values, limit)]
 
+    def event_ids(self, wanted: EventFilter, *, limit: int, after: str | None = None) -> list[str]:
+        where, values = _where(_of_events(wanted) | {_place(wanted, ">"): after})
+        query = f"SELECT id FROM ({_listed(wanted)} {where} ORDER BY {_order(wanted, 'ASC')} LIMIT ?)"
+        return [row["id"] for row in self._rows(query, *values, limit)]
+
+    def count_events(self, wanted: EventFilter) -> int:
+        where, values = _where(_of_events(wanted))
+        decided = "JOIN decision ON decision.event = event.seq" if wanted.unrouted else ""
+        return int(self._rows(f"SELECT count(*) FROM event {decided} {where}", *values)[0][0])
+
     def deliveries(
-        self,
-        *,
-        limit: int,
-        before: str | None = None,
-        event: str | None = None,
-        destination: str | None = None,
-        state: State | None = None,
+        self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
     ) -> list[StoredDelivery]:
-        last = before.partition("/") if before else ("", "", "")
         where, values = _where(
             {
                 "delivery.seq < (SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
-                " WHERE e.id = ? AND d.destination = ?)": (last[0], last[2]) if before else None,
-                "event.id = ?": event,
-                "destination = ?": destination,
-                **_state(state),
+                " WHERE e.id = ? AND d.destination = ? AND d.replay = ?)": delivery_key(before) if before else None,
+                "event.id = ?": wanted.event,
+                "destination = ?": wanted.destination,
+                "cause = ?": wanted.cause,
+                "replay = ?": wanted.replay,
+                # written out, so that the partial index serves
+                "replay > 0": True if wanted.replay else None,
+                "event.type = ?": wanted.event_type,
+                "event.source = ?": wanted.source,
+                **_between(wanted.since, wanted.until),
+                **_state(wanted.state),
             }
         )
         query = f"SELECT delivery.*, event.id FROM delivery JOIN event ON event.seq = delivery.event {where}"
-        return [_delivery(row) for row in self._rows(f"{query} ORDER BY delivery.seq DESC LIMIT ?", *values, limit)]
+        # the plus keeps SQLite from going through all deliveries for the sake of the order when few are dead
+        order = "+delivery.seq" if wanted.state is State.DEAD and wanted.destination is None else "delivery.seq"
+        return [_delivery(row) for row in self._rows(f"{query} ORDER BY {order} DESC LIMIT ?", *values, limit)]
 
     def attempts(self, delivery: str) -> list[Attempt]:
-        event, _, destination = delivery.partition("/")
         rows = self._rows(
             "SELECT attempt.* FROM attempt JOIN delivery ON delivery.seq = attempt.delivery"
-            " JOIN event ON event.seq = delivery.event WHERE event.id = ? AND destination = ? ORDER BY number",
-            event,
-            destination,
+            " JOIN event ON event.seq = delivery.event WHERE event.id = ? AND destination = ? AND replay = ?"
+            " ORDER BY number",
+            *delivery_key(delivery),
         )
         return [
             Attempt(
@@ -97,14 +118,36 @@ class SqliteReader:
             for row in rows
         ]
 
-    def quarantined(self, *, limit: int, before: str | None = None) -> list[Refused]:
-        where, values = _where({"id < ?": before})
+    def quarantined(self, *, limit: int, before: str | None = None, source: str | None = None) -> list[Refused]:
+        where, values = _where({"id < ?": before, "source = ?": source})
         query = f"SELECT * FROM quarantine {where} ORDER BY seq DESC LIMIT ?"
         return [_refused(row) for row in self._rows(query, *values, limit)]
 
     def refused(self, refused_id: str) -> Refused | None:
         rows = self._rows("SELECT * FROM quarantine WHERE id = ?", refused_id)
         return _refused(rows[0]) if rows else None
+
+    def halts(self) -> dict[str, Halt]:
+        return {row["destination"]: Halt(row["halt"]) for row in self._rows("SELECT destination, halt FROM halt")}
+
+    def stats(self) -> Stats:
+        """Without what only the running router knows: ``spool_bytes``, ``trouble`` and ``writer_lag``."""
+        counts: dict[str, dict[str, Any]] = defaultdict(dict)
+        for row in self._rows(
+            "SELECT destination, sum(1 - leased) AS pending, sum(leased) AS leased, min(planned) AS oldest"
+            " FROM delivery WHERE state = 'pending' GROUP BY destination"
+        ):
+            waiting = {"pending": row["pending"], "leased": row["leased"], "oldest": moment(row["oldest"])}
+            counts[row["destination"]] |= waiting
+        for name, dead in self._rows(
+            "SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination"
+        ):
+            counts[name]["dead"] = dead
+        for name, halt in self.halts().items():
+            counts[name]["halt"] = halt
+        (quarantined,) = self._rows("SELECT count(*) FROM quarantine")[0]
+        (backlog,) = self._rows("SELECT amount FROM held WHERE what = 'backlog'")[0]
+        return Stats({name: Queue(**found) for name, found in counts.items()}, quarantined, backlog=backlog)
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         try:
@@ -113,10 +156,43 @@ class SqliteReader:
             raise explained(error) from error
 
 
-_EVENTS = "SELECT event.*, planned, trace FROM event LEFT JOIN decision ON decision.event = event.seq"
+_EVENTS = "SELECT event.*, planned, trace, config FROM event LEFT JOIN decision ON decision.event = event.seq"
 # CROSS JOIN has SQLite begin at the few decisions that planned nothing
-_UNROUTED_EVENTS = "SELECT event.*, planned, trace FROM decision CROSS JOIN event ON event.seq = decision.event"
-_UNROUTED = {"planned = 0": True, "type <> 'validate'": True}
+_UNROUTED_EVENTS = "SELECT event.*, planned, trace, config FROM decision CROSS JOIN event ON event.seq = decision.event"
+
+
+def _listed(wanted: EventFilter) -> str:
+    return _UNROUTED_EVENTS if wanted.unrouted else _EVENTS
+
+
+def _place(wanted: EventFilter, compared: str) -> str:
+    if wanted.unrouted:
+        return f"decision.event {compared} (SELECT seq FROM event WHERE id = ?)"
+    return f"(event.received, event.seq) {compared} (SELECT received, seq FROM event WHERE id = ?)"
+
+
+def _order(wanted: EventFilter, direction: str) -> str:
+    # by the index that leads to what is asked for
+    columns = ("decision.event",) if wanted.unrouted else ("event.received", "event.seq")
+    return ", ".join(f"{column} {direction}" for column in columns)
+
+
+def _of_events(wanted: EventFilter) -> dict[str, Any]:
+    unrouted = True if wanted.unrouted else None
+    return {
+        "type = ?": wanted.event_type,
+        "source = ?": wanted.source,
+        "planned = 0": unrouted,
+        "type <> 'validate'": unrouted,
+        **_between(wanted.since, wanted.until),
+    }
+
+
+def _between(since: datetime | None, until: datetime | None) -> dict[str, Any]:
+    return {
+        "event.received >= ?": None if since is None else micros(since),
+        "event.received < ?": None if until is None else micros(until),
+    }
 
 
 def _where(conditions: dict[str, Any]) -> tuple[str, list[object]]:
@@ -143,14 +219,14 @@ def _state(state: State | None) -> dict[str, Any]:
 
 
 def _event(row: sqlite3.Row) -> StoredEvent:
-    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"])
-    return StoredEvent(event, row["repeats"], row["planned"], json.loads(row["trace"] or "[]"))
+    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"], bool(row["late"]))
+    return StoredEvent(event, row["repeats"], row["planned"], json.loads(row["trace"] or "[]"), row["config"] or "")
 
 
 def _delivery(row: sqlite3.Row) -> StoredDelivery:
     pending = row["state"] == State.PENDING
     return StoredDelivery(
-        id=delivery_id(row["id"], row["destination"]),
+        id=delivery_id(row["id"], row["destination"], row["replay"]),
         event=row["id"],
         destination=row["destination"],
         state=State.LEASED if pending and row["leased"] else State(row["state"]),
@@ -160,6 +236,10 @@ def _delivery(row: sqlite3.Row) -> StoredDelivery:
         settled=moment(row["settled"]) if row["settled"] is not None else None,
         results=indices(row["results"]),
         reason=row["reason"],
+        cause=None if row["cause"] is None else Cause(row["cause"]),
+        replay=row["replay"],
+        fallback=fallback(row),
+        config=row["config"],
     )
 
 

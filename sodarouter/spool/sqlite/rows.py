@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from sqlite3 import Connection
+from sqlite3 import Connection, Row
+
+from sodarouter.delivery import Fallback
 
 MANY = 100
 """Rows that one statement inserts. A statement costs as much as several rows: for each, SQLite's binding gives up
@@ -24,6 +26,11 @@ def indices(stored: str | None) -> tuple[int, ...] | None:
     return None if stored is None else tuple(json.loads(stored))
 
 
+def fallback(row: Row) -> Fallback | None:
+    """What a row of ``delivery`` stands in for."""
+    return None if row["fallback_of"] is None else Fallback(row["fallback_of"], row["fallback_reason"])
+
+
 @lru_cache(maxsize=4 * MANY)
 def placeholders(rows: int, columns: int = 0) -> str:
     """``?, ?, ?`` for an ``IN``, or ``(?, ?), (?, ?)`` for ``VALUES``."""
@@ -37,12 +44,13 @@ def insert(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
     verb: str = "INSERT",
-) -> None:
-    """Inserts rows with as few statements as may be."""
-    left = list(rows)
+) -> int:
+    """Inserts rows with as few statements as may be. Gives how many were inserted."""
+    left, inserted = list(rows), 0
     for start in range(0, len(left), MANY):
         batch = left[start : start + MANY]
-        connection.execute(
+        inserted += connection.execute(
             f"{verb} INTO {table} ({', '.join(columns)}) VALUES {placeholders(len(batch), len(columns))}",
             [value for row in batch for value in row],
-        )
+        ).rowcount
+    return inserted

@@ -79,6 +79,95 @@ MIGRATIONS = (
         faults   TEXT    NOT NULL    -- a JSON array of strings
     ) STRICT;
     """,
+    """
+    ALTER TABLE event ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE event ADD COLUMN sealed BLOB;        -- the secrets that were cut out of raw, encrypted
+    ALTER TABLE quarantine ADD COLUMN sealed BLOB;
+    ALTER TABLE decision ADD COLUMN config TEXT NOT NULL DEFAULT '';
+    CREATE INDEX quarantine_received ON quarantine (received);
+
+    -- made anew, as what is unique in it is another: a replay delivers an event once more
+    CREATE TABLE delivery_2 (
+        seq         INTEGER PRIMARY KEY,
+        event       INTEGER NOT NULL,
+        destination TEXT    NOT NULL,
+        replay      INTEGER NOT NULL DEFAULT 0,
+        state       TEXT    NOT NULL DEFAULT 'pending',
+        leased      INTEGER NOT NULL DEFAULT 0,
+        attempt     INTEGER NOT NULL DEFAULT 0,
+        forgiven    INTEGER NOT NULL DEFAULT 0,  -- attempts that the retry policy no longer counts
+        planned     INTEGER NOT NULL,
+        since       INTEGER NOT NULL,            -- from when on the retry policy counts its age
+        next_at     INTEGER NOT NULL,
+        settled     INTEGER,
+        results     TEXT,            -- indices as a JSON array; NULL for the whole event
+        reason      TEXT    NOT NULL DEFAULT '',
+        cause       TEXT,            -- why it is a dead letter, or was one
+        fallback_of TEXT,            -- the destination that it stands in for
+        fallback_reason TEXT,
+        config      TEXT    NOT NULL DEFAULT '',
+        keys        TEXT,            -- a JSON array; what it must not overtake, while it is pending
+        blocked     INTEGER NOT NULL DEFAULT 0,  -- something is ahead of it that it must not overtake
+        UNIQUE (event, destination, replay)
+    ) STRICT;
+    INSERT INTO delivery_2 (seq, event, destination, state, leased, attempt, forgiven, planned, since, next_at, settled,
+            results, reason, cause)
+        SELECT seq, event, destination, state, leased, attempt, forgiven, planned, since, next_at, settled, results,
+            reason, CASE WHEN state = 'dead' THEN CASE
+                WHEN reason LIKE 'rejected%' THEN 'rejected' WHEN reason LIKE 'expired%' THEN 'expired'
+                ELSE 'exhausted' END END
+        FROM delivery;
+    DROP TABLE delivery;
+    ALTER TABLE delivery_2 RENAME TO delivery;
+    CREATE INDEX delivery_due ON delivery (destination, blocked, next_at, seq) WHERE state = 'pending';
+    CREATE INDEX delivery_dead ON delivery (destination, seq) WHERE state = 'dead';
+    CREATE INDEX delivery_given_up ON delivery (settled, seq) WHERE state = 'dead';
+    CREATE INDEX delivery_replayed ON delivery (replay, seq) WHERE replay > 0;
+
+    -- what a pending delivery must not overtake, and what must not overtake it
+    CREATE TABLE ordering (
+        destination TEXT    NOT NULL,
+        key         TEXT    NOT NULL,
+        delivery    INTEGER NOT NULL,
+        PRIMARY KEY (destination, key, delivery)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX ordering_delivery ON ordering (delivery);
+
+    CREATE TABLE halt (
+        destination TEXT    PRIMARY KEY,
+        halt        TEXT    NOT NULL,
+        since       INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE replay (
+        number INTEGER PRIMARY KEY,
+        begun  INTEGER NOT NULL
+    ) STRICT;
+
+    -- the newest update of each incident, by which an older one that comes later is known
+    CREATE TABLE incident (
+        source   TEXT    NOT NULL,
+        incident TEXT    NOT NULL,
+        updated  INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        PRIMARY KEY (source, incident)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX incident_received ON incident (received);
+
+    -- how much there is of what has a limit: counting would read the whole file
+    CREATE TABLE held (
+        what   TEXT    PRIMARY KEY,
+        amount INTEGER NOT NULL      -- bytes; of the backlog, deliveries
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO held
+        SELECT 'backlog', count(*) FROM delivery WHERE state = 'pending'
+        UNION ALL
+        SELECT 'events', coalesce(sum(length(raw)), 0) FROM event
+        UNION ALL SELECT 'quarantine', coalesce(sum(length(raw)), 0) FROM quarantine
+        UNION ALL SELECT 'attempts', coalesce(sum(length(reason) + length(response)), 0) FROM attempt
+        UNION ALL SELECT 'dead_letters', coalesce(sum(length(raw)), 0)
+            FROM delivery JOIN event ON event.seq = delivery.event WHERE state = 'dead';
+    """,
 )
 
 OLDEST_SQLITE = (3, 37, 0)

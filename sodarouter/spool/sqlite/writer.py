@@ -6,6 +6,7 @@ SQLite before 3.51.3 can corrupt a WAL database when two connections do (its "WA
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -31,6 +32,7 @@ class _Job(Generic[ItemT, ResultT]):
         self.work = work
         self.item = item
         self.token = token
+        self.queued = time.monotonic()
         self.done = trio.Event()
         self.result: ResultT
         self.error: BaseException | None = None
@@ -45,16 +47,25 @@ class Writer:
     Args:
         connect: Called in the thread. The connection must be in autocommit mode (``isolation_level=None``).
         intact: Called before each commit; what it raises fails the jobs of that commit.
+        committed: Called in the thread after each commit, and once at the start.
 
     Raises:
         Whatever ``connect`` raises, from here.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], intact: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        intact: Callable[[], None] = lambda: None,
+        committed: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> None:
         self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
         self._connect = connect
         self._intact = intact
-        self._closed = False
+        self._committed = committed
+        self.closed = False
+        self._since: float | None = None
+        """When the oldest job was queued that is being done."""
         self._connection: sqlite3.Connection
         self._failure: BaseException | None = None
         opened = threading.Event()
@@ -77,7 +88,7 @@ class Writer:
         Raises:
             SpoolError: SQLite failed, or the spool is closed; nothing of the job has happened.
         """
-        if self._closed or not self._thread.is_alive():
+        if self.closed or not self._thread.is_alive():
             raise SpoolError("the spool is closed")
         job = _Job(work, item, trio.lowlevel.current_trio_token())
         self._queue.put(job)
@@ -87,13 +98,19 @@ class Writer:
             raise job.error
         return job.result
 
+    @property
+    def lag(self) -> float:
+        """Seconds that the oldest job which is not done has waited for it."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     async def once(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         """As `do`, for work that is not done on many items together."""
         return await self.do(lambda connection, _: [work(connection)], None)
 
     async def aclose(self) -> None:
         """Runs what is queued, then closes the connection, which checkpoints."""
-        self._closed = True
+        self.closed = True
         self._queue.put(None)
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._thread.join)
@@ -101,6 +118,7 @@ class Writer:
     def _run(self, opened: threading.Event) -> None:
         try:
             self._connection = self._connect()
+            self._committed(self._connection)
         except BaseException as error:  # handed to whoever waits in the constructor
             self._failure = error
             return
@@ -108,7 +126,9 @@ class Writer:
             opened.set()
         try:
             while batch := self._next_batch():
+                self._since = batch[0].queued
                 self._commit(batch)
+                self._since = None
                 _report(batch)
         finally:
             self._connection.close()
@@ -154,6 +174,7 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._committed(connection)
 
 
 def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJob]]]:

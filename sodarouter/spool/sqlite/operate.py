@@ -1,0 +1,142 @@
+"""What an operator asks for: retrying, discarding and replaying deliveries, halting destinations; and the recovery."""
+
+from collections.abc import Callable, Mapping, Sequence
+from sqlite3 import Connection, Row
+
+from sodarouter.delivery import Cause, Halt, State
+from sodarouter.spool.sqlite.held import hold
+from sodarouter.spool.sqlite.planning import Plan, let_go, plan, queue_up
+from sodarouter.spool.sqlite.queue import body_bytes
+from sodarouter.spool.sqlite.rows import micros
+from sodarouter.spool.values import INTERRUPTED, ROUTE, delivery_key
+
+
+def retry(connection: Connection, deliveries: Sequence[str], now: float) -> list[str]:
+    """As `Spool.retry`."""
+    # in the order in which they were planned, so that those of one key are tried in their order
+    found = _found(connection, deliveries, lambda row: row["state"] == State.DEAD)
+    keys = [row["seq"] for row in found.values()]
+    size = body_bytes(connection, keys)
+    connection.executemany(
+        "UPDATE delivery SET state = 'pending', settled = NULL, reason = '', cause = NULL, forgiven = attempt,"
+        " since = :now, next_at = :now WHERE seq = :seq",
+        [{"now": micros(now), "seq": seq} for seq in keys],
+    )
+    for row in sorted(found.values(), key=lambda row: row["seq"]):
+        if row["keys"] is not None:
+            queue_up(connection, row["seq"], row["destination"], row["keys"])
+    hold(connection, {"backlog": len(keys), "dead_letters": -size})
+    return list(found)
+
+
+def discard(connection: Connection, deliveries: Sequence[str], now: float) -> list[str]:
+    """As `Spool.discard`."""
+    found = _found(
+        connection,
+        deliveries,
+        lambda row: row["state"] == State.DEAD or (row["state"] == State.PENDING and not row["leased"]),
+    )
+    rows = list(found.values())
+    dead = [row["seq"] for row in rows if row["state"] == State.DEAD]
+    size = body_bytes(connection, dead)
+    connection.executemany(
+        "UPDATE delivery SET state = 'discarded', settled = coalesce(settled, ?) WHERE seq = ?",
+        [(micros(now), row["seq"]) for row in rows],
+    )
+    let_go(connection, [row["seq"] for row in rows if row["keys"] is not None and row["state"] == State.PENDING])
+    hold(connection, {"backlog": len(dead) - len(rows), "dead_letters": -size})
+    return list(found)
+
+
+def _found(connection: Connection, deliveries: Sequence[str], fits: Callable[[Row], bool]) -> dict[str, Row]:
+    """The rows of these deliveries, by id, that fit."""
+    found = {}
+    for delivery in dict.fromkeys(deliveries):
+        row = connection.execute(
+            "SELECT * FROM delivery WHERE event = (SELECT seq FROM event WHERE id = ?) AND destination = ? AND replay = ?",
+            delivery_key(delivery),
+        ).fetchone()
+        if row is not None and fits(row):
+            found[delivery] = row
+    return found
+
+
+def begin_replay(connection: Connection, now: float) -> int:
+    """As `Spool.begin_replay`."""
+    begun = connection.execute("INSERT INTO replay (begun) VALUES (?) RETURNING number", (micros(now),)).fetchall()
+    return int(begun[0][0])
+
+
+def replay(
+    connection: Connection,
+    number: int,
+    events: Sequence[str],
+    destinations: Sequence[str],
+    now: float,
+    first: float,
+    every: float,
+) -> int:
+    """As `Spool.replay`."""
+    plans = []
+    for place, event in enumerate(events):
+        row = connection.execute("SELECT seq FROM event WHERE id = ?", (event,)).fetchone()
+        for destination in destinations or (ROUTE,) if row is not None else ():
+            before = connection.execute(
+                "SELECT results, keys FROM delivery WHERE event = ? AND destination = ? AND replay < ?"
+                " ORDER BY replay DESC LIMIT 1",
+                (row["seq"], destination, number),
+            ).fetchone()
+            results, keys = before or (None, None)
+            next_at = micros(first + place * every)
+            plans.append(Plan(row["seq"], destination, micros(now), next_at, results, keys, number))
+    planned = plan(connection, plans)
+    hold(connection, {"backlog": planned})
+    return planned
+
+
+def halt(connection: Connection, destination: str, halt: Halt | None, now: float) -> None:
+    """As `Spool.halt`."""
+    connection.execute("DELETE FROM halt WHERE destination = ?", (destination,))
+    if halt is not None:
+        connection.execute("INSERT INTO halt VALUES (?, ?, ?)", (destination, halt.value, micros(now)))
+
+
+def recover(connection: Connection, now: float, once: Mapping[str, str | None]) -> int:
+    """As `Spool.recover`."""
+    lost = [
+        row
+        for destination in once
+        for row in connection.execute(
+            "SELECT * FROM delivery WHERE state = 'pending' AND leased = 1 AND destination = ?", (destination,)
+        )
+    ]
+    connection.executemany(
+        "UPDATE delivery SET state = 'dead', leased = 0, settled = ?, reason = ?, cause = ? WHERE seq = ?",
+        [(micros(now), INTERRUPTED, Cause.UNCONFIRMED, row["seq"]) for row in lost],
+    )
+    let_go(connection, [row["seq"] for row in lost if row["keys"] is not None])
+    handed_over = plan(
+        connection, [_handed_over(row, name, now) for row in lost if (name := once[row["destination"]]) is not None]
+    )
+    size = body_bytes(connection, [row["seq"] for row in lost])
+    hold(connection, {"backlog": handed_over - len(lost), "dead_letters": size})
+    return connection.execute(
+        # planned in the future: the clock was wrong then
+        "UPDATE delivery SET leased = 0, next_at = :now WHERE state = 'pending' AND (leased = 1 OR planned > :now)",
+        {"now": micros(now)},
+    ).rowcount
+
+
+def _handed_over(row: Row, name: str, now: float) -> Plan:
+    return Plan(
+        event=row["event"],
+        destination=name,
+        now=micros(now),
+        next_at=micros(now),
+        results=row["results"],
+        keys=row["keys"],
+        replay=row["replay"],
+        config=row["config"],
+        fallback_of=row["destination"],
+        fallback_reason=INTERRUPTED,
+    )

@@ -1,0 +1,102 @@
+"""Plans deliveries, and keeps those with a key in common in their order.
+
+Of the pending deliveries to a destination that share a key, all but the first are ``blocked``: no claim even looks at
+them, so a long queue behind a delivery that fails costs nothing. When the first is settled, the next is let go.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+from sodarouter.spool.sqlite.rows import insert
+
+_COLUMNS = (
+    "event",
+    "destination",
+    "replay",
+    "planned",
+    "since",
+    "next_at",
+    "results",
+    "fallback_of",
+    "fallback_reason",
+    "config",
+    "keys",
+)
+# those of its own group that came before a delivery
+_EARLIER = """
+    SELECT 1 FROM ordering AS own JOIN ordering AS earlier
+        ON earlier.destination = own.destination AND earlier.key = own.key AND earlier.delivery < own.delivery
+    WHERE own.delivery = delivery.seq
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A row of ``delivery`` to be. Times are in microseconds, ``results`` and ``keys`` JSON."""
+
+    event: int
+    destination: str
+    now: int
+    next_at: int
+    results: str | None = None
+    keys: str | None = None
+    replay: int = 0
+    config: str = ""
+    fallback_of: str | None = None
+    fallback_reason: str | None = None
+
+
+def plan(connection: Connection, plans: Sequence[Plan]) -> int:
+    """Inserts deliveries, but for those that are there already. Gives how many."""
+    rows = [
+        (
+            p.event,
+            p.destination,
+            p.replay,
+            p.now,
+            p.now,
+            p.next_at,
+            p.results,
+            p.fallback_of,
+            p.fallback_reason,
+            p.config,
+            p.keys,
+        )
+        for p in plans
+    ]
+    planned = insert(connection, "delivery", _COLUMNS, rows, verb="INSERT OR IGNORE")
+    for p in plans:
+        if p.keys is not None:
+            queue_up(connection, _seq(connection, p.event, p.destination, p.replay), p.destination, p.keys)
+    return planned
+
+
+def _seq(connection: Connection, event: int, destination: str, replay: int) -> int:
+    (seq,) = connection.execute(
+        "SELECT seq FROM delivery WHERE event = ? AND destination = ? AND replay = ?", (event, destination, replay)
+    ).fetchone()
+    return int(seq)
+
+
+def queue_up(connection: Connection, delivery: int, destination: str, keys: str) -> None:
+    """Puts a pending delivery into the order of its keys."""
+    rows = [(destination, key, delivery) for key in json.loads(keys)]
+    insert(connection, "ordering", ("destination", "key", "delivery"), rows, verb="INSERT OR IGNORE")
+    connection.execute(f"UPDATE delivery SET blocked = EXISTS ({_EARLIER}) WHERE seq = ?", (delivery,))
+
+
+def let_go(connection: Connection, deliveries: Iterable[int]) -> None:
+    """Takes deliveries out of the order, as they are settled, and unblocks those that were next."""
+    for delivery in deliveries:
+        left = connection.execute(
+            "DELETE FROM ordering WHERE delivery = ? RETURNING destination, key", (delivery,)
+        ).fetchall()
+        for destination, key in left:
+            connection.execute(
+                "UPDATE delivery SET blocked = 0 WHERE blocked AND seq ="
+                " (SELECT min(delivery) FROM ordering WHERE destination = ? AND key = ?)"
+                f" AND NOT EXISTS ({_EARLIER})",
+                (destination, key),
+            )

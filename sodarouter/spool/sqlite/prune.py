@@ -1,0 +1,112 @@
+"""Deletes what is kept no longer, and gives its space back to the file system."""
+
+from sqlite3 import Connection
+
+from sodarouter.spool.sqlite.held import What, held, hold
+from sodarouter.spool.sqlite.rows import micros
+from sodarouter.spool.values import Keep, Retention
+
+_GIVEN_BACK = 1000
+"""Pages at a time: more would make others wait."""
+_EVER = 1 << 62
+
+
+def prune(connection: Connection, retention: Retention, now: float, limit: int) -> int:
+    """As `Spool.prune`."""
+    went = [
+        _quarantine(connection, retention.quarantine, now, limit),
+        _attempts(connection, retention.attempts, now, limit),
+        _dead_letters(connection, retention.dead_letters, now, limit),
+        _events(connection, retention.events, now, limit),
+    ]
+    before = micros(now - retention.events.age)
+    connection.execute(
+        "DELETE FROM incident WHERE (source, incident) IN"
+        " (SELECT source, incident FROM incident WHERE received < ? LIMIT ?)",
+        (before, limit),
+    )
+    connection.execute(f"PRAGMA incremental_vacuum({_GIVEN_BACK})").fetchall()
+    return max(went)
+
+
+def _going(connection: Connection, what: What, keep: Keep, now: float, query: str, limit: int) -> tuple[list[int], int]:
+    """The keys of what is kept no longer, and its bytes.
+
+    Args:
+        query: Takes ``before`` and ``limit``; gives key, time and bytes of what is older than that, the oldest first.
+    """
+    before = micros(now - keep.age)
+    excess = held(connection, what) - keep.size if keep.size is not None else 0
+    asked = {"before": _EVER if excess > 0 else before, "limit": limit}
+    keys, size = [], 0
+    for key, when, length in connection.execute(query, asked).fetchall():
+        if when >= before and size >= excess:
+            break
+        keys.append(key)
+        size += length
+    return keys, size
+
+
+def _quarantine(connection: Connection, keep: Keep, now: float, limit: int) -> int:
+    oldest = (
+        "SELECT seq, received, length(raw) FROM quarantine WHERE received < :before ORDER BY received, seq LIMIT :limit"
+    )
+    keys, size = _going(connection, "quarantine", keep, now, oldest, limit)
+    connection.executemany("DELETE FROM quarantine WHERE seq = ?", [(key,) for key in keys])
+    hold(connection, {"quarantine": -size})
+    return len(keys)
+
+
+def _attempts(connection: Connection, keep: Keep, now: float, limit: int) -> int:
+    """The attempts of deliveries that are settled, all of one together."""
+    oldest = (
+        # CROSS JOIN has SQLite go through the attempts, which are in the order of their deliveries
+        "SELECT delivery, max(started) AS last, sum(length(attempt.reason) + length(response)) FROM attempt"
+        " CROSS JOIN delivery ON delivery.seq = attempt.delivery WHERE delivery.state <> 'pending'"
+        " GROUP BY attempt.delivery HAVING last < :before ORDER BY attempt.delivery LIMIT :limit"
+    )
+    keys, size = _going(connection, "attempts", keep, now, oldest, limit)
+    connection.executemany("DELETE FROM attempt WHERE delivery = ?", [(key,) for key in keys])
+    hold(connection, {"attempts": -size})
+    return len(keys)
+
+
+def _dead_letters(connection: Connection, keep: Keep, now: float, limit: int) -> int:
+    oldest = (
+        "SELECT delivery.seq, settled, length(raw) FROM delivery JOIN event ON event.seq = delivery.event"
+        " WHERE state = 'dead' AND settled < :before ORDER BY settled, delivery.seq LIMIT :limit"
+    )
+    keys, size = _going(connection, "dead_letters", keep, now, oldest, limit)
+    connection.executemany("UPDATE delivery SET state = 'discarded' WHERE seq = ?", [(key,) for key in keys])
+    hold(connection, {"dead_letters": -size})
+    return len(keys)
+
+
+def _events(connection: Connection, keep: Keep, now: float, limit: int) -> int:
+    """Events with all that hangs on them; none that has a delivery which is pending or a dead letter."""
+    oldest = (
+        "SELECT seq, received, length(raw) FROM event WHERE received < :before AND NOT EXISTS"
+        " (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND state IN ('pending', 'dead'))"
+        " ORDER BY received, seq LIMIT :limit"
+    )
+    keys, size = _going(connection, "events", keep, now, oldest, limit)
+    rows = [(key,) for key in keys]
+    said = sum(
+        connection.execute(
+            "SELECT coalesce(sum(length(attempt.reason) + length(response)), 0) FROM attempt"
+            " JOIN delivery ON delivery.seq = attempt.delivery WHERE event = ?",
+            row,
+        ).fetchone()[0]
+        for row in rows
+    )
+    for statement in (
+        # a digest must not outlive its event, whose number is given anew when all events are gone
+        "DELETE FROM recent WHERE event = ?",
+        "DELETE FROM attempt WHERE delivery IN (SELECT seq FROM delivery WHERE event = ?)",
+        "DELETE FROM delivery WHERE event = ?",
+        "DELETE FROM decision WHERE event = ?",
+        "DELETE FROM event WHERE seq = ?",
+    ):
+        connection.executemany(statement, rows)
+    hold(connection, {"events": -size, "attempts": -said})
+    return len(keys)

@@ -1,0 +1,231 @@
+"""The values that go into the spool and come out of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from sodarouter.delivery import Cause, Delivery, Fallback, Planned, State
+from sodarouter.event import Event
+
+ROUTE = "$route"
+"""The destination of the deciding itself: every new event has one delivery for it."""
+INTERRUPTED = "unconfirmed: the router was stopped in the middle of the only attempt"
+"""The reason of an at-most-once delivery that a dead process had under way."""
+
+
+class Appended(NamedTuple):
+    """``id`` is that of the event on disk: an earlier one's when the same bytes were there already."""
+
+    id: str
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A leased delivery, with all that its attempt needs. The event is whole: `Delivery.results` says what to cut."""
+
+    key: int
+    delivery: Delivery
+    event: Event
+    tries: int
+    """Attempts that the retry policy counts, this one included: those since it was last retried by hand."""
+    since: float
+    """Unix time from which the retry policy counts the delivery's age."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim found. ``next_due`` is the Unix time at which the next delivery becomes due, if one waits."""
+
+    claims: list[Claim]
+    next_due: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, and where that leaves its delivery."""
+
+    claim: Claim
+    state: State
+    """``delivered``, ``dead``, or ``pending``: then it is due again at ``next_at``."""
+    started: float
+    """Unix time."""
+    seconds: float
+    next_at: float = 0.0
+    """Unix time."""
+    reason: str = ""
+    response: str = ""
+    cause: Cause | None = None
+    """Set when the state is ``dead``."""
+    fallback: str | None = None
+    """When the state is ``dead``: the destination that is handed the event instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A decision: what becomes of a claimed delivery for `ROUTE`."""
+
+    claim: Claim
+    trace: Sequence[Mapping[str, Any]]
+    planned: Sequence[Planned]
+    now: float
+    config: str = ""
+    """Which configuration decided: `sodarouter.delivery.Loaded.config`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An authenticated body that could not be made an event: a row of the quarantine."""
+
+    id: str
+    source: str
+    received: datetime
+    raw: bytes
+    status: int
+    title: str
+    detail: str
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """A delivery as the spool has it."""
+
+    id: str
+    event: str
+    destination: str
+    state: State
+    attempts: int
+    planned: datetime
+    next_at: datetime | None
+    settled: datetime | None
+    results: tuple[int, ...] | None
+    reason: str
+    cause: Cause | None = None
+    """Why it is a dead letter, or was one before it was discarded."""
+    replay: int = 0
+    fallback: Fallback | None = None
+    config: str = ""
+    """The configuration that planned it; empty for what a replay asked for by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the spool has it. ``planned`` is ``None`` before the decision, and 0 for an unrouted event."""
+
+    event: Event
+    repeats: int
+    planned: int | None
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    config: str = ""
+    """The configuration that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a delivery."""
+
+    number: int
+    started: datetime
+    seconds: float
+    state: State
+    reason: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events; what is ``None`` is not asked for."""
+
+    event_type: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    """Received then or later."""
+    until: datetime | None = None
+    """Received before then."""
+    unrouted: bool = False
+    """Only those that no route asked a delivery for; a set-up's ``validate`` is none of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries; what is ``None`` is not asked for."""
+
+    event: str | None = None
+    destination: str | None = None
+    state: State | None = None
+    cause: Cause | None = None
+    replay: int | None = None
+    event_type: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    """Whose event was received then or later."""
+    until: datetime | None = None
+    """Whose event was received before then."""
+
+
+EVERY_EVENT = EventFilter()
+EVERY_DELIVERY = DeliveryFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much of one kind is kept: what is older goes, and the oldest goes while there are more bytes."""
+
+    age: float
+    """Seconds."""
+    size: int | None = None
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much is kept of each kind. An event with a pending delivery or a dead letter is kept in any case.
+
+    A dead letter whose time has come is discarded, and its event then goes with the others. The size of a dead letter is
+    that of its event's body, the size of an attempt that of what it says.
+    """
+
+    events: Keep
+    attempts: Keep
+    quarantine: Keep
+    dead_letters: Keep
+
+
+def digest(event: Event) -> bytes:
+    """What makes two events the same: their source and their bytes."""
+    return blake2b(event.source.encode() + b"\0" + event.raw, digest_size=16).digest()
+
+
+def delivery_id(event: str, destination: str, replay: int = 0) -> str:
+    """``EVENT/DESTINATION``, in a replay ``EVENT/DESTINATION/NUMBER``: the idempotency key of everything that goes out."""
+    return f"{event}/{destination}/{replay}" if replay else f"{event}/{destination}"
+
+
+def delivery_key(delivery: str) -> tuple[str, str, int]:
+    """Event, destination and replay of a delivery's id. What is no such id gives a key that no delivery has."""
+    event, _, rest = delivery.partition("/")
+    destination, replayed, number = rest.partition("/")
+    if not replayed:
+        return event, destination, 0
+    return event, destination, int(number) if re.fullmatch(r"[1-9][0-9]{0,14}", number) else -1
+
+
+class IncidentUpdate(NamedTuple):
+    """Which incident an event tells of, and when that was last updated."""
+
+    incident: str
+    updated: datetime
+
+
+def incident_update(event: Event) -> IncidentUpdate | None:
+    """What tells whether an event about an incident comes late; ``None`` for others, and when Soda did not say."""
+    if event.scope != "incidents":
+        return None
+    incident = event.view.incident
+    if incident is None or incident.id is None or incident.updated is None:
+        return None
+    return IncidentUpdate(incident.id, incident.updated)

@@ -1,0 +1,147 @@
+"""Whatever is done to them, the engine on disk and its twin in memory show the same, and the amounts are right."""
+
+import sqlite3
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import trio
+from engines import NOW, Engine, ended, keeping, open_engine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import make_event
+
+from sodarouter.delivery import Cause, Halt, Planned, State
+from sodarouter.spool import DeliveryFilter, Keep, Routed
+
+DESTINATIONS = ("log", "mail")
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
+    st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
+    st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
+    st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
+    st.tuples(st.just("retry"), st.integers(0, 9), st.just(0)),
+    st.tuples(st.just("discard"), st.integers(0, 9), st.just(0)),
+    st.tuples(st.just("halt"), st.sampled_from(DESTINATIONS), st.sampled_from([Halt.PAUSED, Halt.DRAINING, None])),
+    st.tuples(st.just("replay"), st.integers(0, 9), st.sampled_from([(), ("log",), DESTINATIONS])),
+    st.tuples(st.just("recover"), st.booleans(), st.just(0)),
+    st.tuples(st.just("prune"), st.integers(0, 40), st.sampled_from([None, 0, 100])),
+)
+
+
+class Twins:
+    """Does the same to both, and compares what they answer and show."""
+
+    def __init__(self, *engines: Engine) -> None:
+        self.engines = engines
+        self.now = NOW
+        self.claimed: list[list[Any]] = [[] for _ in engines]
+
+    async def do(self, what: str, *arguments: Any) -> None:
+        self.now += 1
+        answers = [await getattr(self, f"_{what}")(number, *arguments) for number in range(len(self.engines))]
+        assert answers[0] == answers[1], what
+        shown = [await self._shown(engine) for engine in self.engines]
+        assert shown[0] == shown[1], what
+
+    async def _shown(self, engine: Engine) -> Any:
+        stats = await engine.spool.stats()
+        events = [(s.event, s.repeats, s.planned, s.trace) for s in engine.reader.events(limit=99)]
+        deliveries = sorted(engine.reader.deliveries(limit=99), key=lambda delivery: delivery.id)
+        attempts = [engine.reader.attempts(delivery.id) for delivery in deliveries]
+        return stats.queues, stats.backlog, events, deliveries, attempts, engine.reader.halts()
+
+    async def _append(self, number: int, body: int, window: int) -> Any:
+        event = make_event(
+            {"event": "checkEvaluation", "n": body},
+            id=f"{self.now:.0f}",
+            received=make_event().received + timedelta(seconds=self.now - NOW),
+        )
+        return await self.engines[number].spool.append(event, window=float(window))
+
+    async def _decide(self, number: int, limit: int, keys: tuple[str, ...]) -> Any:
+        engine = self.engines[number]
+        claims = await engine.claim(limit=limit, now=self.now)
+        planned = [Planned(name, keys=keys) for name in DESTINATIONS]
+        return await engine.spool.settle([Routed(claim, [], planned, self.now) for claim in claims])
+
+    async def _claim(self, number: int, destination: str, limit: int) -> Any:
+        claims = await self.engines[number].claim(destination, limit, self.now)
+        self.claimed[number].extend(claims)
+        return [replace(claim, key=0) for claim in claims]
+
+    async def _settle(self, number: int, state: State, handed_over: bool) -> Any:
+        if not self.claimed[number]:
+            return None
+        claim = self.claimed[number].pop(0)
+        known = {"reason": "no", "cause": Cause.REJECTED, "fallback": "mail" if handed_over else None}
+        outcome = ended(claim, state, started=self.now, next_at=self.now + 3, **(known if state is State.DEAD else {}))
+        return await self.engines[number].spool.settle([outcome, outcome])
+
+    async def _retry(self, number: int, which: int, _: Any) -> Any:
+        return await self.engines[number].spool.retry(self._some(number, which), self.now)
+
+    async def _discard(self, number: int, which: int, _: Any) -> Any:
+        return await self.engines[number].spool.discard(self._some(number, which), self.now)
+
+    def _some(self, number: int, which: int) -> list[str]:
+        found = sorted(d.id for d in self.engines[number].reader.deliveries(DeliveryFilter(), limit=99))
+        return found[which : which + 2]
+
+    async def _halt(self, number: int, destination: str, halt: Halt | None) -> Any:
+        await self.engines[number].spool.halt(destination, halt, self.now)
+
+    async def _replay(self, number: int, which: int, destinations: tuple[str, ...]) -> Any:
+        engine = self.engines[number]
+        replay = await engine.spool.begin_replay(self.now)
+        events = [stored.event.id for stored in engine.reader.events(limit=99)][which : which + 2]
+        planned = await engine.spool.replay(replay, events, destinations, self.now, first=self.now, every=1.0)
+        return replay, planned
+
+    async def _recover(self, number: int, once: bool, _: Any) -> Any:
+        self.claimed[number].clear()
+        return await self.engines[number].spool.recover(self.now, {"log": "mail"} if once else {})
+
+    async def _prune(self, number: int, age: int, size: int | None) -> Any:
+        kinds = ("events", "attempts", "quarantine", "dead_letters")
+        retention = keeping(**dict.fromkeys(kinds, Keep(float(age), size)))
+        return await self.engines[number].spool.prune(retention, self.now, 100)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(STEPS, max_size=40))
+def test_both_engines_show_the_same_whatever_is_done(steps: list[tuple[Any, ...]]) -> None:
+    async def run(folder: Path) -> None:
+        async with open_engine("sqlite", folder) as on_disk, open_engine("memory", folder) as in_memory:
+            twins = Twins(on_disk, in_memory)
+            for step in steps:
+                await twins.do(*step)
+        connection = sqlite3.connect(folder / "spool.db")
+        held = dict(connection.execute("SELECT what, amount FROM held").fetchall())
+        counted = dict(connection.execute(COUNTED).fetchall())
+        dangling = connection.execute(DANGLING).fetchall()
+        connection.close()
+        assert held == counted
+        assert dangling == []
+
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(run, Path(folder))
+
+
+COUNTED = """
+    SELECT 'backlog', count(*) FROM delivery WHERE state = 'pending'
+    UNION ALL SELECT 'events', coalesce(sum(length(raw)), 0) FROM event
+    UNION ALL SELECT 'quarantine', coalesce(sum(length(raw)), 0) FROM quarantine
+    UNION ALL SELECT 'attempts', coalesce(sum(length(reason) + length(response)), 0) FROM attempt
+    UNION ALL SELECT 'dead_letters', coalesce(sum(length(raw)), 0)
+        FROM delivery JOIN event ON event.seq = delivery.event WHERE state = 'dead'
+"""
+DANGLING = """
+    SELECT 'ordering', delivery FROM ordering WHERE delivery NOT IN (SELECT seq FROM delivery WHERE state = 'pending')
+    UNION ALL SELECT 'attempt', delivery FROM attempt WHERE delivery NOT IN (SELECT seq FROM delivery)
+    UNION ALL SELECT 'delivery', seq FROM delivery WHERE event NOT IN (SELECT seq FROM event)
+    UNION ALL SELECT 'decision', event FROM decision WHERE event NOT IN (SELECT seq FROM event)
+    UNION ALL SELECT 'recent', event FROM recent WHERE event NOT IN (SELECT seq FROM event)
+"""
