@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,9 +11,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sodarouter import soda
+from sodarouter.callback import is_mentioned
 from sodarouter.cut import cut_results
 from sodarouter.ids import new_id
-from sodarouter.options import REDACTED
+from sodarouter.seal import cut_out
 from sodarouter.view import View, normalise
 
 _view: TypeAdapter[View] = TypeAdapter(View)
@@ -65,11 +65,8 @@ class Event:
     @property
     def raw_redacted(self) -> bytes:
         """``raw`` without Soda's incident callback URL, wherever it stands, as its path is a token: for people and logs."""
-        text = without_callback(self.raw.decode())
-        callback = self.view.incident.callback_url if self.view.incident else None
-        for spelling in _json_spellings(callback.get_secret_value()) if callback else ():
-            text = text.replace(spelling, json.dumps(REDACTED))
-        return text.encode()
+        callback = self.view.incident.callback_url if is_mentioned(self.raw) and self.view.incident else None
+        return cut_out(self.raw, callback.get_secret_value() if callback else None)[0]
 
     def cut(self, keep: Collection[int]) -> "Event":
         """The same event with only the results at the indices ``keep``."""
@@ -77,7 +74,10 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """The whole event as JSON types: what the router knows, the view, and the payload with its secrets taken out."""
-        view = _view.dump_python(self.view, mode="json", exclude=_ELSEWHERE)
+        raw = self.raw_redacted
+        # a callback URL may also stand in a text of the view
+        shown = self if raw == self.raw else replace(self, raw=raw)
+        view = _view.dump_python(shown.view, mode="json", exclude=_ELSEWHERE)
         return {
             "id": self.id,
             "source": self.source,
@@ -85,7 +85,7 @@ class Event:
             "type": self.type,
             "scope": self.scope,
             "view": {key: value for key, value in view.items() if value},
-            "payload": json.loads(self.raw_redacted, parse_float=_finite),
+            "payload": json.loads(raw, parse_float=_finite),
         }
 
 
@@ -93,22 +93,7 @@ _ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
 """What of the view would only say again what the record has already."""
 
 
-_CALLBACK = re.compile(r'("incidentLinkCallbackUrl"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"')
-"""The member itself, however its URL is escaped, and also in an event that nobody has documented."""
-
-
-def without_callback(text: str) -> str:
-    """JSON, or what is left of it, without Soda's incident callback URL."""
-    return _CALLBACK.sub(lambda match: match[1] + json.dumps(REDACTED), text)
-
-
 def _finite(number: str) -> float | None:
     """A number too large for Python, such as ``1e999``, becomes null, as in the view: JSON has no word for infinity."""
     value = float(number)
     return value if math.isfinite(value) else None
-
-
-def _json_spellings(text: str) -> tuple[str, ...]:
-    """The ways in which JSON writers spell a string: with and without escaped slashes and non-ASCII letters."""
-    plain, ascii_only = json.dumps(text, ensure_ascii=False), json.dumps(text)
-    return tuple({s for spelling in (plain, ascii_only) for s in (spelling, spelling.replace("/", "\\/"))})

@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from sodarouter.options import Redactor
+from sodarouter.redact import Redactor
 
 _FIRST = ("timestamp", "level", "event")
 """The keys that a line begins with; ``event`` is structlog's word for the message."""
@@ -18,6 +19,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 def set_up(level: str, style: str, redact: Redactor) -> None:
     """Sets up structlog for the process, and sends what libraries log through the standard library the same way.
+
+    Text that is written past it, to standard output and standard error, is redacted too.
 
     Args:
         level: One of `LEVELS`.
@@ -53,7 +56,8 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Tolerant(sys.stderr))),
-        cache_logger_on_first_use=True,
+        # a reload may change the level
+        cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_Tolerant(sys.stderr))
     handler.setFormatter(
@@ -64,6 +68,9 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
     )
     # libraries tell at "info" what they do for each request; that is noise in a daemon
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+    # what does not pass through the log: prints, warnings, tracebacks of threads and of the router's own end
+    sys.stdout = cast("TextIO", _Redacted(sys.stdout, redact))
+    sys.stderr = cast("TextIO", _Redacted(sys.stderr, redact))
 
 
 class _Tolerant:
@@ -79,6 +86,23 @@ class _Tolerant:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+class _Redacted:
+    """A stream that anybody may write text to."""
+
+    def __init__(self, stream: TextIO, redact: Redactor) -> None:
+        self._stream = stream
+        self._redact = redact
+
+    def write(self, text: str) -> int:
+        return self._stream.write(self._redact(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self._stream.writelines(map(self._redact, lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _plain(value: object) -> object:

@@ -4,13 +4,11 @@ Validation happens in a `Place`, which knows the folder that relative paths star
 resolved, so that the router can keep them out of whatever it prints.
 """
 
-import json
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -163,45 +161,3 @@ Secret = Annotated[
 
 ConfigPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
 """A path; a relative one starts at the folder of the configuration file."""
-
-REDACTED = "**********"
-
-
-class Redactor:
-    """Takes known secrets out of text. Values of under four characters are left: they would blot out ordinary words."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        # longest first, so that a secret inside another one does not leave its tail behind
-        known = sorted({s for secret in secrets for s in _spellings(secret)}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, known))) if known else None
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub(REDACTED, text) if self._pattern else text
-
-    def within(self, value: Any) -> Any:
-        """The same value with every string in it, at any depth of dicts and lists, redacted."""
-        match value:
-            case str():
-                return self(value)
-            case dict():
-                return {self.within(k): self.within(v) for k, v in value.items()}
-            case list() | tuple():
-                return type(value)(map(self.within, value))
-            case _:
-                return value
-
-
-def _spellings(secret: str) -> Iterable[str]:
-    """A secret as it is and as ``repr`` and JSON would show it; each line of a multi-line one; the path of a URL."""
-    json_spellings = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
-    candidates = {secret, repr(secret)[1:-1], *json_spellings, *secret.splitlines(), *_url_parts(secret)}
-    return (candidate for candidate in candidates if len(candidate) >= 4)
-
-
-def _url_parts(secret: str) -> Iterable[str]:
-    """What servers quote of a webhook's URL when they refuse it. Short parts are ordinary words: `/webhook`."""
-    _, found, rest = secret.partition("://")
-    if found:
-        path = rest.partition("/")[2]
-        parts = {path, *re.split(r"[/?&=#]", path)}
-        yield from (part for part in parts if len(part) >= 16)

@@ -23,7 +23,8 @@ class Unsigned(Exception):
 
 def _header_name(value: str) -> str:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
-        raise ValueError(f"{value!r} is not a header's name, such as X-Soda-Signature")
+        # it may be the value that stands in the wrong place, so it is not repeated
+        raise ValueError("a header's name is letters, digits and hyphens, such as X-Soda-Signature")
     return value
 
 

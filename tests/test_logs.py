@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from sodarouter.logs import LEVELS, set_up
-from sodarouter.options import REDACTED, Redactor
+from sodarouter.redact import REDACTED, Redactor
 
 SECRET = "hunter2-canary"
 
@@ -110,6 +110,16 @@ def test_a_traceback_is_whole_but_for_its_secrets(written, style):
     assert "Traceback (most recent call last)" in told
     assert "in fail_with" in told
     assert f"ValueError: refused {REDACTED}" in told
+
+
+def test_what_is_written_past_the_log_is_redacted_too(capsys):
+    """As by ``print``, by warnings, and by Python when a thread dies."""
+    set_up("info", "json", Redactor([SECRET]))
+    print(f"posting with {SECRET}")
+    print(SECRET, file=sys.stderr)
+    sys.stderr.writelines([SECRET, "\n"])
+    assert not sys.stderr.isatty(), "it is a stream like the one it stands for"
+    assert capsys.readouterr() == (f"posting with {REDACTED}\n", f"{REDACTED}\n{REDACTED}\n")
 
 
 def test_libraries_log_in_the_same_form_and_without_secrets(written):

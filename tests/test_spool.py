@@ -293,8 +293,8 @@ async def test_the_trace_of_a_decision_is_kept(engine: Engine) -> None:
     assert (stored.planned, stored.trace) == (0, trace)
 
 
-def refused() -> Refused:
-    return Refused(new_id(), "soda", make_event().received, b'{"ev\xff', 400, "Not JSON", "line 1", ("a: b", "c: d"))
+def refused(raw: bytes = b'{"ev\xff') -> Refused:
+    return Refused(new_id(), "soda", make_event().received, raw, 400, "Not JSON", "line 1", ("a: b", "c: d"))
 
 
 # what only the engine on disk can show
@@ -330,7 +330,7 @@ async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
     spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     await spool.append(make_event(), window=600)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert set(modes) == {"spool.db", "spool.db-wal", "spool.db-shm"}
+    assert set(modes) == {"spool.db", "spool.db-wal", "spool.db-shm", "spool.db.key"}
     assert set(modes.values()) == {0o600}
     await spool.aclose()
 
@@ -520,7 +520,7 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
             "delivery_due",
         ),
         (
-            "SELECT min(next_at) FROM delivery WHERE destination = 'x' AND state = 'pending' AND blocked = 0",
+            "SELECT next_at FROM delivery WHERE destination = 'x' AND state = 'pending' AND blocked = 0 ORDER BY next_at",
             "delivery_due",
         ),
         (f"{_UNROUTED_EVENTS} WHERE planned = 0 ORDER BY decision.event DESC LIMIT 9", "decision_unrouted"),
@@ -561,3 +561,23 @@ async def test_a_spool_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         held = dict(connection.execute("SELECT * FROM held").fetchall())
         connection.close()
         assert held == {"backlog": 1, "events": 2, "quarantine": 0, "attempts": 6, "dead_letters": 2}
+
+
+async def test_a_callback_url_stands_nowhere_in_the_file_and_is_delivered_whole(tmp_path: Path) -> None:
+    event = make_event("v3-incidentCreated")
+    assert event.view.incident
+    assert event.view.incident.callback_url
+    token = event.view.incident.callback_url.get_secret_value().rpartition("/")[2].encode()
+    assert token in event.raw
+    async with open_engine("sqlite", tmp_path) as engine:
+        await engine.append(event)
+        await engine.spool.quarantine(refused(raw=event.raw[:-1]))
+        files = [path for path in tmp_path.iterdir() if path.suffix != ".key"]
+        assert not any(token in path.read_bytes() for path in files)
+        assert [claim.event.raw for claim in await engine.claim()] == [event.raw]
+        await engine.spool.recover(NOW, {})
+    (tmp_path / "spool.db.key").unlink()
+    async with open_engine("sqlite", tmp_path) as engine:
+        (claim,) = await engine.claim()
+        assert token not in claim.event.raw
+        assert claim.event.view.incident.id == event.view.incident.id

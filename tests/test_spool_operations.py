@@ -132,6 +132,8 @@ async def test_draining_delivers_what_was_waiting_then_pauses(engine: Engine) ->
     assert before.event.id != later.id
     await engine.spool.settle([ended(before, State.PENDING, next_at=NOW + 3)])
     assert engine.reader.halts() == {"log": Halt.DRAINING}
+    # what came later is due, and yet nobody is woken for it
+    assert (await engine.spool.claim({"log": 5}, NOW + 2.5, {"log": 60})).next_due == NOW + 3
     (again,) = await engine.claim("log", now=NOW + 3)
     await engine.spool.settle([ended(again)])
     assert await engine.claim("log", now=NOW + 4) == []

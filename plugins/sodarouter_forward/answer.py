@@ -12,7 +12,7 @@ import trio
 from sodarouter import Reject, Retry
 from sodarouter_forward.options import ForwardOptions
 
-MAX_KEPT = 2048
+MAX_KEPT = 8192
 """Characters of an answer's body that are kept with the attempt."""
 MAX_READ = 1 << 16
 """Bytes of an answer's body that are read: a connection serves again only when an answer was read to its end."""

@@ -15,8 +15,8 @@ from sodarouter.cli.told import numbered, subject, told
 from sodarouter.config import load_table, names
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
-from sodarouter.event import without_callback
 from sodarouter.faults import suggestion
+from sodarouter.redact import without_callback
 from sodarouter.spool import (
     ROUTE,
     Attempt,

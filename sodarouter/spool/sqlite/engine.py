@@ -10,15 +10,18 @@ from pathlib import Path
 
 import trio
 
+from sodarouter.callback import is_mentioned
 from sodarouter.delivery import Halt, Stats
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
+from sodarouter.seal import key_file, load_keys
 from sodarouter.spool.sqlite import intake, operate, queue
 from sodarouter.spool.sqlite.held import held
-from sodarouter.spool.sqlite.intake import Arrival
+from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
 from sodarouter.spool.sqlite.reader import SqliteReader
 from sodarouter.spool.sqlite.schema import OLDEST_SQLITE, migrate
+from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.sqlite.trouble import Identity, opening
 from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
 from sodarouter.spool.values import Appended, Claims, Outcome, Refused, Retention, Routed, incident_update
@@ -33,9 +36,11 @@ class SqliteSpool:
     Args:
         max_size: Bytes, and
         max_backlog: pending deliveries, at which nothing more is taken in.
+        keys: Seal callback URLs: `sodarouter.seal.Sealer`. By default they are in a file beside the spool, which is made
+            if it is missing.
     """
 
-    def __init__(self, path: Path, max_size: int, max_backlog: int) -> None:
+    def __init__(self, path: Path, max_size: int, max_backlog: int, keys: Sequence[bytes] = ()) -> None:
         self.max_size = max_size
         self.max_backlog = max_backlog
         self._path = path
@@ -43,6 +48,8 @@ class SqliteSpool:
         self._backlog = 0
         self._trouble = ""
         """Why the last thing that came could not be stored."""
+        # before anything is taken in: what cannot be sealed could not be stored
+        self._seals = Seals(keys or load_keys(key_file(path)))
         self._identity: Identity
         self._writer = Writer(self._connect, lambda: self._identity.check(), self._measure)
 
@@ -71,20 +78,24 @@ class SqliteSpool:
         await self._writer.aclose()
 
     async def append(self, event: Event, *, window: float) -> Appended:
-        return await self._take_in(intake.append, Arrival(event, window, incident_update(event)))
+        return await self._take_in(intake.append, self._arrival(event, window))
+
+    def _arrival(self, event: Event, window: float) -> Arrival:
+        incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
+        callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
+        return Arrival(event, window, incident_update(event), *self._seals.seal(event.raw, callback, event.id))
 
     async def quarantine(self, refused: Refused) -> None:
-        await self._take_in(intake.quarantine, refused)
+        await self._take_in(intake.quarantine, Detained(refused, *self._seals.seal(refused.raw, None, refused.id)))
 
     async def readmit(self, refused: str, event: Event) -> bool:
-        arrival = Arrival(event, 0.0, incident_update(event))
-        return await self._writer.once(partial(intake.readmit, refused=refused, arrival=arrival))
+        return await self._writer.once(partial(intake.readmit, refused=refused, arrival=self._arrival(event, 0.0)))
 
     async def dismiss(self, refused: Sequence[str]) -> list[str]:
         return await self._writer.once(partial(intake.dismiss, refused=refused))
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
-        return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases))
+        return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals))
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         return await self._writer.do(queue.settle, outcomes)

@@ -22,6 +22,18 @@ class Arrival(NamedTuple):
     event: Event
     window: float
     update: IncidentUpdate | None
+    raw: bytes
+    """The body without its secrets, and"""
+    sealed: bytes | None
+    """these, encrypted."""
+
+
+class Detained(NamedTuple):
+    """A body for the quarantine, and it without its secrets, as in `Arrival`."""
+
+    refused: Refused
+    raw: bytes
+    sealed: bytes | None
 
 
 def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended]:
@@ -38,7 +50,7 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
     appended, fresh, repeated = [], [], []
     for key, arrival in zip(keys, arrivals, strict=True):
-        event, window, _ = arrival
+        event, window = arrival.event, arrival.window
         received = micros(event.received)
         before = seen.get(key)
         if before and received < before[0]:
@@ -60,13 +72,13 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
 def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> None:
     """Inserts events under their numbers, each with the work of deciding it."""
     rows, work, size = [], [], 0
-    for seq, (event, _, update) in fresh:
+    for seq, (event, _, update, raw, sealed) in fresh:
         received = micros(event.received)
         late = update is not None and _is_late(connection, event.source, update, received)
-        rows.append((seq, event.id, event.source, received, event.type, event.raw, int(late)))
+        rows.append((seq, event.id, event.source, received, event.type, raw, sealed, int(late)))
         work.append(Plan(seq, ROUTE, received, received))
-        size += len(event.raw)
-    insert(connection, "event", ("seq", "id", "source", "received", "type", "raw", "late"), rows)
+        size += len(raw)
+    insert(connection, "event", ("seq", "id", "source", "received", "type", "raw", "sealed", "late"), rows)
     hold(connection, {"backlog": plan(connection, work), "events": size})
 
 
@@ -93,14 +105,15 @@ def _remember(connection: Connection, rows: Sequence[Sequence[object]], now: int
     insert(connection, "recent", ("digest", "event", "until"), rows, verb="INSERT OR REPLACE")
 
 
-def quarantine(connection: Connection, refused: Sequence[Refused]) -> list[None]:
+def quarantine(connection: Connection, detained: Sequence[Detained]) -> list[None]:
     """As `Spool.quarantine`, for all bodies of a commit at once."""
-    columns = ("id", "source", "received", "raw", "status", "title", "detail", "faults")
+    columns = ("id", "source", "received", "raw", "sealed", "status", "title", "detail", "faults")
     rows = [
-        (r.id, r.source, micros(r.received), r.raw, r.status, r.title, r.detail, json.dumps(r.faults)) for r in refused
+        (r.id, r.source, micros(r.received), raw, sealed, r.status, r.title, r.detail, json.dumps(r.faults))
+        for r, raw, sealed in detained
     ]
     insert(connection, "quarantine", columns, rows)
-    hold(connection, {"quarantine": sum(len(r.raw) for r in refused)})
+    hold(connection, {"quarantine": sum(len(raw) for _, raw, _ in detained)})
     return [None] * len(rows)
 
 

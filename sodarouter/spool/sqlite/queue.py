@@ -10,6 +10,7 @@ from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.planning import Plan, let_go, plan
 from sodarouter.spool.sqlite.rows import MANY, fallback, indices, insert, micros, moment, placeholders
+from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
 
 MOST = 16 * 1024 * 1024
@@ -22,13 +23,15 @@ _DUE = """
     ORDER BY next_at, delivery.seq LIMIT ?
 """
 _CLAIMED = """
-    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.late
+    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.sealed, event.late
     FROM delivery JOIN event ON event.seq = delivery.event WHERE delivery.seq IN ({})
 """
 _EVER = 1 << 62
 
 
-def claim(connection: Connection, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
+def claim(
+    connection: Connection, wanted: Mapping[str, int], now: float, leases: Mapping[str, float], seals: Seals
+) -> Claims:
     """As `Spool.claim`."""
     claims: list[Claim] = []
     claimable = _claimable(connection, wanted)
@@ -38,7 +41,7 @@ def claim(connection: Connection, wanted: Mapping[str, int], now: float, leases:
         for start in range(0, len(due), MANY):
             keys = due[start : start + MANY]
             rows = {row["seq"]: row for row in connection.execute(_CLAIMED.format(placeholders(len(keys))), keys)}
-            claims.extend(_claim(rows[key]) for key in keys)
+            claims.extend(_claim(rows[key], seals) for key in keys)
             connection.execute(
                 "UPDATE delivery SET leased = 1, attempt = attempt + 1, next_at = ?"
                 f" WHERE seq IN ({placeholders(len(keys))})",
@@ -80,9 +83,10 @@ def _bearable(due: Iterable[Sequence[int]]) -> list[int]:
     return keys
 
 
-def _claim(row: Row) -> Claim:
+def _claim(row: Row, seals: Seals) -> Claim:
     """A claim from a row of `_CLAIMED`, which has the number of the attempt before this one."""
-    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"], bool(row["late"]))
+    raw = seals.unseal(row["raw"], row["sealed"], row["id"])
+    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], raw, bool(row["late"]))
     attempt = row["attempt"] + 1
     delivery = Delivery(
         id=delivery_id(event.id, row["destination"], row["replay"]),
@@ -96,14 +100,16 @@ def _claim(row: Row) -> Claim:
     return Claim(row["seq"], delivery, event, tries=attempt - row["forgiven"], since=row["since"] / 1_000_000)
 
 
-def _next_due(connection: Connection, claimable: Iterable[str]) -> float | None:
+def _next_due(connection: Connection, claimable: Mapping[str, int]) -> float | None:
     due = [
         row[0]
-        for name in claimable
+        for name, until in claimable.items()
+        # not min(): that would look at all that a destination which is drained may not have
         for row in connection.execute(
-            "SELECT min(next_at) FROM delivery WHERE destination = ? AND state = 'pending' AND blocked = 0", (name,)
+            "SELECT next_at FROM delivery WHERE destination = ? AND state = 'pending' AND blocked = 0 AND planned <= ?"
+            " ORDER BY next_at LIMIT 1",
+            (name, until),
         )
-        if row[0] is not None
     ]
     return min(due) / 1_000_000 if due else None
 
