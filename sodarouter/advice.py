@@ -48,7 +48,8 @@ def _routes(file: File) -> Iterator[Fault]:
         yield from _words(route.match, f"{place}.match", file.source)
         if route.match.not_:
             yield from _words(route.match.not_, f"{place}.match.not", file.source)
-    used = {name for to in (*(route.to for route in file.route), file.unrouted.to) for name in to}
+    fallbacks = [table["fallback"] for table in file.destination.values() if "fallback" in table]
+    used = {name for to in (*(route.to for route in file.route), file.unrouted.to, fallbacks) for name in to}
     for name in file.destination:
         if name not in used:
             yield Fault(f"destination.{name}", "no route sends anything to it")

@@ -63,6 +63,11 @@ def check_type(kind: object) -> None:
         raise PluginError(f"the destination {kind.__name__} needs a type, the word that router.toml names it by")
     if kind.__eq__ is not object.__eq__:
         raise PluginError(f"the destination type {name!r} must not define __eq__; a dataclass does without eq=False")
+    for hook in HOOKS:
+        if hook != "deliver" and is_hook(getattr(kind, hook, None)):
+            raise PluginError(
+                f"the destination type {name!r} implements {hook}, which only a plugin can; mark a function of the module"
+            )
     # unlike the class's attribute, an instance's shows the arguments as they are called
     deliver = getattr(object.__new__(kind), "deliver", None)
     if not inspect.isroutine(deliver):

@@ -4,8 +4,8 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,11 @@ MAX_FOUND = 5
 """Found values that a trace shows for a condition that failed."""
 MAX_TEXT = 200
 """Characters of each."""
+MAX_KEY = 200
+"""Characters of a name in a key. Two long names that begin alike share one, which breaks no order."""
+
+OrderBy = Literal["incident", "dataset"]
+"""What the deliveries to a destination are ordered by."""
 
 
 class Route(Options):
@@ -50,10 +55,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """All routes in their order, and where events go that match none."""
+    """All routes in their order, where events go that match none, and the destinations that ask for an order."""
 
     rules: tuple[Rule, ...]
     unrouted: tuple[str, ...] = ()
+    order_by: Mapping[str, OrderBy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,13 +84,15 @@ class Decision:
     trace: tuple[Mapping[str, Any], ...]
 
 
-def compile_rules(routes: Iterable[Route], unrouted: Iterable[str] = ()) -> Rules:
+def compile_rules(
+    routes: Iterable[Route], unrouted: Iterable[str] = (), order_by: Mapping[str, OrderBy] | None = None
+) -> Rules:
     """The rules that `decide` takes, made once when the configuration is loaded."""
     rules = (
         Rule(route.name or f"route {number}", compile_match(route.match), tuple(route.to), route.stop)
         for number, route in enumerate(routes, 1)
     )
-    return Rules(tuple(rules), tuple(unrouted))
+    return Rules(tuple(rules), tuple(unrouted), order_by or {})
 
 
 def decide(event: Event, rules: Rules, state: State = State()) -> Decision:
@@ -114,8 +122,26 @@ def decide(event: Event, rules: Rules, state: State = State()) -> Decision:
         trace.append({"unrouted": True, "to": list(rules.unrouted)})
         travelling = dict.fromkeys(rules.unrouted)
     every = tuple(range(len(event.view.results)))
-    planned = (Planned(name, None if results == every else results) for name, results in travelling.items())
+    planned = (
+        Planned(name, None if results == every else results, _keys(event, results, rules.order_by.get(name)))
+        for name, results in travelling.items()
+    )
     return Decision(tuple(planned), tuple(trace))
+
+
+def _keys(event: Event, results: tuple[int, ...] | None, by: OrderBy | None) -> tuple[str, ...]:
+    """``incident:ID``, or ``dataset:NAME`` for each dataset of what travels."""
+    view = event.view
+    names: list[str | None] = []
+    if by == "incident" and view.incident:
+        names = [view.incident.id]
+    elif by == "dataset":
+        travelling = view.results if results is None else [view.results[index] for index in results]
+        # in all of Soda's vocabularies there is the name; a contract puts the path before it
+        names = [dataset.name or dataset.label or dataset.id for result in travelling for dataset in result.datasets]
+        if view.contract and view.contract.dataset:
+            names.append(view.contract.dataset.rpartition("/")[2])
+    return tuple(dict.fromkeys(f"{by}:{name[:MAX_KEY]}" for name in names if name))
 
 
 def _matching(rule: Rule, subject: Subject, event: Event) -> tuple[tuple[int, ...] | None, Mapping[str, Any] | None]:

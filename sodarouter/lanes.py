@@ -1,16 +1,17 @@
-"""Makes the destinations, opens them before the router starts, and closes them after it has stopped."""
+"""Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import structlog
 import trio
 
 from sodarouter.config import Config, ConfiguredDestination
-from sodarouter.deliver import Lane
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
-from sodarouter.plugins import AnyDestination
+from sodarouter.lane import Lane
+from sodarouter.plugins import AnyDestination, DeliverHook
 
 OPEN_TIMEOUT = 30.0
 """Seconds that a destination may take to open."""
@@ -20,57 +21,87 @@ CLOSE_TIMEOUT = 5.0
 log = structlog.get_logger()
 
 
-@asynccontextmanager
-async def open_lanes(config: Config) -> AsyncIterator[list[Lane]]:
-    """A lane for every destination, made and opened.
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An open destination, and the lane that delivers to it."""
+
+    configured: ConfiguredDestination
+    destination: AnyDestination
+    lane: Lane
+
+    async def close(self) -> None:
+        """Never raises, and takes `CLOSE_TIMEOUT` at most.
+
+        Cancellation: it is finished all the same.
+        """
+        failures: list[BaseException] = []
+        with contained(failures), trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
+            await self.destination.close()
+        if failures:
+            log.error("a destination failed to close", destination=self.lane.name, exc_info=failures[0])
+        elif scope.cancelled_caught:
+            log.error("a destination took too long to close", destination=self.lane.name, limit=CLOSE_TIMEOUT)
+
+
+async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list[Opened]:
+    """Opens every destination but those that are open already and have not changed: these are given as they are.
+
+    Args:
+        config: What is to be open.
+        kept: What is open.
 
     Raises:
-        ConfigError: With the faults of all that cannot be.
+        ConfigError: With the faults of all that cannot be opened. What this call has opened is closed again.
     """
-    opened: list[tuple[ConfiguredDestination, AnyDestination]] = []
+    unchanged = {one.lane.name: one for one in kept}
+    opened: list[Opened] = []
     faults: list[Fault] = []
-    try:
+    async with AsyncExitStack() as undone:
         for configured in config.destinations:
-            failures: list[BaseException] = []
-            destination: AnyDestination | None = None
-            with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
-                destination = configured.kind(configured.name, configured.options)
-                await destination.open()
-            place = f"{config.path.name}: destination.{configured.name}"
-            if failures:
-                faults.append(Fault(place, f"cannot be opened: {config.redact(describe(failures[0]))}"))
-            elif scope.cancelled_caught:
-                faults.append(Fault(place, f"was not open after {OPEN_TIMEOUT:g} seconds"))
-            elif destination is not None:
-                opened.append((configured, destination))
+            one = unchanged.get(configured.name)
+            if one is None or one.configured != configured:
+                try:
+                    one = await open_destination(config, configured)
+                except ConfigError as error:
+                    faults.extend(error.faults)
+                    continue
+                undone.push_async_callback(one.close)
+            opened.append(one)
         if faults:
             raise ConfigError(faults)
-        yield _lanes(config, opened)
-    finally:
-        for _, destination in reversed(opened):
-            await _close(destination)
+        undone.pop_all()
+    return opened
 
 
-def _lanes(config: Config, opened: list[tuple[ConfiguredDestination, AnyDestination]]) -> list[Lane]:
-    deliverers = config.plugins.deliverers(destination for _, destination in opened)
-    return [
-        Lane(
-            name=configured.name,
-            call=deliverers[configured.name],
-            threaded=deliverers[configured.name].threaded,
-            timeout=configured.table.timeout,
-            concurrency=configured.concurrency,
-            policy=configured.table.retry,
-        )
-        for configured, _ in opened
-    ]
+async def open_destination(config: Config, configured: ConfiguredDestination) -> Opened:
+    """Makes one of the destinations of a configuration, and opens it.
 
-
-async def _close(destination: AnyDestination) -> None:
+    Raises:
+        ConfigError: It cannot be opened.
+    """
     failures: list[BaseException] = []
-    with contained(failures), trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
-        await destination.close()
+    with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
+        destination = configured.kind(configured.name, configured.options)
+        hook = DeliverHook(destination)
+        await destination.open()
+        return Opened(configured, destination, _lane(configured, hook))
+    place = f"{config.path.name}: destination.{configured.name}"
     if failures:
-        log.error("a destination failed to close", destination=destination.name, exc_info=failures[0])
-    elif scope.cancelled_caught:
-        log.error("a destination took too long to close", destination=destination.name, limit=CLOSE_TIMEOUT)
+        raise ConfigError([Fault(place, f"cannot be opened: {config.redact(describe(failures[0]))}")])
+    assert scope.cancelled_caught  # noqa: S101 (nothing else ends the block)
+    raise ConfigError([Fault(place, f"was not open after {OPEN_TIMEOUT:g} seconds")])
+
+
+def _lane(configured: ConfiguredDestination, hook: DeliverHook) -> Lane:
+    table = configured.table
+    return Lane(
+        name=configured.name,
+        call=hook,
+        threaded=hook.threaded,
+        timeout=table.timeout,
+        concurrency=configured.concurrency,
+        policy=None if table.mode == "at-most-once" else table.retry,
+        rate=table.rate,
+        breaker=table.breaker,
+        fallback=table.fallback,
+    )

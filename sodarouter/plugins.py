@@ -8,9 +8,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 from pydantic import ValidationError
@@ -58,6 +59,10 @@ class Found:
 
 class _Manager(pluggy.PluginManager):
     """Only destinations take part in ``deliver``; the one of a mere module becomes a destination type instead."""
+
+    def __init__(self) -> None:
+        super().__init__(GROUP)
+        self.add_hookspecs(hookspecs)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         if name == "deliver" and not isinstance(plugin, Destination):
@@ -113,8 +118,7 @@ class Plugins:
         self.found = list(found)
         self.types: dict[str, type[AnyDestination]] = {}
         self.routes: list[tuple[str, HttpRoute]] = []
-        self._manager = _Manager(GROUP)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager = _Manager()
         for plugin in self.found:
             if not plugin.fault:
                 try:
@@ -137,7 +141,7 @@ class Plugins:
         types = self._ask(plugin, "destination_types")
         deliver: Any = getattr(plugin.target, "deliver", None)
         if is_hook(deliver):
-            types.append(type(plugin.name, (Destination,), {"type": plugin.name, "deliver": staticmethod(deliver)}))
+            types.append(_type_of(plugin.name, deliver))
         if not types and not self._manager.get_hookcallers(plugin.target):
             raise PluginError("it implements no hook; mark what implements one with @hookimpl")
         for kind in types:
@@ -182,35 +186,33 @@ class Plugins:
     def _implements(self, plugin: object, hook: str) -> bool:
         return any(impl.plugin is plugin for impl in getattr(self._manager.hook, hook).get_hookimpls())
 
-    def deliverers(self, destinations: Iterable[AnyDestination]) -> dict[str, "Deliverer"]:
-        """Registers each destination under its own name and gives what calls its ``deliver`` alone.
 
-        pluggy hands each implementation only those arguments that it declares.
-        """
-        made = list(destinations)
-        for destination in made:
-            self._manager.register(destination, name=f"destination.{destination.name}")
-        others = self._manager.get_plugins()
-        return {
-            destination.name: Deliverer(
-                self._manager.subset_hook_caller("deliver", [p for p in others if p is not destination]),
-                threaded=not inspect.iscoroutinefunction(getattr(destination, "deliver")),  # noqa: B009 (plugins add it)
-            )
-            for destination in made
-        }
+class DeliverHook:
+    """Calls one destination's ``deliver``, which pluggy hands only those arguments that it declares.
 
+    Each destination has a manager of its own: those that come with a reload are called by nothing that was there before.
 
-@dataclass(frozen=True)
-class Deliverer:
-    """Calls one destination's ``deliver``. ``threaded``: it is an ordinary function and must be run in a thread."""
+    Raises:
+        PluginError: It implements a hook in a way that cannot be called.
+    """
 
-    call: Callable[..., Any]
-    threaded: bool
+    def __init__(self, destination: AnyDestination) -> None:
+        manager = _Manager()
+        manager.register(destination, name=f"destination.{destination.name}")
+        self._call = manager.hook.deliver
+        self.threaded = not inspect.iscoroutinefunction(getattr(destination, "deliver"))  # noqa: B009 (plugins add it)
+        """Whether it is an ordinary function and must be run in a thread."""
 
     def __call__(self, event: Event, delivery: Delivery) -> Any:
         """The coroutine of an async implementation; an ordinary one has done its work when this returns."""
-        results = self.call(event=event, delivery=delivery)
+        results = self._call(event=event, delivery=delivery)
         return results[0] if results else None
+
+
+@cache
+def _type_of(name: str, deliver: Callable[..., Any]) -> type[AnyDestination]:
+    """The destination type of a module: the same one when a reload asks again, or its destinations would have changed."""
+    return cast("type[AnyDestination]", type(name, (Destination,), {"type": name, "deliver": staticmethod(deliver)}))
 
 
 def _made(plugin: Found, options: Mapping[str, Options]) -> Plugin[Any]:

@@ -38,10 +38,17 @@ class Template:
     """
 
     def __init__(self, source: str, *, html: bool = False) -> None:
+        self._written = (source, html)
         try:
             self._template = (_html if html else _text).from_string(source)
         except TemplateSyntaxError as error:
             raise ValueError(f"template, line {error.lineno}: {error.message}") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self._written == other._written
+
+    def __hash__(self) -> int:
+        return hash(self._written)
 
     def render(self, event: Event, delivery: Delivery) -> str:
         """The text for one delivery.

@@ -63,6 +63,8 @@ def test_a_destination_that_nothing_goes_to_is_told():
     two = LOG | {"spare": {"type": "file", "path": "spare"}}
     assert advice(destination=two) == ["destination.spare: no route sends anything to it"]
     assert advice(destination=two, unrouted={"to": ["spare"]}) == []
+    handed = {"log": LOG["log"] | {"fallback": "spare"}, "spare": two["spare"]}
+    assert advice(destination=handed) == []
 
 
 def test_a_route_that_no_event_reaches_is_told():

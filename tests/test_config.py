@@ -140,8 +140,10 @@ VALUE = 'value = "x"'
 SIGNED = '[source.x]\npath = "/x"\nverify = [{ %s }]\n'
 FILE = '[destination.log]\ntype = "file"\npath = "log"\n%s\n'
 FORWARD = '[destination.there]\ntype = "forward"\nurl = "https://example.org/"\n%s\n'
+LOG = '[destination.{}]\ntype = "file"\npath = "log"\nfallback = "{}"\n'
 ROUTED = FILE % "" + '[[route]]\nto = ["log"]\n%s\n'
 DURATION = 'a duration is written like "30s", "5m", "1h 30m" or "7d", not '
+RATE = 'a rate is written like "10/s", "100/m" or "5/h", not '
 PATH = 'a path begins with "/" and has no spaces, "?", "#" or "%" in it'
 VERIFICATIONS = "header, basic, hmac, standard-webhooks, address"
 
@@ -161,6 +163,9 @@ VERIFICATIONS = "header, basic, hmac, standard-webhooks, address"
         (FILE % 'timeot = "1s"', "destination.log.timeot", "timeout"),
         (FILE % 'rotate_sise = "1s"', "destination.log.rotate_sise", "rotate_size"),
         (FILE % "retry = { max_attemps = 1 }", "destination.log.retry.max_attemps", "max_attempts"),
+        (FILE % 'rate = { limt = "1/s" }', "destination.log.rate.limt", "limit"),
+        (FILE % "breaker = { failurs = 1 }", "destination.log.breaker.failurs", "failures"),
+        (FILE % 'fallbck = "log"', "destination.log.fallbck", "fallback"),
         (FORWARD % 'auth = { baerer = "x" }', "destination.there.auth.baerer", "bearer"),
         ('[destination.log]\ntpe = "file"', "destination.log.tpe", "type"),
         (ROUTED % "sotp = true", "route[0].sotp", "stop"),
@@ -227,6 +232,37 @@ def test_an_unknown_key_that_is_like_no_other_has_no_hint(faults):
         ('[spool]\nretention = "30 days"', f"spool.retention: {DURATION}'30 days'"),
         (FILE % 'timeout = "0s"', "destination.log.timeout: must be more than 0"),
         (FILE % 'retry = { initial = "0s" }', "destination.log.retry.initial: must be more than 0"),
+        (FILE % 'retry = { delays = ["1s", "x"] }', f"destination.log.retry.delays[1]: {DURATION}'x'"),
+        (FILE % "retry = { delays = [] }", "destination.log.retry.delays: must not be empty"),
+        (
+            FILE % 'retry = { delays = ["1s"], max_attempts = 2 }',
+            "destination.log.retry: max_attempts has no meaning beside delays, which says how often and when",
+        ),
+        (
+            FILE % 'retry = { delays = ["2d"] }',
+            "destination.log.retry: its delays add up to 2d, and max_age ends it after 1d",
+        ),
+        (FILE % 'rate = "10 a second"', f"destination.log.rate: {RATE}'10 a second'"),
+        (FILE % "rate = 10", f"destination.log.rate: {RATE}10"),
+        (FILE % 'rate = "0/s"', "destination.log.rate: a rate is at least 1"),
+        (FILE % 'rate = { limit = "x" }', f"destination.log.rate.limit: {RATE}'x'"),
+        (FILE % 'rate = { limit = "1/s", burst = 0 }', "destination.log.rate.burst: must be at least 1"),
+        (FILE % "rate = { burst = 2 }", "destination.log.rate.limit: is missing"),
+        (
+            FILE % "breaker = false",
+            'destination.log.breaker: a breaker is "off", or a table such as { failures = 10, pause = "30s" }',
+        ),
+        (FILE % "breaker = { failures = 0 }", "destination.log.breaker.failures: must be at least 1"),
+        (
+            FILE % 'breaker = { pause = "1h" }',
+            "destination.log.breaker: max_pause must not be shorter than pause",
+        ),
+        (FILE % 'order_by = "check"', "destination.log.order_by: must be 'incident' or 'dataset'"),
+        (FILE % 'mode = "once"', "destination.log.mode: must be 'at-least-once' or 'at-most-once'"),
+        (
+            FILE % 'mode = "at-most-once"\nretry = { max_attempts = 1 }',
+            'destination.log: mode = "at-most-once" has nothing to retry; leave retry out',
+        ),
         ('[spool]\nmax_size = "big"', 'spool.max_size: must be a size, like "2 MiB"'),
         (
             "[server]\nlisten = [8080]",
@@ -308,6 +344,18 @@ def test_a_verification_of_an_unknown_type_is_a_fault(faults):
         (FILE % "" + '[[route]]\nname = "x"', "route[0].to: is missing"),
         (FILE % "" + "[[route]]\nto = []", "route[0].to: must not be empty"),
         ('[unrouted]\nto = ["x"]', "unrouted.to: there is no destination 'x'"),
+        (
+            FILE % 'fallback = "lgo"',
+            "destination.log.fallback: there is no destination 'lgo'; did you mean 'log'?",
+        ),
+        (
+            FILE % 'fallback = "log"',
+            "destination.log.fallback: a destination cannot stand in for itself; name another, or leave it out",
+        ),
+        (
+            "".join(LOG.format(name, to) for name, to in ("ab", "bc", "cb")),
+            "destination.b.fallback: goes in a circle: b, c, b; leave one of them out",
+        ),
         ('[source.x]\npath = "/webhooks/soda"', "source.soda.path: source.x has the same path"),
         ('[source.x]\npath = "/livez"', "source.x.path: /livez is the router's own"),
         (
@@ -511,13 +559,19 @@ WHOLE: dict[str, Any] = {
             "rotate_size": "1 MiB",
             "timeout": "1s",
             "concurrency": 2,
+            "rate": {"limit": "10/s", "burst": 2},
+            "mode": "at-least-once",
             "retry": {"max_attempts": 2, "max_age": "1d", "initial": "1s", "max_delay": "1h"},
+            "breaker": {"failures": 2, "pause": "1s", "max_pause": "1m"},
+            "order_by": "incident",
+            "fallback": "mail",
         },
         "there": {
             "type": "forward",
             "url": "https://example.org/",
             "auth": {"basic": {"username": "u", "password": "p"}},
             "sign": {"type": "standard-webhooks", "secrets": ["whsec_AAAA"]},
+            "retry": {"delays": ["1s", "1m"]},
         },
         "mail": {"type": "email", "host": "h", "from": "a@example.org", "to": ["$owners"], "cc": ["$lead"]},
     },

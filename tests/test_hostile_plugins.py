@@ -6,107 +6,22 @@ Time is trio's autojump clock but where threads run: a thread's work takes real 
 import asyncio
 import json
 import threading
-from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from inspect import iscoroutinefunction
-from typing import Any
+from contextlib import suppress
 
 import pytest
 import trio
+from house import FIRST_BACKOFF, START, TIMEOUT, Good, House, at, lane, now, raising
 from structlog.testing import capture_logs
 from support import make_event
 from trio.testing import wait_all_tasks_blocked
 
 from sodarouter import Delivery, Event, Reject, Retry, Settled, State
-from sodarouter.deliver import Deliverer, Lane
-from sodarouter.delivery import Planned
-from sodarouter.observe import Observers
-from sodarouter.options import Redactor
-from sodarouter.settle import RetryPolicy
-from sodarouter.spool import ROUTE, DeliveryFilter, MemorySpool, Routed, StoredDelivery
-
-START = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-TIMEOUT = 10.0
-FIRST_BACKOFF = 2.5
-"""Half of the policy's first wait, as the chance is always one half here."""
-
-
-def now() -> float:
-    return START.timestamp() + trio.current_time()
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
 
 
 @pytest.fixture(autouse=True)
 def logged():
     with capture_logs() as lines:
         yield lines
-
-
-class House:
-    """A spool with planned deliveries, and the deliverer that works them off."""
-
-    def __init__(self, *lanes: Lane, told: Callable[[Settled], None] | None = None, secrets: tuple[str, ...] = ()):
-        self.spool = MemorySpool()
-        observers = Observers(settled=[("told", lambda settled: told(settled))] if told else ())
-        self.deliverer = Deliverer(lanes, self.spool, observers, Redactor(secrets), now=now, chance=lambda: 0.5)
-
-    async def plan(self, *destinations: str, event: Event | None = None, results: tuple[int, ...] | None = None) -> str:
-        event = event or make_event()
-        await self.spool.append(event, window=0.0)
-        (claim,) = (await self.spool.claim({ROUTE: 1}, now(), {ROUTE: 60.0})).claims
-        await self.spool.settle([Routed(claim, [], [Planned(name, results) for name in destinations], now())])
-        self.deliverer.wake.set()
-        return event.id
-
-    @asynccontextmanager
-    async def running(self):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.deliverer.run)
-            yield
-            nursery.cancel_scope.cancel()
-
-    def stored(self, destination: str) -> StoredDelivery:
-        (delivery,) = self.spool.deliveries(DeliveryFilter(destination=destination), limit=10)
-        return delivery
-
-    def states(self, destination: str) -> list[State]:
-        """Newest first."""
-        return [
-            delivery.state for delivery in self.spool.deliveries(DeliveryFilter(destination=destination), limit=100)
-        ]
-
-    def reasons(self, destination: str) -> set[str]:
-        return {
-            delivery.reason for delivery in self.spool.deliveries(DeliveryFilter(destination=destination), limit=100)
-        }
-
-
-def lane(name: str, deliver: Any, *, timeout: float = TIMEOUT, concurrency: int = 4, **policy: Any) -> Lane:
-    return Lane(name, deliver, not iscoroutinefunction(deliver), timeout, concurrency, RetryPolicy(**policy))
-
-
-class Good:
-    """A destination that takes everything, and remembers when."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def lane(self) -> Lane:
-        async def deliver(event: Event, delivery: Delivery) -> None:
-            self.times.append(trio.current_time())
-
-        return lane("good", deliver)
-
-
-def raising(error: BaseException):
-    async def deliver(event: Event, delivery: Delivery) -> None:
-        raise error
-
-    return deliver
 
 
 class Panic(BaseException):
@@ -291,7 +206,7 @@ async def test_a_plugin_that_shields_itself_keeps_only_its_own_place(autojump_cl
         release.set()
         await wait_all_tasks_blocked()
         # it returned, but after its time: nobody can say that it was in time
-        assert house.spool.deliveries(DeliveryFilter(destination="bad"), limit=9)[1].reason == "timed out after 10 s"
+        assert house.all_stored("bad")[1].reason == "timed out after 10 s"
 
 
 @pytest.mark.parametrize("error", [Reject("unknown user"), ExceptionGroup("", [Reject("unknown user")])])

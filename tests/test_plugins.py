@@ -13,6 +13,7 @@ from sodarouter import Destination, Retry
 from sodarouter.config import Config, load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
+from sodarouter.plugins import DeliverHook
 
 HINT = "; mend or uninstall it, or put its name into [plugins] disabled"
 
@@ -75,11 +76,10 @@ async def test_a_module_with_deliver_is_a_destination_type_named_after_its_entry
     )
     config = configured('[destination.first]\ntype = "shout"\n[destination.second]\ntype = "shout"\n')
     event = make_event()
-    made = [one.kind(one.name, one.options) for one in config.destinations]
-    deliverers = config.plugins.deliverers(made)
-    for name, call in deliverers.items():
-        assert not call.threaded
-        await call(event, make_delivery(event, name))
+    for one in config.destinations:
+        deliver = DeliverHook(one.kind(one.name, one.options))
+        assert not deliver.threaded
+        await deliver(event, make_delivery(event, one.name))
     assert sys.modules["acme_shout"].heard == [event.type, event.type]
 
 
@@ -113,11 +113,10 @@ def test_an_ordinary_deliver_is_marked_for_a_thread_and_gets_only_what_it_asks_f
         """,
     )
     (destination,) = configured('[destination.x]\ntype = "slow"\n').destinations
-    config = configured('[destination.x]\ntype = "slow"\n')
-    call = config.plugins.deliverers([destination.kind("x", destination.options)])["x"]
+    deliver = DeliverHook(destination.kind("x", destination.options))
     event = make_event()
-    assert call.threaded
-    assert call(event, make_delivery(event)) is None
+    assert deliver.threaded
+    assert deliver(event, make_delivery(event)) is None
     assert sys.modules["acme_slow"].seen == [make_delivery(event)]
 
 
@@ -379,6 +378,16 @@ def destination_types():
             "@dataclass\nclass Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event): ...",
             "the destination type 'mine' must not define __eq__; a dataclass does without eq=False",
         ),
+        (
+            (
+                "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event): ...\n"
+                "    @hookimpl\n    def delivery_settled(self, settled): ..."
+            ),
+            (
+                "the destination type 'mine' implements delivery_settled, which only a plugin can; "
+                "mark a function of the module"
+            ),
+        ),
     ],
 )
 def test_a_destination_type_that_breaks_the_contract_is_told_when_it_is_loaded(site, faults, definition, cause):
@@ -406,9 +415,8 @@ class Mine(Destination):
     async def deliver(self, event): ...
 """,
     )
-    config = configured('[destination.x]\ntype = "mine"\n')
-    (one,) = config.destinations
-    assert set(config.plugins.deliverers([one.kind("x", one.options)])) == {"x"}
+    (one,) = configured('[destination.x]\ntype = "mine"\n').destinations
+    assert not DeliverHook(one.kind("x", one.options)).threaded
 
 
 def test_an_entry_point_that_names_a_destination_class_is_told_to_name_the_module(site, faults):
@@ -521,7 +529,7 @@ def test_an_observer_whose_exception_cannot_be_printed_is_logged_all_the_same(si
     assert [line["plugin"] for line in logged] == ["raising"]
 
 
-async def test_each_destination_s_deliver_is_called_alone(configured):
+async def test_each_destination_s_deliver_is_called_alone():
     """A broadcast would stop at the first that raises and leave the coroutines of the rest behind."""
 
     class Mine(Destination):
@@ -534,10 +542,10 @@ async def test_each_destination_s_deliver_is_called_alone(configured):
             seen.append((self.name, delivery.destination))
 
     seen = []
-    made = [Mine(name, Mine.options_type()) for name in ("bad", "good", "other")]
-    deliverers = configured().plugins.deliverers(made)
+    bad, good, later = (DeliverHook(Mine(name, Mine.options_type())) for name in ("bad", "good", "good"))
     event = make_event()
     with pytest.raises(Retry):
-        await deliverers["bad"](event, make_delivery(event, "bad"))
-    await deliverers["good"](event, make_delivery(event, "good"))
-    assert seen == [("good", "good")]
+        await bad(event, make_delivery(event, "bad"))
+    await good(event, make_delivery(event, "first"))
+    await later(event, make_delivery(event, "second"))
+    assert seen == [("good", "first"), ("good", "second")]

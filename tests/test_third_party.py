@@ -20,7 +20,7 @@ from support import make_event, payload
 import sodarouter
 from sodarouter import hookspecs
 from sodarouter.contract import HOOKS
-from sodarouter.plugins import Plugins, find
+from sodarouter.plugins import DeliverHook, Plugins, find
 
 ABOVE = Path(__file__).resolve().parents
 DOCS = next((path for folder in ABOVE if (path := folder / "docs" / "plugins.md").is_file()), None)
@@ -73,9 +73,9 @@ async def test_the_five_lines_are_a_plugin(tmp_path, monkeypatch, capsys):
     site.install("sodarouter-notes", {"notes": "sodarouter_notes"}, sodarouter_notes=files()["sodarouter_notes.py"][0])
     plugins = Plugins(find(), {})
     assert plugins.faults() == []
-    (deliverer,) = plugins.deliverers([plugins.types["notes"]("x", sodarouter.Options())]).values()
+    deliver = DeliverHook(plugins.types["notes"]("x", sodarouter.Options()))
     event = make_event("v4-2025-08-incidentCreated")
-    await deliverer(event, None)
+    await deliver(event, None)
     assert event.view.url in capsys.readouterr().out
 
 
