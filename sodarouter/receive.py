@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 import trio
@@ -20,12 +21,16 @@ from sodarouter.ids import new_id
 from sodarouter.observe import Observers
 from sodarouter.parse import parse
 from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
 from sodarouter.spool import Appended, Refused, Spool
 from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
 
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
+
+LARGE = 64 * 1024
+"""Bytes of a body that is parsed in a thread: this much takes a few milliseconds, in which the loop would stand still."""
 
 log = structlog.get_logger()
 
@@ -50,6 +55,10 @@ class Intake:
     body_timeout: float
     """Seconds that a sender has for its body. Soda gives up after 10 itself."""
     trusted_proxies: tuple[Proxy, ...] = ()
+    max_requests: int = 1024
+    """Requests at once, of all sources together."""
+    max_memory: int = 64 * 1024 * 1024
+    """Bytes of bodies at once, of all sources together."""
 
 
 class Disconnected(Exception):
@@ -77,15 +86,23 @@ class Receiver:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._sources = {source.path: source for source in sources}
         self._spool = spool
         self._observers = observers
-        self._intake = intake
         self._coming = coming
         self._forget = forget
         self._arrived = arrived
         self._now = now
         self._sparing = Sparing()
+        # pydantic keeps Python's lock while it parses: a second large body at a time would only take memory
+        self._parsing = trio.CapacityLimiter(1)
+        self.replace(sources, intake)
+
+    def replace(self, sources: Iterable[Source], intake: Intake) -> None:
+        """Takes in for other sources from now on. A request that is under way ends under the rules it began with."""
+        self._sources = {source.path: source for source in sources}
+        self._intake = intake
+        names = [source.name for source in self._sources.values()]
+        self._shares = Shares(names, intake.max_requests, intake.max_memory, intake.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,6 +120,10 @@ class Receiver:
             told = {"source": source.name if source else None, "error": str(error)}
             self._sparing(log.error, "an event could not be stored", *told.values(), **told)
             given = self._refused(source, "spool_full" if isinstance(error, SpoolFull) else "spool_failed", UNAVAILABLE)
+        except Overloaded as error:
+            assert source is not None  # noqa: S101 (only a source has a share)
+            self._sparing(log.warning, "a request was shed", source.name, source=source.name, reason=str(error))
+            given = self._refused(source, "overloaded", OVERLOADED)
         except SenderError as error:
             self._tell(error, source, scope)
             given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error))
@@ -131,17 +152,22 @@ class Receiver:
         peer = scope["client"][0] if scope["client"] else None
         client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
         verify_head(source.verifications, headers, client)  # first: a stranger's body is not even read
-        wire = await self._body(headers, receive)
-        verify(source.verifications, Request(headers, wire, client), self._now())
+        with self._shares.request(source.name) as holding:
+            wire = await self._body(headers, receive, holding)
+            verify(source.verifications, Request(headers, wire, client), self._now())
+            return await self._keep(source, wire, headers.get("content-encoding", ""), holding)
+
+    async def _keep(self, source: Source, wire: bytes, encoding: str, holding: Holding) -> Answer:
         received = datetime.fromtimestamp(self._now(), UTC)
         raw = wire
         try:
-            raw = _decompressed(wire, headers.get("content-encoding", ""), self._intake.max_body)
-            payload = parse(raw)
+            raw = _decompressed(wire, encoding, self._intake.max_body)
+            holding.reach(len(raw))
+            take = partial(_event, source.name, received, raw)
+            event = take() if len(raw) <= LARGE else await trio.to_thread.run_sync(take, limiter=self._parsing)
         except Malformed as error:
             await self._quarantine(source, received, raw, error)
             raise
-        event = Event.taken_in(source.name, received, raw, payload)
         self._coming(event)
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
         stored: Appended | None = None
@@ -155,10 +181,13 @@ class Receiver:
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         return accepted(stored.id, duplicate=stored.duplicate)
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[str, str], receive: Receive, holding: Holding) -> bytes:
         limit = self._intake.max_body
-        if int(headers.get("content-length", 0)) > limit:
+        told = int(headers.get("content-length", 0))
+        if told > limit:
             raise _too_large(limit)
+        # before it is read: what there is no room for need not come
+        holding.reach(told)
         body = bytearray()
         with trio.move_on_after(self._intake.body_timeout):
             while True:
@@ -168,6 +197,7 @@ class Receiver:
                 body += message.get("body", b"")
                 if len(body) > limit:
                     raise _too_large(limit)
+                holding.reach(len(body))
                 if not message.get("more_body", False):
                     return bytes(body)
         raise SenderError(408, "Body too slow", f"the body was not whole after {self._intake.body_timeout:g} seconds")
@@ -194,6 +224,13 @@ UNAVAILABLE = problem(
     headers={"Retry-After": str(RETRY_AFTER)},
 )
 
+OVERLOADED = problem(
+    503,
+    "Too many requests at once",
+    "this source has as many requests under way as it may; send this one again later",
+    headers={"Retry-After": str(RETRY_AFTER)},
+)
+
 _REASONS = {
     401: "unverified",
     404: "not_found",
@@ -211,6 +248,19 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
     415: {"Accept-Encoding": "gzip, deflate"},
 }
+
+
+def _event(source: str, received: datetime, raw: bytes) -> Event:
+    """Parses a body.
+
+    Raises:
+        Malformed: It cannot be made an event.
+    """
+    event = Event.taken_in(source, received, raw, parse(raw))
+    if len(raw) > LARGE:
+        # what asks for it on the way to the disk must not be the one to make it
+        _ = event.view
+    return event
 
 
 def _problem(error: SenderError) -> Answer:

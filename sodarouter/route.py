@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
+import trio
 
 from sodarouter.decide import VALIDATE, Rules, decide
 from sodarouter.event import Event
-from sodarouter.options import Redactor
+from sodarouter.redact import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
 from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool, patiently
 from sodarouter.wake import Wake
@@ -32,6 +33,7 @@ class Router:
 
     Args:
         planned: Called after each batch of decisions.
+        config: What the decisions are stored with: `sodarouter.delivery.Loaded.config`.
     """
 
     def __init__(
@@ -41,15 +43,21 @@ class Router:
         redact: Redactor,
         planned: Callable[[], None],
         *,
+        config: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
         self._spool = spool
         self._redact = redact
         self._planned = planned
+        self._config = config
         self._now = now
         self._wake = Wake()
         self._coming: dict[str, Event] = {}
+
+    def replace(self, rules: Rules, config: str) -> None:
+        """Decides by other rules from now on."""
+        self._rules, self._config = rules, config
 
     def coming(self, event: Event) -> None:
         """Told of an event before it is on disk. A few small ones are kept until their turn, not to be parsed again."""
@@ -68,11 +76,16 @@ class Router:
         while True:
             found = await patiently(lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE}))
             if found.claims:
-                outcomes = [self._route(claim) for claim in found.claims]
+                outcomes = [await self._decided(claim) for claim in found.claims]
                 await patiently(lambda: self._spool.settle(outcomes))  # noqa: B023 (awaited in the same round)
                 self._planned()
             else:
                 await self._wake.wait(None if found.next_due is None else found.next_due - self._now())
+
+    async def _decided(self, claim: Claim) -> Routed | Outcome:
+        if len(claim.event.raw) <= SMALL:
+            return self._route(claim)
+        return await trio.to_thread.run_sync(self._route, claim)
 
     def _route(self, claim: Claim) -> Routed | Outcome:
         now = self._now()
@@ -84,7 +97,8 @@ class Router:
             log.exception("the decision failed", event_id=claim.event.id)
             ending = Faulted(f"{type(error).__name__}: {error}")
             verdict = settle(ending, POLICY, tries=claim.tries, since=claim.since, now=now, chance=1.0)
-            return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, self._redact(verdict.reason))
+            reason = self._redact(verdict.reason)
+            return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, reason, cause=verdict.cause)
         if not decision.planned and event.type != VALIDATE:
             log.info("event planned for no destination", event_id=claim.event.id, type=claim.event.type)
-        return Routed(claim, decision.trace, decision.planned, now)
+        return Routed(claim, decision.trace, decision.planned, now, self._config)

@@ -244,14 +244,15 @@ async def test_connections_over_the_limit_are_answered_with_a_503() -> None:
     async with served(echo, max_connections=3) as server, AsyncExitStack() as stack:
         inside = [await stack.enter_async_context(server.connect()) for _ in range(3)]
         for client in inside:
-            await client.ask(GET)
+            await client.send(post(b"hello")[:-1])  # a request is under way in each: none can be closed instead
+        await trio.testing.wait_all_tasks_blocked(0.05)
         async with server.connect() as client:
             answer = await client.ask(GET)
             assert answer.problem["status"] == 503
             assert answer.headers["retry-after"]
             assert await client.rest() == b""
         for client in inside:
-            assert (await client.ask(post(b"hello"))).body == b"hello"
+            assert (await client.ask(b"o")).body == b"hello"
         reset(inside[0])
         await inside[1].ask(GET)
         await assert_serves(server)

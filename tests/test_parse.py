@@ -59,7 +59,7 @@ def test_a_number_beyond_what_python_reads_is_refused_and_the_longest_that_it_re
     assert parse(longest)
 
 
-@pytest.mark.parametrize("deep", [b'{"event": "x", "a": ' + b"[" * 300, b"[" * 1_000_000, b'{"a":' * 100_000])
+@pytest.mark.parametrize("deep", [b'{"event": "x", "a": ' + b"[" * 300, b"[" * 150_000, b'{"a":' * 100_000])
 def test_what_is_nested_too_deep_is_said_so(deep):
     assert (refusal(deep).status, refusal(deep).title) == (400, "Nested too deep")
 
@@ -112,8 +112,8 @@ def test_only_so_many_faults_are_listed(count, said):
 
 
 def test_a_large_body_full_of_faults_costs_little():
-    """Two and a half million reports of faults once took 2.4 GB and 16 seconds."""
-    raw = b'{"event":"checkEvaluation","checkResults":[' + b",".join([b"1"] * 2_500_000) + b"]}"
+    """A report for each of its faults would take a thousand times as much as the body."""
+    raw = b'{"event":"checkEvaluation","checkResults":[' + b",".join([b"1"] * 190_000) + b"]}"
     began = time.process_time()
     assert refusal(raw).faults
     assert time.process_time() - began < 5

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import trio
 from running import Running, running_router, until
-from support import PAYLOADS, SAMPLES, payload
+from support import PAYLOADS, SAMPLES, make_event, payload
 
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
@@ -36,6 +36,11 @@ async def router(tmp_path: Path) -> AsyncIterator[Running]:
         yield router
 
 
+def shown_of(body: bytes) -> bytes:
+    """What people see of a body: a callback URL is sealed, and only a delivery has it back."""
+    return make_event(body).raw_redacted
+
+
 def is_problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
     """RFC 9457: the media type, and the members that a client may rely on."""
     assert answer.status_code == status
@@ -52,7 +57,7 @@ async def test_every_sample_is_accepted_and_kept_byte_for_byte(router: Running, 
     assert answer.status_code == 200
     stored = router.reader.event(answer.json()["id"])
     assert stored
-    assert stored.event.raw == payload(sample)
+    assert stored.event.raw == shown_of(payload(sample))
     assert stored.event.source == "open"
 
 
@@ -149,7 +154,7 @@ async def test_compressed_bodies_are_taken_and_kept_plain(router: Running, encod
     body = payload("v3-incidentCreated")
     packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
     answer = await router.post(packed, "/open", headers={"Content-Encoding": encoding})
-    assert router.reader.event(answer.json()["id"]).event.raw == body
+    assert router.reader.event(answer.json()["id"]).event.raw == shown_of(body)
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}" * 999)[:-9], gzip.compress(b"{}") + b"rest"])

@@ -415,6 +415,19 @@ async def test_a_body_that_is_on_its_way_when_it_stops_is_taken() -> None:
         assert (await client.ask(b"llo")).body == b"hello"
 
 
+async def test_a_connection_that_was_just_made_when_it_stops_gets_its_first_request_answered(
+    authority: trustme.CA, tls: Tls
+) -> None:
+    for context, known in ((None, {}), (trusting(authority), {"tls": tls})):
+        async with served(echo, **known) as server, server.connect(context) as client:
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            server.stopping.set()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            answer = await client.ask(post(b"hello"))
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await client.rest() == b""
+
+
 async def test_half_a_request_is_answered_with_a_503_when_it_stops() -> None:
     async with served(echo) as server, server.connect() as client:
         await client.send(GET[:-2])

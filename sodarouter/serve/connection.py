@@ -83,8 +83,14 @@ class Connection:
         """Whether a request is expected whole: its first byte has come, or the connection is new."""
         self._working = False
         """Whether the application has a request, and so the deadline."""
+        self._refusal = TOO_SLOW
+        """What a request that is not there in time is answered with."""
+        self._last_call = inf
+        """When the first request must be there, once the server stops."""
         self._asked = False
         """Whether the client was asked to end."""
+        self.waits_since: float | None = trio.current_time()
+        """Since when it has had no request; ``None`` while it has one."""
         self._ending = False
         """Whether the last answer has been given."""
 
@@ -108,18 +114,27 @@ class Connection:
             if self._asked or self._ending:
                 self.abort()
             else:
-                self.dismiss(TOO_SLOW)
+                self._dismiss()
 
     def dismiss(self, refusal: Answer) -> None:
-        """Ends the connection unless it has a request: that is answered first.
+        """Ends the connection, because the server does. A request that it has is answered first.
 
-        What the client has sent already is still read. If it is half a request, ``refusal`` answers it.
+        One that is on its way, and the first of a new connection, gets a moment to come: its sender was let in and does
+        not know better. What then is there is still read. If it is half a request, ``refusal`` answers it.
         """
+        self._refusal = refusal
+        if not self._begun:
+            self._dismiss()
+        elif not self._working:
+            self._last_call = trio.current_time() + PATIENCE
+            self._deadline = min(self._deadline, self._last_call)
+
+    def _dismiss(self) -> None:
         if self._working or self._ending:
             return
         self._asked = True
         self._deadline = trio.current_time() + PATIENCE
-        self._protocol.refusal = refusal
+        self._protocol.refusal = self._refusal
         # the reader sees the end of the stream, as if the client had closed it
         self._shutdown(socket.SHUT_RD)
 
@@ -134,7 +149,7 @@ class Connection:
         if isinstance(self._stream, trio.SSLStream):
             self._deadline = trio.current_time() + self._limits.handshake_timeout
             await self._stream.do_handshake()
-        self._deadline = trio.current_time() + self._limits.header_timeout
+        self._deadline = min(trio.current_time() + self._limits.header_timeout, self._last_call)
         await self._read()
         if self._ending:
             # an application that goes on after its answer does not keep the client
@@ -175,6 +190,7 @@ class Connection:
             await self._send_bytes(event.data)
         elif isinstance(event, Updated):
             self._working = not event.idle
+            self.waits_since = trio.current_time() if event.idle else None
             self._begun = self._working
             self._deadline = trio.current_time() + self._limits.keep_alive_timeout if event.idle else inf
         else:

@@ -14,6 +14,9 @@ from hypercorn.typing import H11SendableEvent
 
 from sodarouter.problem import Answer, problem
 
+MAX_FIELDS = 100
+"""Header fields of a request: as many as other servers take."""
+
 _READ = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
 """The states of a client whose request has been read to its end."""
 _ECHO = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
@@ -115,6 +118,8 @@ class Http1(H11Protocol):
                 framings.add(name)
         if size > self.config.h11_max_incomplete_size:
             raise h11.RemoteProtocolError("the header fields are too large", error_status_hint=431)
+        if len(request.headers) > MAX_FIELDS:
+            raise h11.RemoteProtocolError("there are too many header fields", error_status_hint=431)
         if request.http_version not in {b"1.1", b"1.0"}:
             raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", error_status_hint=505)
         # two ideas of where the body ends let a second request be smuggled past a proxy (RFC 9112, 6.1)

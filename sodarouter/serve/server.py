@@ -104,7 +104,7 @@ class _Server:
                 sweeping.cancel()
 
     async def _welcome(self, stream: Stream) -> None:
-        if len(self._connections) >= self._limits.max_connections:
+        if len(self._connections) >= self._limits.max_connections and not self._make_room():
             await self._turn_away(stream)
             return
         self._full = False
@@ -114,6 +114,16 @@ class _Server:
             await connection.run()
         finally:
             self._connections.discard(connection)
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has been without a request longest: it is missed least. ``False``: all have one."""
+        waiting = [connection for connection in self._connections if connection.waits_since is not None]
+        if not waiting:
+            return False
+        longest = min(waiting, key=lambda connection: connection.waits_since or 0.0)
+        self._connections.discard(longest)
+        longest.abort()
+        return True
 
     async def _turn_away(self, stream: Stream) -> None:
         if not self._full:
