@@ -3,9 +3,9 @@
 This is the front door: what a plugin may import, and all that it needs.
 """
 
-from sodarouter.delivery import Delivery, Queue, Settled, State, Stats
+from sodarouter.delivery import Breaker, Cause, Delivery, Fallback, Halt, Lag, Loaded, Queue, Settled, State, Stats
 from sodarouter.destination import Destination
-from sodarouter.errors import Reject, Retry
+from sodarouter.errors import Reject, Retry, SpoolError
 from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
@@ -16,6 +16,8 @@ from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person
 
 __all__ = [
     "Agreement",
+    "Breaker",
+    "Cause",
     "ConfigPath",
     "Contract",
     "Dataset",
@@ -23,13 +25,17 @@ __all__ = [
     "Destination",
     "Duration",
     "Event",
+    "Fallback",
+    "Halt",
     "HmacSignature",
     "HtmlTemplate",
     "HttpRequest",
     "HttpResponse",
     "HttpRoute",
     "Incident",
+    "Lag",
     "Link",
+    "Loaded",
     "Options",
     "Person",
     "Plugin",
@@ -41,6 +47,7 @@ __all__ = [
     "Settled",
     "Signature",
     "Size",
+    "SpoolError",
     "StandardWebhooks",
     "State",
     "Stats",

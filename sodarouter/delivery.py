@@ -132,7 +132,8 @@ class Lag:
     longest: float = 0.0
     """Seconds that the longest step of the last minute took."""
     blocked: Mapping[str, int] = field(default_factory=dict)
-    """How often a step took too long, by whose it was: ``destination NAME``, or ``router``."""
+    """How often a step took too long, by whose it was: ``destination NAME``, ``plugin NAME`` (a page of its), or
+    ``router``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,10 @@ class Stats:
     """Deliveries that are pending, the deciding among them."""
     writer_lag: float = 0.0
     """Seconds that the oldest change which is not on disk yet has waited for it."""
+    max_bytes: int = 0
+    """The size at which nothing more is taken in; 0: it is not known."""
+    max_backlog: int = 0
+    """The backlog at which nothing more is taken in; 0: it is not known."""
     loaded: Loaded = Loaded()
     lag: Lag = field(default_factory=Lag)
 

@@ -17,7 +17,11 @@ class HttpRequest:
     """Names in lower case."""
     body: bytes
     stats: Callable[[], Awaitable[Stats]]
-    """Asks the spool what it holds: ``await request.stats()``."""
+    """Asks what the router holds: ``await request.stats()``.
+
+    Raises:
+        SpoolError: The spool cannot be read, or has not answered within 5 seconds.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The pages of the admin listener: a Quart app with `/readyz`, the admin API, and what plugins serve."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -13,9 +14,11 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from sodarouter.delivery import Stats
+from sodarouter.errors import SpoolError
 from sodarouter.failures import contained
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.problem import Answer, problem
+from sodarouter.ready import readiness
 
 MAX_BODY = 1 << 20
 """Bytes that a request on the admin listener may have."""
@@ -29,32 +32,33 @@ log = structlog.get_logger()
 class Pages:
     """What the pages show and do; the daemon provides it.
 
-    ``not_ready`` gives the reasons by check, empty when all is well. ``retry`` takes the ids of dead deliveries and gives
-    those that it has made pending again.
+    ``stopping`` says whether the router has been asked to stop. ``stats`` answers within seconds or raises `SpoolError`,
+    see `Survey`. ``retry`` takes the ids of dead deliveries and gives those that it has made pending again.
     """
 
-    not_ready: Callable[[], Awaitable[Mapping[str, str]]]
+    stopping: Callable[[], bool]
     stats: Callable[[], Awaitable[Stats]]
     retry: Callable[[list[str]], Awaitable[list[str]]]
 
 
-def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: str | None) -> QuartTrio:
+def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: Callable[[], str | None]) -> QuartTrio:
     """The app. Every page asks for the token, if there is one.
 
     Args:
         pages: What the router's own pages stand on.
         routes: What plugins serve, with their names.
-        token: For ``Authorization: Bearer …``.
+        token: Gives that for ``Authorization: Bearer …``; a reload may change it.
     """
     app = QuartTrio("sodarouter", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
 
     @app.before_request
     async def _authorised() -> Response | None:
-        if token is None:
+        expected = token()
+        if expected is None:
             return None
         given = request.headers.get("Authorization", "")
-        if hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if hmac.compare_digest(given.encode(), f"Bearer {expected}".encode()):
             return None
         detail = "send the token of [admin] as Authorization: Bearer …"
         return _response(problem(401, "Not authorised", detail, headers={"WWW-Authenticate": "Bearer"}))
@@ -75,8 +79,13 @@ def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: str 
 
     @app.get("/readyz")
     async def _ready() -> ResponseReturnValue:
-        reasons = await pages.not_ready()
-        return {"ready": not reasons, "reasons": dict(reasons)}, (503 if reasons else 200)
+        found: Stats | SpoolError
+        try:
+            found = await pages.stats()
+        except SpoolError as error:
+            found = error
+        document = readiness(found, datetime.now(UTC), stopping=pages.stopping())
+        return document, (200 if document["ready"] else 503)
 
     @app.post("/api/retry")
     async def _retry() -> ResponseReturnValue:
@@ -94,6 +103,8 @@ def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: str 
 
 def _page(plugin: str, route: HttpRoute, pages: Pages) -> Callable[[], Awaitable[Response]]:
     async def page() -> Response:
+        # the task ends with the request; by its name the plugin is known if it blocks the loop
+        trio.lowlevel.current_task().name = f"plugin {plugin}"
         body = await request.get_data(as_text=False)
         asked = HttpRequest(
             request.method,

@@ -1,9 +1,11 @@
 """The plugin ``prometheus``, read by prometheus_client's own parsers."""
 
+import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,20 @@ from pydantic import ValidationError
 from sodarouter_prometheus import Prometheus, PrometheusOptions
 from support import SAMPLES, make_delivery, make_event
 
-from sodarouter import HttpRequest, HttpResponse, Queue, Settled, State, Stats
+from sodarouter import (
+    Breaker,
+    Cause,
+    Halt,
+    HttpRequest,
+    HttpResponse,
+    Lag,
+    Loaded,
+    Queue,
+    Settled,
+    SpoolError,
+    State,
+    Stats,
+)
 from sodarouter.plugins import Found, Plugins
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,8 +48,12 @@ def prometheus(**options: Any) -> Prometheus:
     return Prometheus(PrometheusOptions.model_validate(options))
 
 
-async def scrape(plugin: Prometheus, stats: Stats | None = None, accept: str | None = None) -> HttpResponse:
+async def scrape(
+    plugin: Prometheus, stats: Stats | SpoolError | None = None, accept: str | None = None
+) -> HttpResponse:
     async def now() -> Stats:
+        if isinstance(stats, SpoolError):
+            raise stats
         return stats or Stats()
 
     (route,) = plugin.http_routes()
@@ -65,7 +84,7 @@ class Read:
         return sorted(found, key=lambda each: sorted(each[0].items()))
 
 
-async def read(plugin: Prometheus, stats: Stats | None = None) -> Read:
+async def read(plugin: Prometheus, stats: Stats | SpoolError | None = None) -> Read:
     return Read(await scrape(plugin, stats))
 
 
@@ -73,9 +92,12 @@ def evaluation(*results: dict[str, Any], event: str = "checkEvaluation") -> Any:
     return make_event({"event": event, "checkResults": list(results)})
 
 
-def settled(state: State, *, seconds: float = 0.2, age: float = 3.0, destination: str = "there") -> Settled:
+def settled(
+    state: State, *, seconds: float = 0.2, age: float = 3.0, destination: str = "there", cause: Cause | None = None
+) -> Settled:
     event = make_event(received=datetime.now(UTC) - timedelta(seconds=age))
-    return Settled(make_delivery(event, destination), event.type, event.source, event.received, state, seconds)
+    delivery = make_delivery(event, destination)
+    return Settled(delivery, event.type, event.source, event.received, state, seconds, cause=cause)
 
 
 def busy() -> tuple[Prometheus, Stats]:
@@ -87,10 +109,28 @@ def busy() -> tuple[Prometheus, Stats]:
     plugin.event_accepted(evaluation({"outcome": "fail", "name": 'quote " backslash \\ line\nend é'}), False)
     plugin.event_refused("soda", 401, "forbidden")
     plugin.event_refused(None, 404, "not_found")
-    for state in (State.DELIVERED, State.PENDING, State.DEAD):
+    for state in (State.DELIVERED, State.PENDING):
         plugin.delivery_settled(settled(state))
+    for cause in Cause:
+        plugin.delivery_settled(settled(State.DEAD, cause=cause))
     long_ago = datetime.now(UTC) - timedelta(seconds=60)
-    return plugin, Stats({"there": Queue(3, 1, 2, long_ago), "$route": Queue()}, quarantined=4, spool_bytes=4096)
+    queues = {
+        "there": Queue(3, 1, 2, long_ago, Halt.DRAINING, Breaker.OPEN),
+        "well": Queue(breaker=Breaker.CLOSED),
+        "gone": Queue(pending=1),
+        "$route": Queue(),
+    }
+    return plugin, Stats(
+        queues,
+        quarantined=4,
+        spool_bytes=4096,
+        backlog=7,
+        writer_lag=0.5,
+        loaded=Loaded("0123456789ab", datetime(2026, 5, 4, tzinfo=UTC), failed=datetime.now(UTC), faults=("a fault",)),
+        lag=Lag(0.25, {"destination there": 3, "plugin other": 1}),
+        max_bytes=8192,
+        max_backlog=100,
+    )
 
 
 @pytest.mark.parametrize(("accept", "content_type"), [(None, TEXT), ("*/*", TEXT), (REAL_ACCEPT, OPENMETRICS)])
@@ -120,14 +160,21 @@ async def test_both_formats_parse_and_say_the_same() -> None:
     assert len(text) > 50
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
-async def test_promtool_has_nothing_to_say() -> None:
-    plugin, stats = busy()
-    text = bytes((await scrape(plugin, stats)).body)
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+
+
+async def promtool(*words: str, stdin: bytes = b"") -> tuple[int, str]:
+    """Its exit status and all that it says."""
     checked = await trio.run_process(
-        ["promtool", "check", "metrics"], stdin=text, capture_stdout=True, capture_stderr=True, check=False
+        ["promtool", *words], stdin=stdin, capture_stdout=True, capture_stderr=True, check=False
     )
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    return checked.returncode, (checked.stdout + checked.stderr).decode()
+
+
+@needs_promtool
+async def test_promtool_has_nothing_to_say() -> None:
+    text = bytes((await scrape(*busy())).body)
+    assert await promtool("check", "metrics", stdin=text) == (0, "")
 
 
 async def test_events_are_counted_by_source_type_and_whether_they_came_before() -> None:
@@ -270,6 +317,84 @@ async def test_gauges_show_what_the_spool_holds_at_the_moment() -> None:
     assert found("quarantined") == 4
     assert found("spool_bytes") == 4096
 
+    assert found("backlog") == 7
+    assert found("spool_up") == 1
+    assert found("spool_writer_lag_seconds") == 0.5
+    assert found("spool_max_bytes") == 8192
+    assert found("max_backlog") == 100
+
+
+async def test_breakers_and_halts_are_1_for_the_state_that_they_are_in() -> None:
+    found = await read(*busy())
+    assert [labels for labels, value in found.all("breaker_state") if value] == [
+        {"destination": "there", "state": "open"},
+        {"destination": "well", "state": "closed"},
+    ]
+    assert len(found.all("breaker_state")) == 2 * len(Breaker), "one that is not configured has none"
+    assert [labels for labels, value in found.all("destination_halted") if value] == [
+        {"destination": "there", "halt": "draining"}
+    ]
+    assert len(found.all("destination_halted")) == 4 * len(Halt)
+
+
+async def test_the_configuration_that_runs_is_shown_and_whether_another_failed() -> None:
+    plugin, stats = busy()
+    found = await read(plugin, stats)
+    assert found("config_info", config="0123456789ab") == 1
+    assert found("config_last_reload_successful") == 0
+    assert found("config_last_reload_success_timestamp_seconds") == datetime(2026, 5, 4, tzinfo=UTC).timestamp()
+    found = await read(plugin, Stats(loaded=Loaded("ab", datetime.now(UTC))))
+    assert found("config_last_reload_successful") == 1
+
+
+async def test_whoever_blocks_the_event_loop_is_named_and_every_destination_starts_at_0() -> None:
+    found = await read(*busy())
+    assert found("event_loop_lag_seconds") == 0.25
+    assert {labels["by"]: value for labels, value in found.all("event_loop_blocked_total")} == {
+        "destination there": 3,
+        "destination well": 0,
+        "plugin other": 1,
+        "router": 0,
+    }
+
+
+async def test_dead_letters_are_counted_by_cause() -> None:
+    plugin = prometheus()
+    for cause in (Cause.REJECTED, Cause.EXPIRED, Cause.REJECTED):
+        plugin.delivery_settled(settled(State.DEAD, cause=cause))
+    causes = {labels["cause"]: value for labels, value in (await read(plugin)).all("deliveries_given_up_total")}
+    assert causes == {"rejected": 2, "expired": 1, "exhausted": 0, "unconfirmed": 0}
+
+
+async def test_a_destination_has_its_series_before_anything_was_delivered() -> None:
+    """Otherwise its first dead letter would be a series out of nowhere, which is no rise."""
+    found = await read(prometheus(), Stats({"new": Queue(breaker=Breaker.CLOSED), "gone": Queue(dead=1)}))
+    assert found("deliveries_given_up_total", destination="new", cause="rejected") == 0
+    assert found("deliveries_total", destination="new", outcome="dead") == 0
+    assert {labels["destination"] for labels, _ in found.all("deliveries_total")} == {"new"}
+
+
+async def test_a_spool_that_cannot_be_asked_leaves_what_was_counted() -> None:
+    plugin, stats = busy()
+    await read(plugin, stats)
+    found = await read(plugin, SpoolError("the spool fails: disk I/O error"))
+    assert found("spool_up") == 0
+    assert found("events_refused_total", source="soda", status="401", reason="forbidden") == 1
+    assert not found.all("spool_bytes"), "0 would be a lie"
+    assert not found.all("queue_depth")
+
+
+async def test_a_spool_that_takes_nothing_in_is_not_up_and_shows_what_it_holds() -> None:
+    found = await read(prometheus(), Stats(trouble="the disk is full", spool_bytes=4096))
+    assert found("spool_up") == 0
+    assert found("spool_bytes") == 4096
+
+
+async def test_a_limit_that_is_not_known_is_not_shown_as_0() -> None:
+    found = await read(prometheus(), Stats())
+    assert not found.all("spool_max_bytes")
+    assert not found.all("max_backlog")
+
 
 async def test_a_destination_that_is_gone_leaves_no_gauge() -> None:
     plugin, stats = busy()
@@ -331,3 +456,106 @@ def test_the_router_finds_its_page_and_its_observers_and_no_fault() -> None:
     assert not plugins.faults()
     assert [route.path for _, route in plugins.routes] == ["/numbers"]
     assert all(plugins.observers(hook) for hook in ("event_accepted", "event_refused", "delivery_settled"))
+
+
+PAGE = Path(__file__).parent.parent / "docs/destinations/prometheus.md"
+
+
+def alert_rules() -> str:
+    """The file of rules that the page shows."""
+    (found,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"))
+    return str(found)
+
+
+Given = Sequence[tuple[str, str]]
+"""Series of ``promtool test rules``, one value a minute, without the prefix of the router's own."""
+
+ALERTS: dict[str, tuple[Given, str]] = {
+    "SodarouterDown": ([("up{job='sodarouter'}", "0x60")], "5m"),
+    "SodarouterNotReady": ([("spool_up", "1x9 0x60")], "12m"),
+    "SodarouterSpoolNearlyFull": ([("spool_bytes", "70+1x60"), ("spool_max_bytes", "100x60")], "30m"),
+    "SodarouterDiskSlow": ([("spool_writer_lag_seconds", "0x9 3x60")], "12m"),
+    "SodarouterDeliveriesLate": (
+        [
+            ("oldest_undelivered_age_seconds{destination='a'}", "0+60x60"),
+            ("destination_halted{destination='a',halt='paused'}", "0x60"),
+            ("destination_halted{destination='a',halt='draining'}", "0x60"),
+        ],
+        "20m",
+    ),
+    "SodarouterBreakerOpen": (
+        [
+            ("breaker_state{destination='a',state='closed'}", "1x9 0x60"),
+            ("breaker_state{destination='a',state='open'}", "0x9 1 0 1 0 1x60"),
+            ("breaker_state{destination='a',state='half-open'}", "0x9 0 1 0 1 0x60"),
+        ],
+        "20m",
+    ),
+    "SodarouterHaltForgotten": ([("destination_halted{destination='a',halt='paused'}", "1x2000")], "30h"),
+    "SodarouterDeadLetters": ([("deliveries_given_up_total{destination='a',cause='rejected'}", "0x9 1x60")], "12m"),
+    "SodarouterQuarantine": ([("quarantined", "4x9 5x60")], "12m"),
+    "SodarouterReloadFailed": ([("config_last_reload_successful", "1x9 0x60")], "20m"),
+    "SodarouterBlocked": ([("event_loop_blocked_total{by='destination a'}", "0x9 0+2x60")], "20m"),
+}
+"""What each alert of the page is for, and when it must have been told of."""
+
+ALL_IS_WELL: Given = [
+    ("up{job='sodarouter'}", "1x2000"),
+    ("spool_up", "1x2000"),
+    ("spool_bytes", "10x2000"),
+    ("spool_max_bytes", "100x2000"),
+    ("backlog", "5x2000"),
+    ("max_backlog", "100x2000"),
+    ("spool_writer_lag_seconds", "0.01x2000"),
+    ("oldest_undelivered_age_seconds{destination='a'}", "10x2000"),
+    # one that is paused for less than a day is meant to be late
+    ("oldest_undelivered_age_seconds{destination='paused'}", "0+60x1000 0x1000"),
+    ("destination_halted{destination='paused',halt='paused'}", "1x1000 0x1000"),
+    ("breaker_state{destination='a',state='closed'}", "1x2000"),
+    ("breaker_state{destination='a',state='open'}", "0x2000"),
+    ("deliveries_given_up_total{destination='a',cause='rejected'}", "3x2000"),
+    ("quarantined", "4x2000"),
+    ("config_last_reload_successful", "1x2000"),
+    ("event_loop_blocked_total{by='router'}", "1x2000"),
+]
+
+
+def rule_test(name: str, given: Given, expected: Iterable[tuple[str, str, int | None]]) -> str:
+    """One test of ``promtool test rules``: the expected are times, queries and their one value, or ``None``."""
+    series = "".join(
+        f'      - series: "{metric if metric.startswith("up{") else f"sodarouter_{metric}"}"\n        values: "{values}"\n'
+        for metric, values in given
+    )
+    queries = "".join(
+        f'      - eval_time: {at}\n        expr: "{query}"\n'
+        f"        exp_samples: {'[]' if value is None else f'[{{ value: {value} }}]'}\n"
+        for at, query, value in expected
+    )
+    return f"  - name: {name}\n    interval: 1m\n    input_series:\n{series}    promql_expr_test:\n{queries}"
+
+
+@needs_promtool
+async def test_each_alert_of_the_page_fires_for_what_it_is_for_and_none_when_all_is_well(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(alert_rules(), encoding="utf-8")
+    status, said = await promtool("check", "rules", str(tmp_path / "rules.yml"))
+    assert (status, f"SUCCESS: {len(ALERTS)} rules found" in said) == (0, True), said
+    firing = "count(ALERTS{alertstate='firing'})"
+    tests = [
+        rule_test(alert, given, [(at, firing.replace("{", f"{{alertname='{alert}',"), 1)])
+        for alert, (given, at) in ALERTS.items()
+    ]
+    tests.append(rule_test("all is well", ALL_IS_WELL, [(at, firing, None) for at in ("12m", "15h", "30h")]))
+    (tmp_path / "test.yml").write_text(
+        "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests:\n" + "".join(tests), encoding="utf-8"
+    )
+    status, said = await promtool("test", "rules", str(tmp_path / "test.yml"))
+    assert status == 0, said
+
+
+async def test_the_alerts_and_the_table_of_the_page_name_the_metrics_that_there_are() -> None:
+    plugin, stats = busy()
+    samples = {name for name, _ in (await read(plugin, stats)).series if name.startswith("sodarouter_")}
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in samples if not name.endswith("_created")}
+    assert set(re.findall(r"sodarouter_[a-z_]+", alert_rules())) <= shown
+    assert set(re.findall(r"(?m)^\| `(sodarouter_[a-z_]+)` \|", PAGE.read_text(encoding="utf-8"))) == shown
+    assert set(re.findall(r"alert: (\w+)", alert_rules())) == set(ALERTS)
