@@ -1,5 +1,6 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from sodarouter.advice import advise
 from sodarouter.decide import Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
-from sodarouter.options import Options, Place, Redactor
+from sodarouter.options import Options, Place
 from sodarouter.plugins import AnyDestination, Plugins, find
+from sodarouter.redact import Redactor
 from sodarouter.tables import DestinationTable, File
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -39,6 +41,8 @@ class Config:
     """A configuration without a fault."""
 
     path: Path
+    hash: str
+    """The first 12 hex digits of the SHA-256 of the file."""
     file: File
     destinations: tuple[ConfiguredDestination, ...]
     rules: Rules
@@ -51,14 +55,20 @@ class Config:
             yield replace(advice, place=f"{self.path.name}: {advice.place}")
 
 
-def load(path: Path) -> Config:
+def load(path: Path, running: Config | None = None) -> Config:
     """Reads, validates and compiles a configuration, and loads the plugins for it.
+
+    Args:
+        path: The file.
+        running: The configuration that is in use, if this one is to take its place: its plugins stay as they are, and
+            what cannot change without a restart is a fault.
 
     Raises:
         ConfigError: With every fault that was found, each with its place.
     """
     place = Place(path.absolute().parent)
-    document = _read(path)
+    content = _read(path)
+    document = _parsed(path, content)
     found: list[Fault] = []
     file = _validated(File, document, place, found)
     # nothing is said of what is missing because a table is misspelt or broken
@@ -68,14 +78,19 @@ def load(path: Path) -> Config:
         unsure |= {fault.place.partition(".")[0].partition("[")[0] for fault in found}
         whole = {key: table for key, table in document.items() if key in File.model_fields and key not in unsure}
         file = File.model_validate({"spool": {}} | whole, context=place)
-    plugins = _plugins(file, place, found)
+    plugins = running.plugins if running else _plugins(file, place, found)
+    if running:
+        found.extend(_fixed(running.file, file, unsure))
     destinations = tuple(_destinations(document, plugins, place, found))
     found.extend(_crossed(file, document, unsure))
     if found:
         raise _config_error(path, found, place)
-    return Config(
-        path, file, destinations, compile_rules(file.route, file.unrouted.to), plugins, Redactor(place.secrets)
-    )
+    order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
+    rules = compile_rules(file.route, file.unrouted.to, order_by)
+    redact = running.redact if running else Redactor()
+    redact.learn(place.secrets)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return Config(path, digest, file, destinations, rules, plugins, redact)
 
 
 def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
@@ -86,7 +101,7 @@ def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
     """
     found: list[Fault] = []
     place = Place(path.absolute().parent)
-    table = _validated(model, _read(path).get(name, {}), place, found, name)
+    table = _validated(model, _parsed(path, _read(path)).get(name, {}), place, found, name)
     if table is None:
         raise _config_error(path, found, place)
     return table
@@ -98,7 +113,7 @@ def names(path: Path, key: str) -> list[str]:
     Raises:
         ConfigError: The file cannot be read.
     """
-    return list(_tables(_read(path), key))
+    return list(_tables(_parsed(path, _read(path)), key))
 
 
 def _config_error(path: Path, found: Iterable[Fault], place: Place) -> ConfigError:
@@ -107,14 +122,19 @@ def _config_error(path: Path, found: Iterable[Fault], place: Place) -> ConfigErr
     return ConfigError(told)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
     try:
-        # its default path too starts at the folder of the file, so the table is always validated
-        return {"spool": {}} | tomli.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise ConfigError([Fault(str(path), "there is no such file", "name another with --config")]) from None
     except OSError as error:
         raise ConfigError([Fault(str(path), f"cannot be read: {(error.strerror or '').lower()}")]) from None
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        # its default path too starts at the folder of the file, so the table is always validated
+        return {"spool": {}} | tomli.loads(content.decode().replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         raise ConfigError([Fault(path.name, f"is not UTF-8 at byte {error.start}")]) from None
     except tomli.TOMLDecodeError as error:
@@ -215,6 +235,7 @@ def _crossed(file: File, document: Mapping[str, Any], unsure: set[str]) -> Itera
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
+        yield from _fallbacks(destinations)
     if not unsure & {"server", "admin"}:
         yield from _listening(file)
     yield from _unreadable(file)
@@ -236,6 +257,23 @@ def _unknown(place: str, names: Iterable[str], destinations: Iterable[str]) -> I
             yield Fault(place, f"there is no destination {name!r}", suggestion(name, destinations))
 
 
+def _fallbacks(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
+    named = {name: table.get("fallback") for name, table in destinations.items()}
+    following = {name: fallback for name, fallback in named.items() if isinstance(fallback, str)}
+    told: set[str] = set()
+    for name, fallback in following.items():
+        place = dotted(["destination", name, "fallback"])
+        yield from _unknown(place, [fallback], destinations)
+        path = [name]
+        while (after := following.get(path[-1])) and after not in path:
+            path.append(after)
+        if fallback == name:
+            yield Fault(place, "a destination cannot stand in for itself", "name another, or leave it out")
+        elif after == name and name not in told:
+            told.update(path)
+            yield Fault(place, f"goes in a circle: {', '.join([*path, name])}", "leave one of them out")
+
+
 def _listening(file: File) -> Iterator[Fault]:
     taken: dict[Address, str] = {}
     for name, table in (("server", file.server), ("admin", file.admin)):
@@ -249,6 +287,30 @@ def _listening(file: File) -> Iterator[Fault]:
         for address in file.admin.listen:
             if not address.is_local:
                 yield Fault("admin.token", f"is missing, and {address} can be reached from elsewhere", "set a token")
+
+
+_RELOADED = {"server": {"max_body", "max_memory", "body_timeout", "trusted_proxies"}, "admin": {"token"}}
+"""What may change in these tables while the router runs. What they listen on, and how, is there since the start."""
+
+
+def _fixed(running: File, file: File, unsure: set[str]) -> Iterator[Fault]:
+    """What cannot be changed by a reload, and was."""
+    for table in ("server", "admin"):
+        for key, value in getattr(running, table):
+            if table not in unsure and key not in _RELOADED[table] and getattr(getattr(file, table), key) != value:
+                yield Fault(f"{table}.{key}", *_RESTART)
+    for key in ("path", "key"):
+        if "spool" not in unsure and getattr(file.spool, key) != getattr(running.spool, key):
+            yield Fault(f"spool.{key}", *_RESTART)
+    if "plugins" not in unsure and file.plugins != running.plugins:
+        yield Fault("plugins", *_RESTART)
+    if "plugin" not in unsure:
+        for name in dict.fromkeys([*running.plugin, *file.plugin]):
+            if file.plugin.get(name) != running.plugin.get(name):
+                yield Fault(f"plugin.{name}", *_RESTART)
+
+
+_RESTART = ("cannot be changed while the router runs", "put it back, or restart the router")
 
 
 def _unreadable(file: File) -> Iterator[Fault]:

@@ -4,163 +4,163 @@ All that can fail at start, the spool, the destinations and the addresses, is op
 """
 
 import gc
-import os
-import resource
-import signal
-import sys
-import threading
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 import trio
 
 from sodarouter.address import Address
 from sodarouter.config import Config
-from sodarouter.deliver import Deliverer
 from sodarouter.errors import ConfigError, Fault, SpoolError
-from sodarouter.lanes import open_lanes
-from sodarouter.observe import Observers
-from sodarouter.receive import Intake, Receiver, Source
-from sodarouter.route import Router
+from sodarouter.lag import monitored
+from sodarouter.reload import going_live
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
 from sodarouter.serve.asgi import App
-from sodarouter.spool import ROUTE, Lock, Retention, Spool, SqliteSpool
+from sodarouter.spool import Lock, SqliteSpool
+from sodarouter.stations import Stations
+from sodarouter.systemd import Notifier
 from sodarouter.tables import ListenerTable
-from sodarouter.web import Pages, admin_app
-
-PRUNE_EVERY = 3600.0
-PRUNE_PAUSE = 0.1
-PRUNE_BATCH = 500
-"""Old events are deleted this many at a time."""
-DESCRIPTORS = 65_536
-"""File descriptors that the process may have, if the system allows it."""
-SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that wants Python's lock gets it."""
-LAST_RESORT = 15.0
-"""Seconds after the limits of a stop at which the process ends even if a plugin will not."""
+from sodarouter.upkeep import prune, tell_homeless
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Running:
-    """Where a started daemon listens, with the ports it was given."""
+    """Where a started daemon listens, with the ports it was given, and what is asked of it while it runs."""
 
     server: Sequence[Address]
     admin: Sequence[Address]
+    reload: Callable[[], Awaitable[Sequence[Fault]]]
+    """Reads the configuration again. Gives its faults; when there are some, nothing has changed."""
 
 
 async def run(
-    config: Config, stopping: trio.Event, *, task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED
+    config: Config,
+    stopping: trio.Event,
+    *,
+    applied: Callable[[Config], None] = lambda _: None,
+    notifier: Notifier | None = None,
+    inherited: Mapping[Address, socket.socket] = {},
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs the router until ``stopping`` is set, then stops it: the intake first, then the deliveries, then the rest.
+
+    Args:
+        config: With which it starts.
+        stopping: Set from outside.
+        applied: Told of each configuration that a reload has put in place.
+        notifier: Tells systemd how the router is.
+        inherited: From `sodarouter.systemd.inherited_sockets`.
 
     Raises:
         ConfigError: A destination cannot be opened, or an address cannot be listened on.
         SpoolError: The spool cannot be opened, or another process has it.
     """
-    server, admin = config.file.server, config.file.admin
-    async with _open_spool(config) as spool, open_lanes(config) as lanes:
-        # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
-        trio.to_thread.current_default_thread_limiter().total_tokens += sum(lane.concurrency for lane in lanes)
-        observers = _observers(config)
-        deliverer = Deliverer(lanes, spool, observers, config.redact)
-        router = Router(config.rules, spool, config.redact, deliverer.wake.set)
-        receiver = Receiver(
-            _sources(config), spool, observers, _intake(config), router.coming, router.forget, router.arrived
-        )
+    notifier = notifier or Notifier()
+    async with _open_spool(config) as spool, going_live(config) as live:
+        await tell_homeless(config, spool)
+        # the modules, models and rules that are there by now stay: the collector need not walk them again and again
+        gc.collect()
+        gc.freeze()
+        with (
+            monitored() as monitor,
+            _bound(config, "server", inherited) as public,
+            _bound(config, "admin", inherited) as private,
+        ):
+            stations = Stations(live, spool, monitor.lag, stopping.is_set)
+            server = _Front(stations.receiver, public, config, config.file.server)
+            admin = _Front(stations.admin, private, config, config.file.admin)
+            status = f"serving on {', '.join(str(listener.address) for listener in [*public, *private])}"
 
-        def look_again() -> None:
-            router.arrived()
-            deliverer.wake.set()
+            def prepare() -> None:
+                for front in (server, admin):
+                    if front.tls:
+                        front.tls.check()
 
-        token = admin.token.get_secret_value() if admin.token else None
-        app = admin_app(_pages(config, spool, look_again, stopping), config.plugins.routes, token)
-        with _bound(config, "server", server) as public, _bound(config, "admin", admin) as private:
+            def change() -> None:
+                stations.change()
+                for front in (server, admin):
+                    if front.tls:
+                        front.tls.renew()
+                applied(live.config)
+
+            async def reload() -> Sequence[Fault]:
+                await notifier.reloading()
+                try:
+                    return await live.reload()
+                finally:
+                    # also after a failure, or systemd would wait for it
+                    await notifier.ready(status)
+
+            live.taken_up_by(change, prepare=prepare)
+            running = Running(
+                [listener.address for listener in public], [listener.address for listener in private], reload
+            )
             async with trio.open_nursery() as background:
-                background.start_soon(router.run)
-                background.start_soon(_prune, spool, config.file.spool.retention.kept())
-                await background.start(_serving(app, private, config, admin, trio.Event()))
+                background.start_soon(stations.survey.run)
+                background.start_soon(stations.router.run)
+                background.start_soon(prune, spool, lambda: live.config)
+                await background.start(admin.serve, trio.Event())
                 async with trio.open_nursery() as deliveries:
-                    deliveries.start_soon(deliverer.run)
+                    deliveries.start_soon(stations.deliverer.run)
                     async with trio.open_nursery() as intake:
-                        await intake.start(_serving(receiver, public, config, server, stopping))
-                        running = Running([one.address for one in public], [one.address for one in private])
+                        await intake.start(server.serve, stopping)
                         _tell_ready(config, running)
+                        await notifier.ready(status)
+                        background.start_soon(notifier.feed_watchdog, _alive(spool))
                         task_status.started(running)
                     # the intake has ended: `stopping` is set and the last sender has its answer
-                    deliverer.stop()
-                    deliveries.cancel_scope.deadline = trio.current_time() + server.stop_timeout
+                    stations.deliverer.stop()
+                    deliveries.cancel_scope.deadline = trio.current_time() + config.file.server.stop_timeout
                 background.cancel_scope.cancel()
     log.info("stopped")
 
 
-async def run_until_signalled(config: Config) -> None:
-    """As `run`, until SIGTERM or SIGINT. A second signal, or a plugin that will not end, ends the process at once."""
-    # the spool's thread asks for Python's lock at every statement: a tenth more intake than with the usual 5 ms
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    # every connection takes a descriptor, and the spool and the destinations must still get theirs
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-    stopping = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
+class _Front:
+    """A listener and what it serves."""
 
-            async def listen() -> None:
-                async for number in signals:
-                    if stopping.is_set():
-                        log.error("stopped at once, as asked twice", signal=signal.Signals(number).name)
-                        os._exit(1)
-                    log.info("stopping", signal=signal.Signals(number).name, limit=config.file.server.stop_timeout)
-                    stopping.set()
-                    # a thread, because what keeps trio from ending may keep it from running anything
-                    end = threading.Timer(2 * config.file.server.stop_timeout + LAST_RESORT, os._exit, (1,))
-                    end.daemon = True
-                    end.start()
+    def __init__(self, app: App, listeners: Sequence[Listener], config: Config, table: ListenerTable) -> None:
+        self._app = app
+        self._listeners = listeners
+        server = config.file.server
+        self._limits = Limits(
+            max_connections=server.max_connections,
+            keep_alive_timeout=server.keep_alive,
+            header_timeout=server.header_timeout,
+            graceful_timeout=server.stop_timeout,
+        )
+        self.tls = Tls(table.tls.cert, table.tls.key, table.tls.client_ca) if table.tls else None
 
-            nursery.start_soon(listen)
-            await run(config, stopping)
-            nursery.cancel_scope.cancel()
+    async def serve(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await serve(
+            self._app, self._listeners, tls=self.tls, limits=self._limits, stopping=stopping, task_status=task_status
+        )
 
 
 def _tell_ready(config: Config, running: Running) -> None:
     for warning in config.warnings():
         log.warning(str(warning))
-    # the modules, models and rules that are there by now stay: the collector need not walk them again and again
-    gc.collect()
-    gc.freeze()
     log.info(
         "ready",
         listen=list(map(str, running.server)),
         admin=list(map(str, running.admin)),
         sources={name: table.path for name, table in config.file.source.items()},
         destinations=[destination.name for destination in config.destinations],
+        config=config.hash,
     )
-
-
-def _serving(
-    app: App, listeners: Sequence[Listener], config: Config, table: ListenerTable, stopping: trio.Event
-) -> Callable[..., Awaitable[None]]:
-    server = config.file.server
-    limits = Limits(
-        max_connections=server.max_connections,
-        keep_alive_timeout=server.keep_alive,
-        header_timeout=server.header_timeout,
-        graceful_timeout=server.stop_timeout,
-    )
-    tls = Tls(table.tls.cert, table.tls.key, table.tls.client_ca) if table.tls else None
-    return partial(serve, app, listeners, tls=tls, limits=limits, stopping=stopping)
 
 
 @contextmanager
-def _bound(config: Config, name: str, table: ListenerTable) -> Iterator[list[Listener]]:
+def _bound(config: Config, name: str, inherited: Mapping[Address, socket.socket]) -> Iterator[list[Listener]]:
     try:
-        listeners = bind(table.listen)
+        listeners = bind(getattr(config.file, name).listen, inherited=inherited)
     except ConfigError as error:
         place = f"{config.path.name}: {name}.listen"
         raise ConfigError([Fault(f"{place}: {f.place}", f.fault, f.hint) for f in error.faults]) from None
@@ -174,14 +174,14 @@ def _bound(config: Config, name: str, table: ListenerTable) -> Iterator[list[Lis
 @asynccontextmanager
 async def _open_spool(config: Config) -> AsyncIterator[SqliteSpool]:
     table = config.file.spool
+    once = {d.name: d.table.fallback for d in config.destinations if d.table.mode == "at-most-once"}
     lock = Lock(table.path)
     try:
-        spool = SqliteSpool(table.path, table.max_size, table.max_backlog)
+        spool = SqliteSpool(table.path, table.max_size, table.max_backlog, table.keys)
         try:
-            recovered = await spool.recover(time.time(), {})
+            recovered = await spool.recover(time.time(), once)
             if recovered:
                 log.info("deliveries of an earlier run are due again", count=recovered)
-            await _tell_homeless(config, spool)
             yield spool
         finally:
             await spool.aclose()
@@ -189,57 +189,11 @@ async def _open_spool(config: Config) -> AsyncIterator[SqliteSpool]:
         lock.release()
 
 
-async def _tell_homeless(config: Config, spool: Spool) -> None:
-    """Deliveries for a destination that is no longer configured stay in the spool, and the operator should know."""
-    known = {ROUTE, *(destination.name for destination in config.destinations)}
-    for name, queue in (await spool.stats()).queues.items():
-        if name not in known and queue.pending:
-            log.warning(
-                "deliveries wait for a destination that is not configured", destination=name, count=queue.pending
-            )
+def _alive(spool: SqliteSpool) -> Callable[[], Awaitable[bool]]:
+    async def alive() -> bool:
+        # an error is an answer too: what a full disk needs is room and not a restart
+        with suppress(SpoolError):
+            await spool.stats()
+        return True
 
-
-def _observers(config: Config) -> Observers:
-    told = config.plugins.observers
-    return Observers(told("event_accepted"), told("event_refused"), told("delivery_settled"))
-
-
-def _sources(config: Config) -> list[Source]:
-    return [
-        Source(name, table.path, tuple(table.verify), table.duplicate_window)
-        for name, table in config.file.source.items()
-    ]
-
-
-def _intake(config: Config) -> Intake:
-    server = config.file.server
-    return Intake(server.max_body, server.body_timeout, tuple(server.trusted_proxies))
-
-
-def _pages(config: Config, spool: Spool, look_again: Callable[[], None], stopping: trio.Event) -> Pages:
-    async def not_ready() -> Mapping[str, str]:
-        reasons = {"daemon": "it is stopping"} if stopping.is_set() else {}
-        try:
-            trouble = (await spool.stats()).trouble
-        except SpoolError as error:
-            trouble = str(error)
-        return reasons | ({"spool": trouble} if trouble else {})
-
-    async def retry(deliveries: list[str]) -> list[str]:
-        retried = await spool.retry(deliveries, time.time())
-        look_again()
-        return retried
-
-    return Pages(not_ready, spool.stats, retry)
-
-
-async def _prune(spool: Spool, retention: Retention) -> None:
-    while True:
-        pause = PRUNE_EVERY
-        try:
-            if await spool.prune(retention, time.time(), PRUNE_BATCH) >= PRUNE_BATCH:
-                # there is more; what comes in and goes out gets its turns in between
-                pause = PRUNE_PAUSE
-        except SpoolError as error:
-            log.error("old events could not be deleted", error=str(error))
-        await trio.sleep(pause)
+    return alive

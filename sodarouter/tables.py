@@ -1,15 +1,19 @@
 """The tables of `router.toml`: their keys, defaults and meanings. `docs/configuration.md` is held against them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from sodarouter.address import Address
-from sodarouter.decide import Route
+from sodarouter.breaker import BreakerOption, BreakerPolicy
+from sodarouter.decide import OrderBy, Route
 from sodarouter.options import ConfigPath, Duration, Options, Place, Secret, Size
+from sodarouter.rate import Rate
+from sodarouter.seal import SealKey, parse_keys
 from sodarouter.settle import RetryPolicy
 from sodarouter.spool import Keep, Retention
 from sodarouter.verify import Proxy, Verification
@@ -79,7 +83,10 @@ class Server(ListenerTable):
     keep_alive: Duration = Field(default=75.0, gt=0)
     """How long a connection may be idle between two requests: longer than a proxy in front keeps it."""
     max_connections: int = Field(default=1024, ge=1)
-    """Connections at once; further ones are closed."""
+    """Connections at once. For a further one, that which has been without a request longest is closed; if all have one,
+    it is closed itself. The requests under way are shared equally by the sources."""
+    max_memory: Size = Size(64 * 1024 * 1024)
+    """Bytes of bodies that are being taken in at once, shared equally by the sources; over it senders are answered 503."""
     stop_timeout: Duration = 20.0
     """How long requests and deliveries that are under way may take to finish when the router stops."""
     trusted_proxies: list[Proxy] = Field(default=[])
@@ -145,6 +152,12 @@ class Spool(Options):
     """The size at which nothing more is taken in: senders are answered 503."""
     max_backlog: int = Field(default=1_000_000, ge=1)
     """The number of pending deliveries at which nothing more is taken in: senders are answered 503."""
+    key: SealKey | None = None
+    """Seals Soda's callback URLs in the spool; by default the router makes a key and keeps it in a file beside it."""
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        return parse_keys(self.key.get_secret_value()) if self.key else ()
 
 
 class Log(Options):
@@ -176,8 +189,24 @@ class DestinationTable(Options):
     """How long one attempt may take."""
     concurrency: int | None = Field(default=None, ge=1, le=1000)
     """How many attempts may run at once; the type has its own default."""
+    rate: Rate | None = None
+    """How many attempts may be started in a time."""
+    mode: Literal["at-least-once", "at-most-once"] = "at-least-once"
+    """Whether, when it is not known that a delivery arrived, a duplicate is better than a gap."""
     retry: RetryPolicy = RetryPolicy()
     """When a delivery that failed is tried again."""
+    breaker: BreakerOption = BreakerPolicy()
+    """When a destination that fails again and again is left alone; `"off"`: never."""
+    order_by: OrderBy | None = None
+    """What a delivery never overtakes an earlier one of."""
+    fallback: str | None = None
+    """The destination that is handed what ends as a dead letter here."""
+
+    @model_validator(mode="after")
+    def _once(self) -> "DestinationTable":
+        if self.mode == "at-most-once" and "retry" in self.model_fields_set:
+            raise ValueError('mode = "at-most-once" has nothing to retry; leave retry out')
+        return self
 
 
 class Unrouted(Options):

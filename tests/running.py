@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from sodarouter.spool import SqliteReader, StoredDelivery
 
 LISTEN = '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = ["127.0.0.1:0"]\n'
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'
+COMMAND = (sys.executable, "-m", "sodarouter", "--config", "router.toml")
 
 
 @dataclass
@@ -102,6 +103,14 @@ class Process:
     def log(self) -> str:
         return (self.folder / "router.log").read_text(encoding="utf-8")
 
+    def until_logged(self, message: str, count: int = 1) -> None:
+        """Waits until the log has so many lines with this message."""
+        for _ in range(3000):
+            if self.log.count(f'"message": "{message}') >= count:
+                return
+            time.sleep(0.01)  # the log of another process sets no event
+        raise AssertionError(f"the log has no {message!r}:\n{self.log}")
+
     def end(self, signal: int) -> int:
         """Sends a signal and gives the exit status."""
         self.popen.send_signal(signal)
@@ -109,18 +118,20 @@ class Process:
 
 
 @contextmanager
-def router_process(folder: Path, toml: str | None = None) -> Iterator[Process]:
+def router_process(
+    folder: Path, toml: str | None = None, *, launcher: Sequence[str] = (), **known: Any
+) -> Iterator[Process]:
     """Starts ``sodarouter`` on a configuration and waits until it is ready. It is killed at the end, if it still runs.
 
     Args:
         toml: Written to ``router.toml`` with free ports; ``None`` starts the one that is there.
+        launcher: A command that becomes the one which is given to it.
+        known: As `subprocess.Popen` knows it.
     """
     if toml is not None:
         (folder / "router.toml").write_text(LISTEN + SOURCE + toml, encoding="utf-8")
     with (folder / "router.log").open("wb") as log:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "sodarouter", "--config", "router.toml"], cwd=folder, stderr=log, stdout=log
-        )
+        popen = subprocess.Popen([*launcher, *COMMAND], cwd=folder, stderr=log, stdout=log, **known)
     process = Process(popen, folder)
     try:
         process.ready = _until_ready(process)

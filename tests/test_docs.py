@@ -5,6 +5,7 @@ import shlex
 import textwrap
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,15 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+import sodarouter
+from sodarouter.breaker import BreakerPolicy
 from sodarouter.cli.app import app
 from sodarouter.config import load
 from sodarouter.decide import Route
 from sodarouter.match import Conditions, Match
 from sodarouter.options import Options, Place
 from sodarouter.plugins import Plugins, find
+from sodarouter.rate import Rate
 from sodarouter.settle import RetryPolicy
 from sodarouter.signature import HmacSignature, StandardWebhooks
 from sodarouter.tables import (
@@ -40,6 +44,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CONFIGURATION = ROOT / "docs/configuration.md"
 CLI = ROOT / "docs/cli.md"
+PLUGIN_PAGE = ROOT / "docs/plugins.md"
 
 MODELS: dict[str, type[Options]] = {
     "`[server]`": Server,
@@ -54,7 +59,9 @@ MODELS: dict[str, type[Options]] = {
     '`type = "standard-webhooks"`': StandardWebhooks,
     '`type = "address"`': Address,
     "`[destination.NAME]`": DestinationTable,
+    "Rates": Rate,
     "Retries": RetryPolicy,
+    "Breakers": BreakerPolicy,
     "`[[route]]`": Route,
     "`[unrouted]`": Unrouted,
     "`match`": Match,
@@ -269,3 +276,18 @@ def test_every_option_that_the_page_of_the_commands_names_exists():
     known = [typer.main.get_command(app), *COMMANDS.values()]
     options = {option for command in known for parameter in command.params for option in parameter.opts} | {"--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", CLI.read_text(encoding="utf-8"))) <= options
+
+
+HANDED = {
+    name: value
+    for name, value in vars(sodarouter).items()
+    if is_dataclass(value) and f"\n| `{name}` |" in PLUGIN_PAGE.read_text(encoding="utf-8")
+}
+"""The values of the front door that have a row in the page for plugin writers."""
+
+
+@pytest.mark.parametrize("name", HANDED)
+def test_every_field_of_what_plugins_are_handed_is_in_its_row(name):
+    (row,) = re.findall(rf"(?m)^\| `{name}` \| (.*) \|$", PLUGIN_PAGE.read_text(encoding="utf-8"))
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", row))))
+    assert {one.name for one in fields(HANDED[name])} <= named

@@ -13,14 +13,14 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address cut delivery errors event failures faults http ids match options plugin problem signature soda sparing
-       view wake
+       address callback cut delivery errors event failures faults http ids match options plugin problem ready redact seal
+       shares signature soda sparing view wake
        """,
-    1: "decide destination observe parse settle simulate spool template verify",
-    2: "hookspecs",
-    3: "advice config contract logs plugins tables",
-    4: "deliver receive route serve web",
-    5: "daemon lanes",
+    1: "breaker decide destination lag observe parse rate settle simulate spool survey template verify",
+    2: "hookspecs lane",
+    3: "advice attempt config contract logs plugins tables",
+    4: "deliver receive route serve systemd web",
+    5: "daemon lanes process reload stations upkeep",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""

@@ -35,7 +35,7 @@ def run(
 
     from sodarouter import logs
     from sodarouter.config import load
-    from sodarouter.daemon import run_until_signalled
+    from sodarouter.process import run_until_signalled
 
     loaded = load(config_path(context, config))
     logs.set_up(loaded.file.log.level, loaded.file.log.format, loaded.redact)

@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Listener:
     """With the port that was taken, where port 0 was asked for."""
     socket: socket.socket
     file: tuple[int, int] | None = None
-    """Device and inode of a Unix socket's file."""
+    """Device and inode of a Unix socket's file; ``None`` for one that was inherited, whose file stays."""
 
     def close(self) -> None:
         self.socket.close()
@@ -39,10 +39,17 @@ class Listener:
                     path.unlink()
 
 
-def bind(addresses: Iterable[Address], *, unix_mode: int = 0o660, backlog: int = 2048) -> list[Listener]:
+def bind(
+    addresses: Iterable[Address],
+    *,
+    inherited: Mapping[Address, socket.socket] = {},
+    unix_mode: int = 0o660,
+    backlog: int = 2048,
+) -> list[Listener]:
     """Opens a listener for every address, or none at all.
 
     Args:
+        inherited: Sockets that listen already. One at a wanted address is taken over instead of opening another.
         unix_mode: The permissions of Unix sockets: who may connect.
         backlog: How many connections the kernel holds until they are accepted.
 
@@ -53,7 +60,9 @@ def bind(addresses: Iterable[Address], *, unix_mode: int = 0o660, backlog: int =
     faults: list[Fault] = []
     for address in addresses:
         try:
-            if address.path is None:
+            if address in inherited:
+                listeners.append(Listener(address, inherited[address]))
+            elif address.path is None:
                 listeners.append(_tcp(address, backlog))
             else:
                 listeners.append(_unix(address, address.path, unix_mode, backlog))

@@ -1,13 +1,13 @@
 """TLS for a listener."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sodarouter.errors import ConfigError, Fault
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Tls:
     """Certificate and key, PEM files, and who may connect."""
 
@@ -16,13 +16,26 @@ class Tls:
     key: Path
     client_ca: Path | None = None
     """When given, a client needs a certificate that one of these authorities has signed."""
+    _served: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Reads the files.
+        """Reads the files. What this gives is what `renew` renews.
 
         Raises:
             ConfigError: A file cannot be read or used.
         """
+        self._served = self.check()
+        return self._served
+
+    def renew(self) -> None:
+        """Has the connections to come use the certificate and key that the files hold now. `check` them first."""
+        if self._served is not None:
+            self._served.load_cert_chain(self.cert, self.key, password=_no_password)
+            if self.client_ca is not None:
+                self._served.load_verify_locations(self.client_ca)
+
+    def check(self) -> ssl.SSLContext:
+        """As `ssl_context`, but what is served stays as it is."""
         files = [self.cert, self.key] if self.client_ca is None else [self.cert, self.key, self.client_ca]
         if faults := [fault for path in files if (fault := _unreadable(path))]:
             raise ConfigError(faults)

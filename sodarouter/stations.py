@@ -1,0 +1,117 @@
+"""The stations that an event goes through, made from the live configuration, and given another one while they work."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import trio
+
+from sodarouter.config import Config
+from sodarouter.deliver import Deliverer
+from sodarouter.delivery import Lag, Queue, Stats
+from sodarouter.observe import Observers
+from sodarouter.receive import Intake, Receiver, Source
+from sodarouter.reload import Live
+from sodarouter.route import Router
+from sodarouter.spool import SqliteSpool
+from sodarouter.survey import Survey
+from sodarouter.web import Pages, admin_app
+
+
+class Stations:
+    """What a running daemon is made of.
+
+    Args:
+        live: The configuration that runs.
+        spool: Open.
+        lag: How late the event loop is.
+        stopping: Whether the daemon has been asked to stop.
+    """
+
+    def __init__(self, live: Live, spool: SqliteSpool, lag: Callable[[], Lag], stopping: Callable[[], bool]) -> None:
+        self._live = live
+        self._spool = spool
+        self._lag = lag
+        # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
+        self._threads = trio.to_thread.current_default_thread_limiter()
+        self._own_threads = self._threads.total_tokens
+        config, observers = live.config, _observers(live.config)
+        self.deliverer = Deliverer(live.lanes, spool, observers, config.redact)
+        self.router = Router(config.rules, spool, config.redact, self.deliverer.wake.set, config=config.hash)
+        self.receiver = Receiver(
+            _sources(config),
+            spool,
+            observers,
+            _intake(config),
+            self.router.coming,
+            self.router.forget,
+            self.router.arrived,
+        )
+        self.survey = Survey(self._look)
+        pages = Pages(stopping, self.survey, self._retry)
+        self.admin = admin_app(pages, config.plugins.routes, self._token)
+        self._make_room()
+
+    def change(self) -> None:
+        """Goes on under the configuration that is live now. It does not wait, and cannot fail."""
+        config = self._live.config
+        self.deliverer.replace(self._live.lanes, config.redact)
+        self.router.replace(config.rules, config.hash)
+        self.receiver.replace(_sources(config), _intake(config))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        table = self._live.config.file.spool
+        self._spool.max_size, self._spool.max_backlog = table.max_size, table.max_backlog
+        self._threads.total_tokens = self._own_threads + sum(lane.concurrency for lane in self._live.lanes)
+
+    async def _look(self) -> Stats:
+        found = await self._spool.stats()
+        queues = dict(found.queues)
+        for name, breaker in self.deliverer.breakers().items():
+            queues[name] = replace(queues.get(name, Queue()), breaker=breaker)
+        table = self._live.config.file.spool
+        return replace(
+            found,
+            queues=queues,
+            max_bytes=table.max_size,
+            max_backlog=table.max_backlog,
+            loaded=self._live.loaded,
+            lag=self._lag(),
+        )
+
+    async def _retry(self, deliveries: list[str]) -> list[str]:
+        retried = await self._spool.retry(deliveries, time.time())
+        self._look_again()
+        return retried
+
+    def _look_again(self) -> None:
+        self.router.arrived()
+        self.deliverer.wake.set()
+
+    def _token(self) -> str | None:
+        token = self._live.config.file.admin.token
+        return token.get_secret_value() if token else None
+
+
+def _observers(config: Config) -> Observers:
+    told = config.plugins.observers
+    return Observers(told("event_accepted"), told("event_refused"), told("delivery_settled"))
+
+
+def _sources(config: Config) -> Sequence[Source]:
+    return [
+        Source(name, table.path, tuple(table.verify), table.duplicate_window)
+        for name, table in config.file.source.items()
+    ]
+
+
+def _intake(config: Config) -> Intake:
+    server = config.file.server
+    return Intake(
+        server.max_body,
+        server.body_timeout,
+        tuple(server.trusted_proxies),
+        server.max_connections,
+        server.max_memory,
+    )
