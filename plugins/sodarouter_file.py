@@ -25,7 +25,7 @@ from typing import Annotated, Literal, Self
 import trio
 from pydantic import Field, model_validator
 
-from sodarouter import ConfigPath, Destination, Duration, Event, Options, Retry, Size, hookimpl
+from sodarouter import ConfigPath, Delivery, Destination, Duration, Event, Options, Retry, Size, hookimpl
 
 
 class FileOptions(Options):
@@ -67,6 +67,7 @@ class _Line:
     """One delivery that waits for its line to be written. Until that has happened, it has failed."""
 
     event: Event
+    delivery: Delivery
     taken: bool = False
     failure: Exception | None = field(default_factory=lambda: Retry("the line was not written"))
 
@@ -106,8 +107,8 @@ class File(Destination[FileOptions]):
             self._tidier.shutdown(wait=False)
             self._live.close()
 
-    async def deliver(self, event: Event) -> None:
-        line = _Line(event)
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        line = _Line(event, delivery)
         self._waiting.append(line)
         try:
             async with self._turn:
@@ -128,7 +129,7 @@ class File(Destination[FileOptions]):
         made = []
         for line in batch:
             try:
-                texts.append(_as_event(line.event) if self.options.format == "event" else _as_payload(line.event))
+                texts.append(_as_event(line) if self.options.format == "event" else _as_payload(line.event))
                 made.append(line)
             except Exception as error:  # whatever is wrong with one event must not fail its neighbours
                 line.failure = error
@@ -149,8 +150,13 @@ class File(Destination[FileOptions]):
             self.log.exception("rotated files cannot be tidied up", path=str(self.options.path))
 
 
-def _as_event(event: Event) -> bytes:
-    return json.dumps(event.as_dict(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _as_event(line: _Line) -> bytes:
+    record = line.event.as_dict()
+    if line.delivery.replay:
+        record["replay"] = line.delivery.replay
+    if fallback := line.delivery.fallback:
+        record["fallback"] = {"destination": fallback.destination, "reason": fallback.reason}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 _STRING_OR_SPACE = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")|[ \t\r\n]+')

@@ -84,6 +84,7 @@ class Event:
             "received": self.received.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "type": self.type,
             "scope": self.scope,
+            "late": self.late,
             "view": {key: value for key, value in view.items() if value},
             "payload": json.loads(raw, parse_float=_finite),
         }

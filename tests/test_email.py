@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sodarouter_email import Email, destination_types
 from sodarouter_email.addresses import parse_address
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Event, Reject, Retry
+from sodarouter import Event, Fallback, Reject, Retry
 from sodarouter.options import Place
 
 PATIENCE = 10.0
@@ -302,6 +303,16 @@ async def test_machines_can_tell_what_wrote_the_mail(server: Server) -> None:
     assert mail["X-Sodarouter-Event"] == "validate"
     assert mail["X-Sodarouter-Delivery"] == f"{event.id}/there"
     assert mail["List-Id"] == "<there.sodarouter.example.org>"
+
+
+async def test_what_is_late_replayed_or_stands_in_for_another_says_so(server: Server) -> None:
+    event = make_event("v3-incidentUpdated", late=True)
+    async with opened(Email, table(server)) as destination:
+        await destination.deliver(event, make_delivery(event, replay=3, fallback=Fallback("pager", "<gone>")))
+    text, html = parts(server.mail())
+    for note in ("an older update, which came after a newer one", "in replay 3", 'because "pager" gave up: <gone>'):
+        assert note in text
+        assert escape(note, quote=False).replace('"', "&#34;") in html
 
 
 async def test_a_retry_has_the_same_message_id_and_another_delivery_another(server: Server) -> None:

@@ -18,9 +18,9 @@ import trio
 import trio.testing
 from pydantic import ValidationError
 from sodarouter_file import File, FileOptions
-from support import SAMPLES, make_event, opened, payload
+from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Event, Retry
+from sodarouter import Event, Fallback, Retry
 from sodarouter.plugins import Found, Plugins
 
 CALLBACK = "https://cloud.soda.io/integrations/webhook/1/incident-link/2/s3cret-token"
@@ -37,6 +37,10 @@ def content(path: Path) -> bytes:
 
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content(path).splitlines()]
+
+
+async def write(file: File, event: Event, **known: Any) -> None:
+    await file.deliver(event, make_delivery(event, **known))
 
 
 def numbers(*paths: Path) -> list[int]:
@@ -61,7 +65,7 @@ async def a_file(path: Path, **options: Any) -> AsyncIterator[File]:
 async def deliver_all(nursery: trio.Nursery, file: File, these: Iterable[int]) -> None:
     """Starts the deliveries and lets each come as far as it can."""
     for number in these:
-        nursery.start_soon(file.deliver, numbered(number))
+        nursery.start_soon(write, file, numbered(number))
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -112,7 +116,7 @@ async def test_every_sample_becomes_one_line_with_the_whole_event(path: Path) ->
     events = [make_event(name) for name in SAMPLES]
     async with a_file(path) as file:
         for event in events:
-            await file.deliver(event)
+            await write(file, event)
     assert records(path) == [event.as_dict() for event in events]
 
 
@@ -120,14 +124,26 @@ async def test_every_sample_becomes_one_line_with_the_whole_event(path: Path) ->
 async def test_the_payload_alone_is_what_soda_sent_on_one_line(path: Path, name: str) -> None:
     event = make_event(json.dumps(json.loads(payload(name)), indent=2).encode())
     async with a_file(path, format="payload") as file:
-        await file.deliver(event)
+        await write(file, event)
     assert records(path) == [json.loads(event.raw_redacted)]
+
+
+async def test_what_is_late_replayed_or_stands_in_for_another_says_so(path: Path) -> None:
+    event = make_event(late=True)
+    async with a_file(path) as file:
+        await write(file, event, replay=3, fallback=Fallback("pager", "gone"))
+        await write(file, make_event())
+    marked, plain = records(path)
+    assert (marked["late"], marked["replay"]) == (True, 3)
+    assert marked["fallback"] == {"destination": "pager", "reason": "gone"}
+    assert plain["late"] is False
+    assert not {"replay", "fallback"} & set(plain)
 
 
 async def test_the_payload_keeps_every_spelling_and_loses_only_white_space(path: Path) -> None:
     raw = '{ "event" :\r\n\t"new", "a": 1.10, "b":1E5, "c": "two  spaces \\" \\n \\u00e9 é {", "d": [ 1 , 2 ] }'
     async with a_file(path, format="payload") as file:
-        await file.deliver(make_event(raw.encode()))
+        await write(file, make_event(raw.encode()))
     expected = '{"event":"new","a":1.10,"b":1E5,"c":"two  spaces \\" \\n \\u00e9 é {","d":[1,2]}\n'
     assert path.read_text() == expected
 
@@ -138,7 +154,7 @@ async def test_the_callback_url_is_never_written(path: Path, format_: str, insid
     link = {"incidentLinkCallbackUrl": CALLBACK}
     body = {"event": "incidentCreated", "incident": {"id": "1", **(link if inside else {})}, **({} if inside else link)}
     async with a_file(path, format=format_) as file:
-        await file.deliver(make_event(body))
+        await write(file, make_event(body))
     assert len(records(path)) == 1
     assert "s3cret" not in path.read_text()
 
@@ -146,7 +162,7 @@ async def test_the_callback_url_is_never_written(path: Path, format_: str, insid
 async def test_what_arrives_during_a_write_is_written_with_one_write_and_one_sync(path: Path, sync: Sync) -> None:
     async with a_file(path, fsync=True) as file, trio.open_nursery() as nursery:
         sync.hold()
-        nursery.start_soon(file.deliver, numbered(0))
+        nursery.start_soon(write, file, numbered(0))
         await sync.reached.wait()
         before = sync.calls
         await deliver_all(nursery, file, range(1, 64))
@@ -159,7 +175,7 @@ async def test_a_cancelled_delivery_leaves_no_line_and_costs_the_others_none(pat
     scope = trio.CancelScope()
     async with a_file(path, fsync=True) as file, trio.open_nursery() as nursery:
         sync.hold()
-        nursery.start_soon(file.deliver, numbered(1))
+        nursery.start_soon(write, file, numbered(1))
         await sync.reached.wait()
         nursery.start_soon(deliver_within, scope, file, numbered(2))
         await deliver_all(nursery, file, [3, 4])
@@ -185,17 +201,17 @@ async def test_the_one_that_writes_for_the_others_finishes_though_it_is_cancelle
 
 async def deliver_within(scope: trio.CancelScope, file: File, event: Event) -> None:
     with scope:
-        await file.deliver(event)
+        await write(file, event)
 
 
 async def test_a_failed_sync_takes_the_lines_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_file(path, fsync=True) as file:
-        await file.deliver(numbered(1))
+        await write(file, numbered(1))
         with monkeypatch.context() as broken:
             broken.setattr(os, "fsync", fail_to_sync)
             with pytest.raises(Retry, match="Input/output error"):
-                await file.deliver(numbered(2))
-        await file.deliver(numbered(3))
+                await write(file, numbered(2))
+        await write(file, numbered(3))
     assert numbers(path) == [1, 3]
 
 
@@ -208,40 +224,40 @@ async def test_a_failed_write_fails_its_whole_batch_and_leaves_no_half_line(path
 
     async def expect_retry(number: int) -> None:
         with pytest.raises(Retry, match=rf"cannot write to {re.escape(str(path))}: File too large") as caught:
-            await file.deliver(numbered(number, size=200_000))
+            await write(file, numbered(number, size=200_000))
         failed.append(caught.value)
 
     async with a_file(path) as file:
-        await file.deliver(numbered(1))
+        await write(file, numbered(1))
         with file_size_limit(500_000):
             async with trio.open_nursery() as nursery:
                 for number in range(2, 8):
                     nursery.start_soon(expect_retry, number)
         assert len(set(map(id, failed))) == 6
         assert numbers(path) == [1]
-        await file.deliver(numbered(8))
+        await write(file, numbered(8))
     assert numbers(path) == [1, 8]
 
 
 async def test_an_event_that_cannot_be_written_down_fails_alone(path: Path) -> None:
     broken = Event("1", "soda", numbered(0).received, "new", b"not JSON")
     async with a_file(path) as file, trio.open_nursery() as nursery:
-        nursery.start_soon(file.deliver, numbered(1))
+        nursery.start_soon(write, file, numbered(1))
         nursery.start_soon(expect_validation_error, file, broken)
-        nursery.start_soon(file.deliver, numbered(2))
+        nursery.start_soon(write, file, numbered(2))
     assert sorted(numbers(path)) == [1, 2]
 
 
 async def expect_validation_error(file: File, event: Event) -> None:
     with pytest.raises(ValidationError):
-        await file.deliver(event)
+        await write(file, event)
 
 
 async def test_half_a_line_left_by_a_crash_does_not_spoil_the_next_one(path: Path) -> None:
     path.write_bytes(b'{"half": ')
     async with a_file(path) as file:
-        await file.deliver(numbered(1))
-        await file.deliver(numbered(2))
+        await write(file, numbered(1))
+        await write(file, numbered(2))
     half, *whole = path.read_bytes().splitlines()
     assert half == b'{"half": '
     assert [json.loads(line)["payload"]["number"] for line in whole] == [1, 2]
@@ -250,16 +266,16 @@ async def test_half_a_line_left_by_a_crash_does_not_spoil_the_next_one(path: Pat
 async def test_it_goes_on_in_a_new_file_when_the_old_one_was_moved_or_deleted(path: Path) -> None:
     moved = path.with_name("moved")
     async with a_file(path) as file:
-        await file.deliver(numbered(1))
+        await write(file, numbered(1))
         path.rename(moved)
-        await file.deliver(numbered(2))
+        await write(file, numbered(2))
         assert (numbers(moved), numbers(path)) == ([1], [2])
         path.unlink()
-        await file.deliver(numbered(3))
+        await write(file, numbered(3))
         assert numbers(path) == [3]
         path.rename(moved)
         path.touch()
-        await file.deliver(numbered(4))
+        await write(file, numbered(4))
     assert (numbers(moved), numbers(path)) == ([3], [4])
 
 
@@ -269,7 +285,7 @@ async def test_folders_are_made_at_start_and_again_when_they_are_gone(tmp_path: 
         assert path.exists()
         path.unlink()
         path.parent.rmdir()
-        await file.deliver(numbered(1))
+        await write(file, numbered(1))
     assert numbers(path) == [1]
 
 
@@ -293,7 +309,7 @@ async def test_a_place_that_cannot_be_written_stops_the_start(tmp_path: Path) ->
 async def test_rotation_by_size_keeps_every_line_and_every_file_within_the_size(path: Path) -> None:
     async with a_file(path, rotate_size="4 KiB", keep=100) as file:
         for number in range(40):
-            await file.deliver(numbered(number, size=300))
+            await write(file, numbered(number, size=300))
     older = rotated(path.parent)
     assert len(older) > 2, "several in one second"
     assert all(other.stat().st_size <= 4096 for other in [*older, path])
@@ -307,7 +323,7 @@ async def test_only_the_newest_rotated_files_are_kept_and_no_other_file_is_touch
         (path.parent / name).write_text("{}")
     async with a_file(path, rotate_size="1 KiB", keep=3) as file:
         for number in range(15):
-            await file.deliver(numbered(number, size=700))
+            await write(file, numbered(number, size=700))
     kept = rotated(path.parent)
     assert len(kept) == 3
     assert sorted(numbers(*kept, path)) == [11, 12, 13, 14]
@@ -318,7 +334,7 @@ async def test_rotated_files_are_compressed_whole_and_keep_their_mode(path: Path
     async with a_file(path, rotate_size="1 KiB", gzip=True) as file:
         path.chmod(0o600)
         for number in range(4):
-            await file.deliver(numbered(number, size=700))
+            await write(file, numbered(number, size=700))
     older = rotated(path.parent)
     assert [other.suffix for other in older] == [".gz"] * 3
     assert sorted(numbers(*older, path)) == [0, 1, 2, 3]
@@ -355,16 +371,16 @@ async def test_a_close_that_is_cancelled_loses_nothing_of_what_is_being_compress
 async def test_rotation_by_age_counts_from_the_first_line_and_over_a_restart(path: Path) -> None:
     since = path.with_name(".events.jsonl.since")
     async with a_file(path, rotate_age="1h") as file:
-        await file.deliver(numbered(1))
+        await write(file, numbered(1))
         begun = since.read_text()
-        await file.deliver(numbered(2))
+        await write(file, numbered(2))
     async with a_file(path, rotate_age="1h") as file:
-        await file.deliver(numbered(3))
+        await write(file, numbered(3))
         assert since.read_text() == begun
         assert not rotated(path.parent)
         since.write_text("2020-01-01T00:00:00+00:00")
-        await file.deliver(numbered(4))
-        await file.deliver(numbered(5))
+        await write(file, numbered(4))
+        await write(file, numbered(5))
     (older,) = rotated(path.parent)
     assert (numbers(older), numbers(path)) == ([1, 2, 3], [4, 5])
 
@@ -376,7 +392,7 @@ async def test_a_file_of_unknown_age_counts_from_its_last_line(path: Path, known
     if known:
         path.with_name(".events.jsonl.since").write_text(known)
     async with a_file(path, rotate_age="1h") as file:
-        await file.deliver(numbered(2))
+        await write(file, numbered(2))
     (older,) = rotated(path.parent)
     assert (numbers(older), numbers(path)) == ([1], [2])
 
@@ -394,7 +410,7 @@ async def test_two_destinations_on_one_path_lose_no_line_while_both_rotate(path:
 
 async def deliver_in_turn(file: File, these: range) -> None:
     for number in these:
-        await file.deliver(numbered(number, size=200))
+        await write(file, numbered(number, size=200))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from sodarouter_forward.answer import judge
 from sodarouter_forward.options import ForwardOptions, Tls
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Reject, Retry
+from sodarouter import Fallback, Reject, Retry
 
 WEBHOOK_SECRET = "whsec_" + b64encode(b"a key of twenty-four byt").decode()
 
@@ -150,6 +150,22 @@ async def test_the_idempotency_key_is_the_deliverys_and_stays_the_same_over_retr
     assert first["idempotency-key"] == second["idempotency-key"] == f"{event.id}/there"
     assert first["x-sodarouter-event"] == second["x-sodarouter-event"] == event.id
     assert (first["x-sodarouter-attempt"], second["x-sodarouter-attempt"]) == ("1", "2")
+
+
+async def test_what_is_late_replayed_or_stands_in_for_another_says_so(sink):
+    event = make_event(late=True)
+    async with opened(Forward, {"url": sink.url}) as forward:
+        await forward.deliver(event, make_delivery(event, replay=3, fallback=Fallback("pager", "gone: \u00e9\nno")))
+        await forward.deliver(make_event(), make_delivery(make_event()))
+    marked, plain = (request.headers for request in sink.requests)
+    assert marked["x-sodarouter-late"] == "true"
+    assert marked["x-sodarouter-replay"] == "3"
+    assert marked["x-sodarouter-fallback-for"] == "pager"
+    assert marked["x-sodarouter-fallback-reason"] == "gone: %C3%A9%0Ano"
+    assert {name for name in plain if name.startswith("x-sodarouter-")} == {
+        "x-sodarouter-event",
+        "x-sodarouter-attempt",
+    }
 
 
 async def test_the_idempotency_header_can_be_named_and_turned_off(sink):

@@ -78,6 +78,13 @@ class Forward(Destination[ForwardOptions]):
         headers = httpx2.Headers(self._headers)
         headers["X-Sodarouter-Event"] = event.id
         headers["X-Sodarouter-Attempt"] = str(delivery.attempt)
+        if event.late:
+            headers["X-Sodarouter-Late"] = "true"
+        if delivery.replay:
+            headers["X-Sodarouter-Replay"] = str(delivery.replay)
+        if delivery.fallback:
+            headers["X-Sodarouter-Fallback-For"] = delivery.fallback.destination
+            headers["X-Sodarouter-Fallback-Reason"] = quote(delivery.fallback.reason[:200], safe=" ,:;/()")
         if self.options.idempotency_header:
             headers[self.options.idempotency_header] = message_id
         headers.update(self._own_headers)
