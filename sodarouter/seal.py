@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import AfterValidator, SecretStr
 
+from sodarouter import folders
 from sodarouter.callback import find_in_body
 from sodarouter.errors import SpoolError
 from sodarouter.options import Secret
@@ -179,18 +180,14 @@ SealKey = Annotated[Secret, AfterValidator(_usable)]
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
         file.write(secrets.token_hex(32) + "\n")
         file.flush()
         os.fsync(file.fileno())
         with suppress(FileExistsError):  # another process was faster
             os.link(file.name, path)  # the file is there whole or not at all
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    folders.sync(path.parent)
 
 
 def _cipher(key: bytes) -> "AESGCM":

@@ -13,8 +13,8 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address callback cut delivery errors event failures faults http ids match options plugin problem ready redact seal
-       shares signature soda sparing view wake
+       address callback cut delivery errors event failures faults folders http ids match options plugin problem ready
+       redact seal shares signature soda sparing view wake
        """,
     1: "breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",

@@ -67,6 +67,8 @@ class SqliteSpool:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 _have_a_log(connection, self._path)
                 connection.execute("PRAGMA synchronous = FULL")
+                # a large batch would otherwise need a folder for temporary files, which a read-only system has not
+                connection.execute("PRAGMA temp_store = MEMORY")
                 migrate(connection)
                 self._identity = Identity(self._path)
             except BaseException:

@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from sodarouter import folders
 from sodarouter.errors import SpoolError
 
 
@@ -16,7 +17,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folders.make(path.parent)
             self._file = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
         except OSError as error:
             raise SpoolError(f"the spool {path} cannot be locked: {error.strerror}") from error

@@ -18,11 +18,15 @@ _HINTS = {
 }
 
 
+_EXACTLY = {sqlite3.SQLITE_IOERR_SHMSIZE: _HINTS[sqlite3.SQLITE_FULL]}
+"""What has a hint of its own: a full disk shows first where the index to the log should grow."""
+
+
 def explained(error: BaseException) -> BaseException:
     """The `SpoolError` for what SQLite raised; anything else as it is."""
     if not isinstance(error, sqlite3.Error):
         return error
-    if _code(error) == sqlite3.SQLITE_FULL:
+    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
         return SpoolFull("the disk under the spool is full; free some room and it goes on by itself")
     return SpoolError(f"the spool fails: {_with_hint(error)}")
 
@@ -32,7 +36,7 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def _with_hint(error: sqlite3.Error) -> str:
-    hint = _HINTS.get(_code(error))
+    hint = _EXACTLY.get(getattr(error, "sqlite_errorcode", 0)) or _HINTS.get(_code(error))
     return f"{error}; {hint}" if hint else str(error)
 
 
