@@ -93,7 +93,7 @@ KINDS: dict[str, Make] = {
     "another shape": lambda chance: request(b'{"event": "checkEvaluation", "checkResults": %d}' % chance.randrange(99)),
     "other JSON": lambda chance: request(other_json(chance)),
     "damaged and signed": lambda chance: signed(damaged(chance)),
-    "badly signed": lambda chance: signed(damaged(chance))[:-1] + b"!",
+    "badly signed": lambda chance: signed(damaged(chance) + b" ")[:-1] + b"!",
     "unsigned": lambda chance: request(damaged(chance), path="/signed"),
     "bad HTTP": bad_http,
     "noise": lambda chance: chance.randbytes(chance.randint(1, 400)) + b"\r\n\r\n",
