@@ -3,7 +3,7 @@
 from sodarouter.spool.base import Reader, Spool
 from sodarouter.spool.memory import MemorySpool
 from sodarouter.spool.patience import patiently
-from sodarouter.spool.sqlite import Lock, SqliteReader, SqliteSpool
+from sodarouter.spool.sqlite import Contents, Copy, Lock, Progress, SqliteReader, SqliteSpool, back_up, copied, put_back
 from sodarouter.spool.values import (
     ROUTE,
     Appended,
@@ -29,12 +29,15 @@ __all__ = [
     "Attempt",
     "Claim",
     "Claims",
+    "Contents",
+    "Copy",
     "DeliveryFilter",
     "EventFilter",
     "Keep",
     "Lock",
     "MemorySpool",
     "Outcome",
+    "Progress",
     "Reader",
     "Refused",
     "Retention",
@@ -44,7 +47,10 @@ __all__ = [
     "SqliteSpool",
     "StoredDelivery",
     "StoredEvent",
+    "back_up",
+    "copied",
     "delivery_id",
     "delivery_key",
     "patiently",
+    "put_back",
 ]
