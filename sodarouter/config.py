@@ -107,13 +107,14 @@ def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
     return table
 
 
-def names(path: Path, key: str) -> list[str]:
-    """The names of the tables under a key, such as ``destination``. Nothing of them is validated, so no secret is read.
+def destination_types(path: Path) -> dict[str, str]:
+    """The destinations of a file, each with its type. Nothing of them is validated, so no secret is read.
 
     Raises:
         ConfigError: The file cannot be read.
     """
-    return list(_tables(_parsed(path, _read(path)), key))
+    tables = _tables(_parsed(path, _read(path)), "destination")
+    return {name: str(table.get("type", "")) for name, table in tables.items()}
 
 
 def _config_error(path: Path, found: Iterable[Fault], place: Place) -> ConfigError:

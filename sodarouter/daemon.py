@@ -72,10 +72,19 @@ async def run(
             _bound(config, "server", inherited) as public,
             _bound(config, "admin", inherited) as private,
         ):
-            stations = Stations(live, spool, monitor.lag, stopping.is_set)
+            status = f"serving on {', '.join(str(listener.address) for listener in [*public, *private])}"
+
+            async def reload() -> Sequence[Fault]:
+                await notifier.reloading()
+                try:
+                    return await live.reload()
+                finally:
+                    # also after a failure, or systemd would wait for it
+                    await notifier.ready(status)
+
+            stations = Stations(live, spool, monitor.lag, stopping.is_set, reload)
             server = _Front(stations.receiver, public, config, config.file.server)
             admin = _Front(stations.admin, private, config, config.file.admin)
-            status = f"serving on {', '.join(str(listener.address) for listener in [*public, *private])}"
 
             def prepare() -> None:
                 for front in (server, admin):
@@ -88,14 +97,6 @@ async def run(
                     if front.tls:
                         front.tls.renew()
                 applied(live.config)
-
-            async def reload() -> Sequence[Fault]:
-                await notifier.reloading()
-                try:
-                    return await live.reload()
-                finally:
-                    # also after a failure, or systemd would wait for it
-                    await notifier.ready(status)
 
             live.taken_up_by(change, prepare=prepare)
             running = Running(

@@ -22,7 +22,11 @@ class Limit:
     seconds: int
 
 
-def _limit(value: object) -> object:
+def parse_limit(value: object) -> Limit:
+    """
+    Raises:
+        ValueError: It is not written so.
+    """
     if isinstance(value, Limit):
         return value
     found = _LIMIT.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -37,7 +41,9 @@ def _limit(value: object) -> object:
 class Rate(Options):
     """How many attempts may be started in a time: `"10/s"`, or `{ limit = "100/m", burst = 20 }`."""
 
-    limit: Annotated[Limit, BeforeValidator(_limit), WithJsonSchema({"type": "string", "examples": ["10/s", "100/m"]})]
+    limit: Annotated[
+        Limit, BeforeValidator(parse_limit), WithJsonSchema({"type": "string", "examples": ["10/s", "100/m"]})
+    ]
     """How many in a second (`s`), minute (`m`), hour (`h`) or day (`d`)."""
     burst: int | None = Field(default=None, ge=1)
     """How many at once after a rest; by default what the limit gives in a second, at least one."""
@@ -45,7 +51,7 @@ class Rate(Options):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | Rate) else {"limit": _limit(value)}
+        return value if isinstance(value, dict | Rate) else {"limit": parse_limit(value)}
 
 
 class Bucket:

@@ -1,15 +1,17 @@
 """The stations that an event goes through, made from the live configuration, and given another one while they work."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import trio
 
+from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
-from sodarouter.delivery import Lag, Queue, Stats
+from sodarouter.delivery import Lag, Loaded, Queue, Stats
 from sodarouter.observe import Observers
+from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.reload import Live
 from sodarouter.route import Router
@@ -26,9 +28,17 @@ class Stations:
         spool: Open.
         lag: How late the event loop is.
         stopping: Whether the daemon has been asked to stop.
+        reload: Puts the configuration of today in place, if it can be.
     """
 
-    def __init__(self, live: Live, spool: SqliteSpool, lag: Callable[[], Lag], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        live: Live,
+        spool: SqliteSpool,
+        lag: Callable[[], Lag],
+        stopping: Callable[[], bool],
+        reload: Callable[[], Awaitable[object]],
+    ) -> None:
         self._live = live
         self._spool = spool
         self._lag = lag
@@ -48,8 +58,20 @@ class Stations:
             self.router.arrived,
         )
         self.survey = Survey(self._look)
-        pages = Pages(stopping, self.survey, self._retry)
-        self.admin = admin_app(pages, config.plugins.routes, self._token)
+        self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
+        operations = Operations(
+            spool,
+            refused=spool.refused,
+            destinations=lambda: [destination.name for destination in live.config.destinations],
+            changed=self._look_again,
+            readmitted=partial(observers.event_accepted, duplicate=False),
+        )
+
+        async def loaded() -> Loaded:
+            await reload()
+            return live.loaded
+
+        add_api(self.admin, operations, loaded)
         self._make_room()
 
     def change(self) -> None:
@@ -79,11 +101,6 @@ class Stations:
             loaded=self._live.loaded,
             lag=self._lag(),
         )
-
-    async def _retry(self, deliveries: list[str]) -> list[str]:
-        retried = await self._spool.retry(deliveries, time.time())
-        self._look_again()
-        return retried
 
     def _look_again(self) -> None:
         self.router.arrived()

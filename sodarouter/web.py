@@ -1,10 +1,9 @@
-"""The pages of the admin listener: a Quart app with `/readyz`, the admin API, and what plugins serve."""
+"""The pages of the admin listener: a Quart app with `/readyz` and what plugins serve."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 import trio
@@ -30,15 +29,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Pages:
-    """What the pages show and do; the daemon provides it.
+    """What the pages show; the daemon provides it.
 
     ``stopping`` says whether the router has been asked to stop. ``stats`` answers within seconds or raises `SpoolError`,
-    see `Survey`. ``retry`` takes the ids of dead deliveries and gives those that it has made pending again.
+    see `Survey`.
     """
 
     stopping: Callable[[], bool]
     stats: Callable[[], Awaitable[Stats]]
-    retry: Callable[[list[str]], Awaitable[list[str]]]
 
 
 def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: Callable[[], str | None]) -> QuartTrio:
@@ -86,15 +84,6 @@ def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: Call
             found = error
         document = readiness(found, datetime.now(UTC), stopping=pages.stopping())
         return document, (200 if document["ready"] else 503)
-
-    @app.post("/api/retry")
-    async def _retry() -> ResponseReturnValue:
-        # a page of another site can make a browser post to loopback, but not with this content type
-        body: Any = await request.get_json(silent=True) if request.mimetype == "application/json" else None
-        deliveries = body.get("deliveries") if isinstance(body, dict) else None
-        if not isinstance(deliveries, list) or not all(isinstance(delivery, str) for delivery in deliveries):
-            return _response(problem(400, "Not understood", 'send JSON: {"deliveries": ["EVENT/DESTINATION", …]}'))
-        return {"retried": await pages.retry(deliveries)}
 
     for plugin, route in routes:
         app.add_url_rule(route.path, f"{plugin}:{route.path}", _page(plugin, route, pages), methods=list(route.methods))

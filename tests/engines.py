@@ -47,7 +47,8 @@ class Engine:
         """An event whose decision planned deliveries for these destinations."""
         event = await self.append(**known)
         (claim,) = [c for c in await self.claim() if c.event.id == event.id]
-        await self.spool.settle([Routed(claim, [{"route": "all"}], [Planned(d) for d in destinations], NOW)])
+        trace = [{"route": "all", "matched": True, "results": None, "to": list(destinations)}]
+        await self.spool.settle([Routed(claim, trace, [Planned(d) for d in destinations], NOW)])
         return event
 
     async def dead(self, destination: str = "log", **known: Any) -> str:

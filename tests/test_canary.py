@@ -206,8 +206,8 @@ async def _ask(router: Process, left: Left) -> None:
             assert await ask(admin, "GET", page, headers=token) == 200
         assert await ask(admin, "GET", "/leaky", headers=token) == 500
         assert await ask(admin, "GET", "/nowhere", headers=token) == 404
-        assert await ask(admin, "POST", "/api/retry", headers=token, json={"deliveries": [3]}) == 400
-        assert await ask(admin, "POST", "/api/retry", headers=token, json={"deliveries": ["x/url"]}) == 200
+        assert await ask(admin, "POST", "/api/deliveries/retry", headers=token, json={"deliveries": [3]}) == 422
+        assert await ask(admin, "POST", "/api/deliveries/retry", headers=token, json={"deliveries": ["x/url"]}) == 200
 
 
 async def _settled(spool: Path) -> None:
@@ -241,8 +241,21 @@ def _look(left: Left) -> None:
         ["quarantine"],
         ["plugins"],
         ["check"],
+        ["destinations"],
+        ["export", "--all"],
+        ["quarantine", "export", "--all"],
+        ["quarantine", "retry", "--all", "--yes"],
         ["retry", "--all", "--dry-run"],
-        ["retry", "--all"],
+        ["retry", "--all", "--yes"],
+        ["discard", "--all", "--dry-run"],
+        ["replay", "--all", "--dry-run"],
+        ["replay", "--all", "--to", "events", "--yes"],
+        ["pause", "events"],
+        ["drain", "events"],
+        ["resume", "events"],
+        ["reload"],
+        ["backup", "copy.db", "--force"],
+        ["restore", "copy.db", "--yes"],
         *(["show", name] for name in shown),
         *(["check", "--config", f"{mistake}.toml"] for mistake in MISTAKES),
     ]

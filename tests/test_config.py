@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sodarouter.config import load, load_table, names
+from sodarouter.config import destination_types, load, load_table
 from sodarouter.errors import ConfigError
 from sodarouter.tables import Admin, Spool
 
@@ -397,10 +397,12 @@ def test_files_of_tls_that_cannot_be_read_are_faults(faults, tmp_path):
     ]
 
 
-def test_names_are_read_of_a_file_with_faults_and_without_its_secrets(written):
-    path = written('[destination.a]\nurl = { env = "SODAROUTER_TEST_UNSET" }\n[destination]\nb = 3\n[source]\n')
-    assert names(path, "destination") == ["a"]
-    assert names(path, "source") == names(path, "plugin") == []
+def test_destinations_are_read_of_a_file_with_faults_and_without_its_secrets(written):
+    path = written(
+        '[destination.a]\ntype = "flie"\nurl = { env = "SODAROUTER_TEST_UNSET" }\n[destination.b]\n[destination]\nc = 3\n'
+    )
+    assert destination_types(path) == {"a": "flie", "b": ""}
+    assert destination_types(written("[source]")) == destination_types(written("destination = 3")) == {}
 
 
 def test_a_table_that_is_broken_is_not_also_told_to_be_missing(faults):

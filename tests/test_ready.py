@@ -47,10 +47,7 @@ async def pages(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a real admin listener."""
 
-    async def retry(_: list[str]) -> list[str]:
-        return []
-
-    app = admin_app(Pages(lambda: stopping, stats, retry), [("health", route)] if route else [], lambda: None)
+    app = admin_app(Pages(lambda: stopping, stats), [("health", route)] if route else [], lambda: None)
     listeners = bind([Address.parse("127.0.0.1:0")])
     ended = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -217,6 +217,20 @@ async def test_deliveries_are_found_by_what_is_known_of_them(engine: Engine) -> 
     assert found(since=make_event().received) == ["mail"]
 
 
+async def test_deliveries_are_counted_by_state(engine: Engine) -> None:
+    await engine.dead("log")
+    await engine.planned("log", "mail")
+    await engine.planned("log")
+    await engine.claim("log", limit=1)
+    assert engine.reader.count_deliveries(DeliveryFilter(destination="log")) == {
+        State.PENDING: 1,
+        State.LEASED: 1,
+        State.DEAD: 1,
+    }
+    assert engine.reader.count_deliveries(DeliveryFilter(destination="mail")) == {State.PENDING: 1}
+    assert engine.reader.count_deliveries(DeliveryFilter(replay=1)) == {}
+
+
 async def test_a_quarantined_body_that_can_be_parsed_becomes_an_event_once(engine: Engine) -> None:
     body = refused(raw=b'{"event": "validate"}')
     await engine.spool.quarantine(body)

@@ -4,7 +4,21 @@ import os
 import sys
 from io import TextIOWrapper
 
-from sodarouter.cli import check, look, retry, run, simulate  # noqa: F401 (each adds its commands)
+from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order of the help)
+    backup,
+    check,
+    deliveries,
+    destinations,
+    events,
+    export,
+    halt,
+    quarantine,
+    reload,
+    replay,
+    retry,
+    run,
+    simulate,
+)
 from sodarouter.cli.app import app
 from sodarouter.cli.output import print_error, print_faults
 from sodarouter.errors import ConfigError, SodarouterError

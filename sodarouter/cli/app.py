@@ -8,6 +8,8 @@ import typer
 from sodarouter.cli.output import print_error
 
 DEFAULT_CONFIG = Path("router.toml")
+SET_UP, LOOK, ACT = "Set up", "Look", "Act"
+"""The headings of the commands in the help."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -17,6 +19,8 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the newest first.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 BeforeOption = Annotated[
     str | None, typer.Option("--before", metavar="ID", help="Go on after this one of the last list.")
 ]
@@ -32,7 +36,10 @@ app = typer.Typer(
 
 def config_path(context: typer.Context, given: Path | None) -> Path:
     """The file named after the command, else before it, else ``router.toml`` here."""
-    return given or context.find_root().params.get("config") or DEFAULT_CONFIG
+    above = context.parent
+    while given is None and above is not None:
+        given, above = above.params.get("config"), above.parent
+    return given or DEFAULT_CONFIG
 
 
 def fail(message: str, status: int = 1) -> typer.Exit:

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path
+from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path
 from sodarouter.cli.output import marked, out, print_faults, print_json, print_table, shown
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
@@ -12,7 +12,7 @@ from sodarouter.hookspecs import OBSERVERS
 from sodarouter.plugins import Plugins, find
 
 
-@app.command()
+@app.command(rich_help_panel=SET_UP)
 def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check the configuration: every fault at once, with its place and a hint.
 
@@ -42,7 +42,7 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
     out.print(f"{shown(str(path))}: [green]ok[/]: {summary}")
 
 
-@app.command()
+@app.command(rich_help_panel=SET_UP)
 def plugins(as_json: JsonOption = False) -> None:
     """List the installed plugins: name, version, what each offers, and what is wrong with it.
 

@@ -8,8 +8,12 @@ from typing import Any
 
 import httpx2
 
+from sodarouter.address import Address
 from sodarouter.errors import SodarouterError
 from sodarouter.tables import Admin, ListenerTable
+
+PATIENCE = 300.0
+"""Seconds that the router may take for what it is to do: a reload opens every destination."""
 
 
 class Unanswered(SodarouterError):
@@ -18,10 +22,18 @@ class Unanswered(SodarouterError):
 
 @contextmanager
 def client_for(listener: ListenerTable, headers: Mapping[str, str] | None = None) -> Iterator[httpx2.Client]:
-    """A client whose base URL is the listener's first address."""
+    """A client whose base URL is the listener's first address.
+
+    Raises:
+        Unanswered: The listener wants a client's certificate, and the commands have none.
+    """
     address = listener.listen[0]
     verify: ssl.SSLContext | bool = True
     if listener.tls:
+        if listener.tls.client_ca:
+            raise Unanswered(
+                f"the listener at {address} asks its clients for a certificate (client_ca), and this command has none"
+            )
         # it is this machine's own certificate, whatever name it was made out for
         verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         verify.check_hostname = False
@@ -40,36 +52,52 @@ def client_for(listener: ListenerTable, headers: Mapping[str, str] | None = None
 
 @dataclass(frozen=True)
 class AdminClient:
-    """Asks the running router to do something."""
+    """Asks the running router.
+
+    Raises:
+        Unanswered: From every method.
+    """
 
     client: httpx2.Client
+    address: Address
+
+    def knock(self) -> None:
+        """Returns if anybody answers."""
+        self._ask("GET", "/livez")
+
+    def ready(self) -> Any:
+        """What ``/readyz`` says, whether the router is ready or not."""
+        try:
+            return self._ask("GET", "/readyz").json()
+        except ValueError:
+            raise Unanswered("what answers is not the router's admin listener") from None
 
     def post(self, path: str, document: object) -> Any:
-        """The answer's JSON, or ``None`` if no router listens.
-
-        Raises:
-            Unanswered: It listens and refuses.
-        """
-        try:
-            answer = self.client.post(path, json=document)
-        except httpx2.ConnectError:
-            return None
-        except httpx2.TransportError as error:
-            raise Unanswered(f"the router's admin listener does not answer: {type(error).__name__}") from None
+        """The answer's JSON."""
+        answer = self._ask("POST", path, json=document, timeout=PATIENCE)
         if answer.status_code != 200:
-            raise Unanswered(f"the router's admin listener answers {answer.status_code}: {_title(answer)}")
+            raise Unanswered(f"the router's admin listener answers {answer.status_code}: {_said(answer)}")
         return answer.json()
+
+    def _ask(self, method: str, path: str, **known: Any) -> httpx2.Response:
+        try:
+            return self.client.request(method, path, **known)
+        except httpx2.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise Unanswered(f"the admin listener does not answer at {self.address}: {why}") from None
 
 
 @contextmanager
 def admin_client(admin: Admin) -> Iterator[AdminClient]:
     headers = {"Authorization": f"Bearer {admin.token.get_secret_value()}"} if admin.token else {}
     with client_for(admin, headers) as client:
-        yield AdminClient(client)
+        yield AdminClient(client, admin.listen[0])
 
 
-def _title(answer: httpx2.Response) -> str:
+def _said(answer: httpx2.Response) -> str:
+    """A problem document in one line."""
     try:
-        return str(answer.json()["title"])
-    except (ValueError, KeyError, TypeError):
+        document = answer.json()
+        return ": ".join(str(document[key]) for key in ("title", "detail") if document.get(key))
+    except (ValueError, KeyError, AttributeError):
         return answer.reason_phrase

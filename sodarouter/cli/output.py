@@ -21,7 +21,13 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
-COLOURS = {State.DELIVERED: "green", State.DEAD: "red", State.PENDING: "yellow", State.LEASED: "cyan"}
+COLOURS = {
+    State.DELIVERED: "green",
+    State.DEAD: "red",
+    State.PENDING: "yellow",
+    State.LEASED: "cyan",
+    State.DISCARDED: "dim",
+}
 
 
 def print_json(value: object) -> None:
@@ -82,6 +88,15 @@ def marked(fault: Fault) -> str:
 def shown(text: str) -> str:
     """Text from elsewhere, ready to print: on one line, and without what could do something to a terminal."""
     return escape(_CONTROLS.sub(" ", text))
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 delivery``, ``1,204 deliveries``."""
+    return f"{count:,} {thing if count == 1 else plural(thing)}"
+
+
+def plural(thing: str) -> str:
+    return re.sub("y$", "ie", thing) + "s"
 
 
 def state(value: State) -> str:

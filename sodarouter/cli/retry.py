@@ -1,35 +1,55 @@
-"""``sodarouter retry``: dead letters are tried again."""
+"""``retry`` and ``discard``: what becomes of dead letters."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sodarouter.cli.app import ConfigOption, JsonOption, app, config_path, fail
-from sodarouter.cli.look import must_be_known, reading
-from sodarouter.cli.output import out, print_json, shown
-from sodarouter.config import load_table, names
+from sodarouter.cli.acting import Acting
+from sodarouter.cli.app import ACT, ConfigOption, DryRunOption, JsonOption, YesOption, app, config_path, fail
+from sodarouter.cli.bulk import Choice, Notes, Task, carry_out
+from sodarouter.cli.choose import WHICH, choosing, delivery_filter
+from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, reading
+from sodarouter.config import destination_types
 from sodarouter.delivery import State
-from sodarouter.spool import ROUTE, DeliveryFilter
-from sodarouter.tables import Admin, Spool
+from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredDelivery
 
-BATCH = 500
+NamedDeliveries = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DELIVERY", help="EVENT/DESTINATION, as `sodarouter dead` lists them.", show_default=False),
+]
+
+RETRY = Task(
+    "dead letter",
+    "Try them again?",
+    done="will be tried again",
+    would="would be tried again",
+    key="retried",
+)
+NO_SUCH = "there is no such delivery"
+
+WhyNot = Callable[[StoredDelivery], str]
+"""Why it cannot be done with a delivery; empty if it can."""
 
 
-@app.command()
+class Discardable(StrEnum):
+    DEAD = State.DEAD.value
+    PENDING = State.PENDING.value
+
+
+@app.command(rich_help_panel=ACT)
+@choosing(delivery_filter)
 def retry(
     context: typer.Context,
-    wanted: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DELIVERY", help="Dead letters as EVENT/DESTINATION, as `sodarouter dead` lists them."),
-    ] = None,
+    chosen: DeliveryFilter,
+    wanted: NamedDeliveries = None,
     config: ConfigOption = None,
-    destination: Annotated[
-        str | None, typer.Option("--destination", "-d", metavar="NAME", help="All dead letters of this destination.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which they are.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters.", rich_help_panel=WHICH)] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Try dead letters again, at once and with all their attempts before them.
@@ -37,102 +57,93 @@ def retry(
     The running router is asked to do it; when none runs, they are due at its next start. Exit status 1 if one of them
     cannot be: it is no dead letter, or its destination is not configured any more.
 
-    For example: `sodarouter retry --destination oncall`
+    For example: `sodarouter retry --destination oncall --cause exhausted --since 2h`
     """
-    if sum(map(bool, (wanted, destination, every))) != 1:
-        raise fail("name deliveries, or --destination NAME, or --all; `sodarouter dead` lists them", 2)
     path = config_path(context, config)
-    deliveries = list(dict.fromkeys(wanted or _dead(path, destination)))
-    configured = {*names(path, "destination"), ROUTE}
-    possible = [delivery for delivery in deliveries if delivery.partition("/")[2] in configured]
-    retried = (_those_dead if dry_run else _retry)(path, possible) if possible else []
-    left = _why_not(path, set(deliveries) - set(retried), configured)
-    if as_json:
-        print_json({"dry_run": dry_run, "asked": deliveries, "retried": retried, "not_retried": left})
-    elif not deliveries:
-        out.print("no dead letters")
-    else:
-        would = "would be" if dry_run else "will be"
-        out.print(f"{len(retried)} of {len(deliveries)} {would} tried again")
-        for delivery in deliveries:
-            note = f": {left[delivery]}" if delivery in left else ""
-            out.print(f"  {shown(delivery + note)}")
-    if left:
-        raise typer.Exit(1)
+    configured = {*destination_types(path), ROUTE}
+
+    def why_not(delivery: StoredDelivery) -> str:
+        if delivery.state is not State.DEAD:
+            return f"it is {delivery.state}, not dead"
+        if delivery.destination not in configured:
+            return f"it stays dead, as {path.name} has no destination {delivery.destination!r} any more"
+        return ""
+
+    choice = _choice(path, wanted, replace(chosen, state=State.DEAD), why_not, every=every)
+
+    def do(acting: Acting, deliveries: Sequence[str]) -> tuple[Notes, Notes]:
+        return _told(path, deliveries, acting.retry(deliveries), why_not)
+
+    carry_out(path, RETRY, choice, do, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _dead(path: Path, destination: str | None) -> list[str]:
-    found: list[str] = []
+@app.command(rich_help_panel=ACT)
+@choosing(delivery_filter)
+def discard(
+    context: typer.Context,
+    chosen: DeliveryFilter,
+    wanted: NamedDeliveries = None,
+    config: ConfigOption = None,
+    which: Annotated[
+        Discardable, typer.Option("--state", help="Dead letters, or what still waits.", rich_help_panel=WHICH)
+    ] = Discardable.DEAD,
+    every: Annotated[bool, typer.Option("--all", help="All that are in this state.", rich_help_panel=WHICH)] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give deliveries up for good: dead letters or, with `--state pending`, what would still be tried.
+
+    The event stays; `sodarouter replay` can deliver it once more. What is under way is not touched. Exit status 1 if one of
+    them is in another state. `sodarouter export` writes them to a file before.
+
+    For example: `sodarouter discard --destination oncall --until 7d`
+    """
+    path, taken = config_path(context, config), State(which.value)
+
+    def why_not(delivery: StoredDelivery) -> str:
+        if delivery.state is taken:
+            return ""
+        hint = "; `--state pending` discards what waits" if delivery.state is State.PENDING else ""
+        return f"it is {delivery.state}, not {taken}{hint}"
+
+    choice = _choice(path, wanted, replace(chosen, state=taken), why_not, every=every)
+
+    def do(acting: Acting, deliveries: Sequence[str]) -> tuple[Notes, Notes]:
+        return _told(path, deliveries, acting.discard(deliveries), why_not)
+
+    carry_out(path, _discard(taken), choice, do, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _discard(state: State) -> Task:
+    thing = "dead letter" if state is State.DEAD else "pending delivery"
+    return Task(thing, "Discard them for good?", done="discarded", would="would be discarded", key="discarded")
+
+
+def _choice(
+    path: Path, wanted: Sequence[str] | None, chosen: DeliveryFilter, why_not: WhyNot, *, every: bool
+) -> Choice:
+    if bool(wanted) == (every or replace(chosen, state=None) != DeliveryFilter()):
+        raise fail("name deliveries, or say which with options such as --destination, or --all", 2)
+    choice = Choice(named=bool(wanted))
     with reading(path) as reader:
-        while page := reader.deliveries(
-            DeliveryFilter(destination=destination, state=State.DEAD),
-            limit=BATCH,
-            before=found[-1] if found else None,
-        ):
-            found.extend(delivery.id for delivery in page)
-        if destination and not found:
-            must_be_known(path, reader, destination)
-    return found
+        for name in dict.fromkeys(wanted or ()):
+            delivery = find_delivery(reader, name)
+            choice.add(name, why_not(delivery) if delivery else NO_SUCH)
+        if not wanted:
+            for delivery in each_delivery(reader, chosen):
+                choice.add(delivery.id, why_not(delivery), (delivery.destination, delivery.cause or delivery.state))
+            if not choice.asked:
+                must_be_known(path, reader, chosen.destination)
+    return choice
 
 
-def _those_dead(path: Path, deliveries: list[str]) -> list[str]:
-    def is_dead(delivery: str) -> bool:
-        event, _, destination = delivery.partition("/")
-        return bool(reader.deliveries(DeliveryFilter(event=event, destination=destination, state=State.DEAD), limit=1))
-
+def _told(path: Path, asked: Sequence[str], done: Sequence[str], why_not: WhyNot) -> tuple[Notes, Notes]:
+    missed = set(asked) - set(done)
     with reading(path) as reader:
-        return list(filter(is_dead, deliveries))
+        return dict.fromkeys(done, ""), {name: _changed(reader, name, why_not) for name in sorted(missed)}
 
 
-def _why_not(path: Path, deliveries: Collection[str], configured: Collection[str]) -> dict[str, str]:
-    def reason(delivery: str) -> str:
-        event, _, destination = delivery.partition("/")
-        found = reader.deliveries(DeliveryFilter(event=event, destination=destination), limit=1)
-        if not found:
-            return "there is no such delivery"
-        if found[0].state is State.DEAD and destination not in configured:
-            return f"it stays dead, as {path.name} has no destination {destination!r} any more"
-        return f"it is {found[0].state.value}" + ("" if found[0].state is State.DEAD else ", not dead")
-
-    if not deliveries:
-        return {}
-    with reading(path) as reader:
-        return {delivery: reason(delivery) for delivery in sorted(deliveries)}
-
-
-def _retry(path: Path, deliveries: list[str]) -> list[str]:
-    # only this command needs an HTTP client or the engine
-    import time
-
-    import trio
-
-    from sodarouter.cli.client import admin_client
-    from sodarouter.spool import Lock, SqliteSpool
-
-    with admin_client(load_table(path, "admin", Admin)) as client:
-        retried: list[str] = []
-        for start in range(0, len(deliveries), BATCH):
-            answer = client.post("/api/retry", {"deliveries": deliveries[start : start + BATCH]})
-            if answer is None:
-                break
-            retried.extend(answer["retried"])
-        else:
-            return retried
-
-    # nobody listens: the spool is free, or the lock says who has it
-    with reading(path):
-        pass  # it exists: opening it to write would make it
-    spool_table = load_table(path, "spool", Spool)
-
-    async def alone() -> list[str]:
-        spool = SqliteSpool(spool_table.path, spool_table.max_size, spool_table.max_backlog)
-        try:
-            return await spool.retry(deliveries, time.time())
-        finally:
-            await spool.aclose()
-
-    lock = Lock(spool_table.path)
-    try:
-        return trio.run(alone)
-    finally:
-        lock.release()
+def _changed(reader: SqliteReader, name: str, why_not: WhyNot) -> str:
+    delivery = find_delivery(reader, name)
+    return (why_not(delivery) or "it changed meanwhile") if delivery else NO_SUCH

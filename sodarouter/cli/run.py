@@ -24,7 +24,7 @@ def run(
     """Takes in Soda Cloud webhooks, makes them durable, and delivers them to where router.toml says.
 
     Without a command, `sodarouter --config router.toml` runs the router until SIGTERM or Ctrl-C. The commands look at
-    what it has taken in and delivered, and work while it runs.
+    what it has taken in and delivered and act on what went wrong, while it runs and while it does not.
 
     Try it: `sodarouter simulate incidentCreated --post soda`, then `sodarouter events`.
     """

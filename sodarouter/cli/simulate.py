@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from sodarouter import soda
-from sodarouter.cli.app import ConfigOption, app, config_path, fail
+from sodarouter.cli.app import SET_UP, ConfigOption, app, config_path, fail
 from sodarouter.cli.output import err
 from sodarouter.faults import suggestion
 from sodarouter.simulate import VOCABULARIES, override, simulate
@@ -25,7 +25,7 @@ class Spoken(StrEnum):
     BOTH = "both"
 
 
-@app.command("simulate")
+@app.command("simulate", rich_help_panel=SET_UP)
 def simulate_command(
     context: typer.Context,
     event_types: Annotated[

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sodarouter.delivery import Fallback
 from sodarouter.event import Event
 from sodarouter.spool import StoredEvent
 
@@ -36,6 +37,10 @@ def subject(event: Event) -> str:
 def told(stored: StoredEvent) -> list[str]:
     """The stored trace of an event's decision, a line for each rule."""
     return [_step(step) for step in stored.trace]
+
+
+def stands_in(fallback: Fallback) -> str:
+    return f"stands in for {fallback.destination}, which gave up: {fallback.reason}"
 
 
 def numbered(results: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ its attempt are still those that were claimed. So a crash makes the row due agai
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sodarouter.delivery import Halt, Stats
+from sodarouter.delivery import Halt, State, Stats
 from sodarouter.event import Event
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
@@ -143,6 +143,10 @@ class Reader(Protocol):
     def deliveries(
         self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
     ) -> list[StoredDelivery]: ...
+
+    def count_deliveries(self, wanted: DeliveryFilter) -> dict[State, int]:
+        """How many there are in each state; a state in which there is none is left out."""
+        ...
 
     def attempts(self, delivery: str) -> list[Attempt]:
         """Oldest first."""

@@ -1,5 +1,6 @@
 """The spool's twin in memory, for tests: the same promises but one, that anything survives."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -346,17 +347,22 @@ class MemorySpool:
     ) -> list[StoredDelivery]:
         newest = sorted(self._rows.values(), key=lambda row: row.key, reverse=True)
         last = self._rows[before].key if before else self._keys + 1
-        stored = [_stored(row) for row in newest if row.key < last]
+        return self._wanted([_stored(row) for row in newest if row.key < last], wanted)[:limit]
+
+    def count_deliveries(self, wanted: DeliveryFilter) -> dict[State, int]:
+        return dict(Counter(one.state for one in self._wanted(map(_stored, self._rows.values()), wanted)))
+
+    def _wanted(self, deliveries: Iterable[StoredDelivery], wanted: DeliveryFilter) -> list[StoredDelivery]:
         return [
             delivery
-            for delivery in stored
+            for delivery in deliveries
             if wanted.event in {None, delivery.event}
             and wanted.destination in {None, delivery.destination}
             and wanted.state in {None, delivery.state}
             and wanted.cause in {None, delivery.cause}
             and wanted.replay in {None, delivery.replay}
             and _asked(self._events[delivery.event].event, wanted.event_type, wanted.source, wanted.since, wanted.until)
-        ][:limit]
+        ]
 
     def attempts(self, delivery: str) -> list[Attempt]:
         row = self._rows.get(delivery)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,9 @@ from sodarouter.spool.values import Appended, Claims, Outcome, Refused, Retentio
 
 PAGE_SIZE = 16384
 """Packs rows of 2 KB, of which SQLite's 4096 holds one a page: nearly twice the rate at large batches."""
+
+MAX_LOG = 64 * 1024 * 1024
+"""Bytes that the write-ahead log keeps when it has been longer."""
 
 
 class SqliteSpool:
@@ -67,6 +70,8 @@ class SqliteSpool:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 _have_a_log(connection, self._path)
                 connection.execute("PRAGMA synchronous = FULL")
+                # a backup holds the log back while it copies; afterwards its space is given back
+                connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG}")
                 # a large batch would otherwise need a folder for temporary files, which a read-only system has not
                 connection.execute("PRAGMA temp_store = MEMORY")
                 migrate(connection)
@@ -146,11 +151,13 @@ class SqliteSpool:
     def _look(self) -> Stats:
         if self._writer.closed:
             raise SpoolError("the spool is closed")
-        reader = SqliteReader(self._path)
-        try:
+        with closing(SqliteReader(self._path)) as reader:
             return reader.stats()
-        finally:
-            reader.close()
+
+    def refused(self, refused_id: str) -> Refused | None:
+        """A body of the quarantine, whole. It blocks, and may be called in any thread."""
+        with closing(SqliteReader(self._path, self._seals)) as reader:
+            return reader.refused(refused_id)
 
     async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
         try:

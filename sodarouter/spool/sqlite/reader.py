@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sodarouter.errors import SpoolError
 from sodarouter.event import Event
 from sodarouter.spool.sqlite.rows import fallback, indices, micros, moment
 from sodarouter.spool.sqlite.schema import MIGRATIONS
+from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.sqlite.trouble import explained, opening
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
@@ -31,11 +33,16 @@ from sodarouter.spool.values import (
 class SqliteReader:
     """`sodarouter.spool.base.Reader` on a file.
 
+    Args:
+        path: The file.
+        seals: Bodies are shown with their secrets; without, these stay sealed.
+
     Raises:
         SpoolError: There is no spool, it is no spool, or it is of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seals: Seals | None = None) -> None:
+        self._seals = seals
         if not path.exists():
             raise SpoolError(f"there is no spool at {path}; it is made when the router first starts")
         with opening(path):
@@ -78,26 +85,18 @@ class SqliteReader:
     def deliveries(
         self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
     ) -> list[StoredDelivery]:
-        where, values = _where(
-            {
-                "delivery.seq < (SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
-                " WHERE e.id = ? AND d.destination = ? AND d.replay = ?)": delivery_key(before) if before else None,
-                "event.id = ?": wanted.event,
-                "destination = ?": wanted.destination,
-                "cause = ?": wanted.cause,
-                "replay = ?": wanted.replay,
-                # written out, so that the partial index serves
-                "replay > 0": True if wanted.replay else None,
-                "event.type = ?": wanted.event_type,
-                "event.source = ?": wanted.source,
-                **_between(wanted.since, wanted.until),
-                **_state(wanted.state),
-            }
-        )
+        earlier = {_EARLIER: delivery_key(before) if before else None}
+        where, values = _where(earlier | _of_deliveries(wanted))
         query = f"SELECT delivery.*, event.id FROM delivery JOIN event ON event.seq = delivery.event {where}"
         # the plus keeps SQLite from going through all deliveries for the sake of the order when few are dead
         order = "+delivery.seq" if wanted.state is State.DEAD and wanted.destination is None else "delivery.seq"
         return [_delivery(row) for row in self._rows(f"{query} ORDER BY {order} DESC LIMIT ?", *values, limit)]
+
+    def count_deliveries(self, wanted: DeliveryFilter) -> dict[State, int]:
+        where, values = _where(_of_deliveries(wanted))
+        query = f"SELECT state, leased, count(*) FROM delivery JOIN event ON event.seq = delivery.event {where}"
+        rows = self._rows(f"{query} GROUP BY state, leased", *values)
+        return {State.LEASED if leased else State(state): count for state, leased, count in rows}
 
     def attempts(self, delivery: str) -> list[Attempt]:
         rows = self._rows(
@@ -125,7 +124,10 @@ class SqliteReader:
 
     def refused(self, refused_id: str) -> Refused | None:
         rows = self._rows("SELECT * FROM quarantine WHERE id = ?", refused_id)
-        return _refused(rows[0]) if rows else None
+        found = _refused(rows[0]) if rows else None
+        if found is None or self._seals is None:
+            return found
+        return replace(found, raw=self._seals.unseal(found.raw, rows[0]["sealed"], refused_id))
 
     def halts(self) -> dict[str, Halt]:
         return {row["destination"]: Halt(row["halt"]) for row in self._rows("SELECT destination, halt FROM halt")}
@@ -185,6 +187,27 @@ def _of_events(wanted: EventFilter) -> dict[str, Any]:
         "planned = 0": unrouted,
         "type <> 'validate'": unrouted,
         **_between(wanted.since, wanted.until),
+    }
+
+
+_EARLIER = (
+    "delivery.seq < (SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
+    " WHERE e.id = ? AND d.destination = ? AND d.replay = ?)"
+)
+
+
+def _of_deliveries(wanted: DeliveryFilter) -> dict[str, Any]:
+    return {
+        "event.id = ?": wanted.event,
+        "destination = ?": wanted.destination,
+        "cause = ?": wanted.cause,
+        "replay = ?": wanted.replay,
+        # written out, so that the partial index serves
+        "replay > 0": True if wanted.replay else None,
+        "event.type = ?": wanted.event_type,
+        "event.source = ?": wanted.source,
+        **_between(wanted.since, wanted.until),
+        **_state(wanted.state),
     }
 
 

@@ -1,0 +1,135 @@
+"""What an operator may ask of the router: over its admin API, or of the spool itself while no router runs."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from sodarouter.delivery import Halt
+from sodarouter.errors import Malformed, SodarouterError
+from sodarouter.event import Event
+from sodarouter.faults import suggestion
+from sodarouter.parse import parse
+from sodarouter.spool import Refused, Spool
+
+BATCH = 500
+"""How many things are asked for at once: each is a row or more in one transaction, for which the intake waits."""
+GONE = "it is not in the quarantine any more"
+
+
+class NoSuchDestination(SodarouterError):
+    """An operator named a destination that the configuration does not have."""
+
+
+@dataclass
+class Readmitted:
+    """What became of quarantined bodies that were tried again."""
+
+    events: dict[str, str] = field(default_factory=dict)
+    """By the id that each had in the quarantine, the id of the event that it is."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Of each that is none, why."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Does what an operator asks. Times are Unix seconds.
+
+    Args:
+        spool: What is changed.
+        refused: Looks into the quarantine. It may block: it is called in a thread.
+        destinations: The names of those that are configured.
+        changed: Called after every change: something may be due.
+        readmitted: Told of each event that comes out of the quarantine.
+
+    Raises:
+        NoSuchDestination: `halt` and `replay`, for one that is not configured. Nothing has happened then.
+        SpoolError: The spool failed. Of one call nothing has happened, but for `readmit`, which goes body by body.
+    """
+
+    spool: Spool
+    refused: Callable[[str], Refused | None]
+    destinations: Callable[[], Collection[str]]
+    changed: Callable[[], None] = lambda: None
+    readmitted: Callable[[Event], None] = lambda _: None
+    now: Callable[[], float] = time.time
+
+    async def retry(self, deliveries: Sequence[str]) -> list[str]:
+        """As `Spool.retry`."""
+        retried = await self.spool.retry(deliveries, self.now())
+        self.changed()
+        return retried
+
+    async def discard(self, deliveries: Sequence[str]) -> list[str]:
+        """As `Spool.discard`."""
+        discarded = await self.spool.discard(deliveries, self.now())
+        self.changed()  # what had to wait for one of them is due
+        return discarded
+
+    async def begin_replay(self) -> int:
+        """The number of a new replay."""
+        return await self.spool.begin_replay(self.now())
+
+    async def replay(
+        self, number: int, events: Sequence[str], to: Sequence[str], *, after: float = 0.0, every: float = 0.0
+    ) -> int:
+        """Plans deliveries of stored events once more. Gives how many; what this replay has planned already is skipped.
+
+        Args:
+            number: From `begin_replay`.
+            events: Their ids; one that is gone is skipped.
+            to: Destinations. None: the events are decided anew, under the rules of today.
+            after: Seconds until the first is due.
+            every: Seconds between one event and the next.
+        """
+        self._must_exist(to)
+        now = self.now()
+        planned = await self.spool.replay(number, events, to, now, first=now + after, every=every)
+        self.changed()
+        return planned
+
+    async def halt(self, destination: str, halt: Halt | None) -> None:
+        """Pauses, drains or (``None``) resumes a destination. One that is no longer configured can be resumed."""
+        if halt is not None:
+            self._must_exist([destination])
+        await self.spool.halt(destination, halt, self.now())
+        self.changed()
+
+    async def readmit(self, bodies: Iterable[str]) -> Readmitted:
+        """Tries quarantined bodies again: what can be parsed today is an event with the time at which it came."""
+        found = Readmitted()
+        for name in bodies:
+            refused = await trio.to_thread.run_sync(self.refused, name)
+            try:
+                event = event_of(refused) if refused else None
+            except Malformed as error:
+                found.left[name] = str(error)
+                continue
+            if event is not None and await self.spool.readmit(name, event):
+                found.events[name] = event.id
+                self.readmitted(event)
+            else:
+                found.left[name] = GONE
+        self.changed()
+        return found
+
+    async def dismiss(self, bodies: Sequence[str]) -> list[str]:
+        """As `Spool.dismiss`."""
+        return await self.spool.dismiss(bodies)
+
+    def _must_exist(self, destinations: Iterable[str]) -> None:
+        configured = self.destinations()
+        for name in destinations:
+            if name not in configured:
+                hint = suggestion(name, configured)
+                raise NoSuchDestination(f"no destination {name!r} is configured" + (f"; {hint}" if hint else ""))
+
+
+def event_of(refused: Refused) -> Event:
+    """The event that a quarantined body is, read by the rules of today.
+
+    Raises:
+        Malformed: It is none.
+    """
+    return Event.taken_in(refused.source, refused.received, refused.raw, parse(refused.raw))

@@ -1,0 +1,53 @@
+"""The fixtures of the tests of the commands."""
+
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from commandline import CANARY, ROUTES, Command, Ran, fill
+
+from sodarouter.cli import main
+
+
+@pytest.fixture
+def sodarouter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in this process and in the folder of the test. Never a traceback, never a secret."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["sodarouter", *arguments])
+        capsys.readouterr()
+        status: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        assert isinstance(status, int)
+        ran = Ran(status, *capsys.readouterr())
+        assert "Traceback" not in ran.out + ran.err
+        assert CANARY not in ran.out + ran.err
+        return ran
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``router.toml`` and the spool of a router that has run: six events, a repeat, a quarantined body."""
+    folder = tmp_path_factory.mktemp("filled")
+    # bound, but it does not listen: nobody else can open the port, and connections are refused
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))
+        trio.run(fill, folder, ROUTES % refusing.getsockname()[1])
+    return folder
+
+
+@pytest.fixture
+def spool(filled: Path, tmp_path: Path) -> Path:
+    """A copy of `filled` in the folder of the test."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return tmp_path
