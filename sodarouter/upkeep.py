@@ -18,13 +18,13 @@ PRUNE_BATCH = 500
 log = structlog.get_logger()
 
 
-async def prune(spool: Spool, config: Callable[[], Config]) -> None:
+async def prune(spool: Spool, config: Callable[[], Config], *, now: Callable[[], float] = time.time) -> None:
     """Deletes what is kept no longer, every hour, until it is cancelled."""
     while True:
         pause = PRUNE_EVERY
         try:
             retention = config().file.spool.retention.kept()
-            if await spool.prune(retention, time.time(), PRUNE_BATCH) >= PRUNE_BATCH:
+            if await spool.prune(retention, now(), PRUNE_BATCH) >= PRUNE_BATCH:
                 # there is more; what comes in and goes out gets its turns in between
                 pause = PRUNE_PAUSE
         except SpoolError as error:
