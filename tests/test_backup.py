@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from running import LISTEN, SOURCE, router_process, running_router, until
 from sink import Answer, open_sink
 from support import payload
 
-from sodarouter.cli import main
 from sodarouter.errors import SpoolError
 from sodarouter.spool import back_up
 from sodarouter.spool.sqlite.schema import MIGRATIONS
@@ -86,35 +84,6 @@ def wal(path: Path) -> Path:
 
 def parts(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.part*")]
-
-
-@dataclass
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
-
-
-@pytest.fixture
-def sodarouter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in this process and in the folder of the test."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["sodarouter", *arguments])
-        capsys.readouterr()
-        status: object = 0
-        try:
-            main()
-        except SystemExit as ended:
-            status = ended.code or 0
-        assert isinstance(status, int)
-        return Ran(status, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ FLOORS: dict[int, str] = {
        """,
     1: "breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",
-    3: "advice attempt config contract logs operations plugins tables",
+    3: "advice attempt config contract crossed logs operations plugins tables",
     4: "api deliver receive route serve systemd web",
     5: "daemon lanes process reload stations upkeep",
     6: "__main__ cli",
