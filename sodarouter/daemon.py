@@ -7,7 +7,7 @@ import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +15,7 @@ import trio
 
 from sodarouter.address import Address
 from sodarouter.config import Config
-from sodarouter.errors import ConfigError, Fault, SpoolError
+from sodarouter.errors import ConfigError, Fault
 from sodarouter.lag import monitored
 from sodarouter.reload import going_live
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
@@ -76,11 +76,14 @@ async def run(
 
             async def reload() -> Sequence[Fault]:
                 await notifier.reloading()
+                faults: Sequence[Fault] = ()
                 try:
-                    return await live.reload()
+                    faults = await live.reload()
                 finally:
                     # also after a failure, or systemd would wait for it
-                    await notifier.ready(status)
+                    failed = f"the last reload failed, {faults[0]}; " if faults else ""
+                    await notifier.ready(failed + status)
+                return faults
 
             stations = Stations(live, spool, monitor.lag, stopping.is_set, reload)
             server = _Front(stations.receiver, public, config, config.file.server)
@@ -113,7 +116,7 @@ async def run(
                         await intake.start(server.serve, stopping)
                         _tell_ready(config, running)
                         await notifier.ready(status)
-                        background.start_soon(notifier.feed_watchdog, _alive(spool))
+                        background.start_soon(notifier.feed_watchdog, spool.is_alive)
                         task_status.started(running)
                     # the intake has ended: `stopping` is set and the last sender has its answer
                     stations.deliverer.stop()
@@ -188,13 +191,3 @@ async def _open_spool(config: Config) -> AsyncIterator[SqliteSpool]:
             await spool.aclose()
     finally:
         lock.release()
-
-
-def _alive(spool: SqliteSpool) -> Callable[[], Awaitable[bool]]:
-    async def alive() -> bool:
-        # an error is an answer too: what a full disk needs is room and not a restart
-        with suppress(SpoolError):
-            await spool.stats()
-        return True
-
-    return alive

@@ -375,6 +375,21 @@ def test_the_process_tells_that_it_is_ready_that_it_lives_and_that_it_stops(tmp_
         assert router.popen.wait(30) == 0
 
 
+def test_a_reload_is_told_from_its_beginning_to_its_end_also_when_it_fails(tmp_path: Path, manager: Manager) -> None:
+    configure(tmp_path, "127.0.0.1:0")
+    good = (tmp_path / "router.toml").read_text(encoding="utf-8")
+    with router_process(tmp_path, **launch(NOTIFY_SOCKET=manager.name)) as router:
+        assert manager.hear()[0] == "READY=1"
+        for content in (good, "nonsense"):
+            (tmp_path / "router.toml").write_text(content, encoding="utf-8")
+            router.popen.send_signal(signal.SIGHUP)
+            assert manager.hear()[0] == "RELOADING=1"
+            ready, status = manager.hear()
+            assert ready == "READY=1"
+            assert ("the last reload failed, router.toml:1" in status) == (content != good)
+        assert router.end(signal.SIGTERM) == 0
+
+
 def test_a_socket_that_the_configuration_does_not_name_stops_the_start(tmp_path: Path) -> None:
     """Senders that connect to it would wait for nothing: systemd accepts connections and nobody answers."""
     configure(tmp_path, "127.0.0.1:0")

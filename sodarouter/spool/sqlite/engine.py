@@ -143,6 +143,12 @@ class SqliteSpool:
         seen = await trio.to_thread.run_sync(self._look)
         return replace(seen, spool_bytes=self._bytes, trouble=self._trouble, writer_lag=self._writer.lag)
 
+    async def is_alive(self) -> bool:
+        """Whether the writer answers; waits until it does. An error is an answer too, but not that there is no writer."""
+        with suppress(SpoolError):
+            await self._writer.once(lambda _: None)
+        return self._writer.is_alive
+
     @property
     def lag(self) -> float:
         """Seconds that the oldest change which is not on disk yet has waited for it."""

@@ -88,7 +88,7 @@ class Writer:
         Raises:
             SpoolError: SQLite failed, or the spool is closed; nothing of the job has happened.
         """
-        if self.closed or not self._thread.is_alive():
+        if self.closed or not self.is_alive:
             raise SpoolError("the spool is closed")
         job = _Job(work, item, trio.lowlevel.current_trio_token())
         self._queue.put(job)
@@ -97,6 +97,11 @@ class Writer:
         if job.error is not None:
             raise job.error
         return job.result
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     @property
     def lag(self) -> float:
