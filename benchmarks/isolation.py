@@ -29,7 +29,7 @@ CONFIG = """
 [server]
 listen = ["127.0.0.1:{port}"]
 [admin]
-listen = ["127.0.0.1:0"]
+listen = ["127.0.0.1:{admin}"]
 [log]
 level = "error"
 [source.soda]
@@ -103,7 +103,7 @@ def free_port() -> int:
 def router(case: str, sink: str) -> Iterator[int]:
     """A router for a case, and its port."""
     port = free_port()
-    toml, to = CONFIG.format(port=port, sink=sink), ["good"]
+    toml, to = CONFIG.format(port=port, admin=free_port(), sink=sink), ["good"]
     urls = {"hangs": f"{sink}/hang", "refuses": f"http://127.0.0.1:{free_port()}/", "paused": f"{sink}/good-no"}
     if case != "alone":
         breaker = '"off"' if case.endswith("without a breaker") else '{ pause = "1s", max_pause = "2s" }'
