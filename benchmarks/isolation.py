@@ -124,7 +124,7 @@ def router(case: str, sink: str) -> Iterator[int]:
                 except ConnectionRefusedError:
                     if process.poll() is not None:
                         raise SystemExit((Path(folder) / "log").read_text(encoding="utf-8")) from None
-                    time.sleep(0.05)
+                    time.sleep(0.05)  # until the port is open
             if case == "paused":
                 subprocess.run([*command, "pause", "bad", "--config", str(path)], check=True, stdout=subprocess.DEVNULL)
             yield port

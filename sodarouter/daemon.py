@@ -96,10 +96,10 @@ async def run(
 
             def change() -> None:
                 stations.change()
+                applied(live.config)
                 for front in (server, admin):
                     if front.tls:
-                        front.tls.renew()
-                applied(live.config)
+                        _renew(front.tls)
 
             live.taken_up_by(change, prepare=prepare)
             running = Running(
@@ -145,6 +145,15 @@ class _Front:
     ) -> None:
         await serve(
             self._app, self._listeners, tls=self.tls, limits=self._limits, stopping=stopping, task_status=task_status
+        )
+
+
+def _renew(tls: Tls) -> None:
+    try:
+        tls.renew()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; the files were fine a moment ago
+        log.error(
+            "a certificate could not be renewed; the last one is still used", cert=str(tls.cert), error=str(error)
         )
 
 

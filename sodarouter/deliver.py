@@ -5,7 +5,6 @@ Each destination has its own `Lane`, with its own limits; a lane that hangs or f
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,18 +16,13 @@ from sodarouter.callback import is_mentioned
 from sodarouter.delivery import Breaker, Settled, State
 from sodarouter.errors import Reject
 from sodarouter.event import Event
+from sodarouter.failures import storable
 from sodarouter.lane import Lane
 from sodarouter.observe import Observers
 from sodarouter.redact import Redactor
 from sodarouter.settle import Ending, settle
 from sodarouter.spool import Claim, Claims, Outcome, Spool, patiently
 from sodarouter.wake import Wake
-
-MAX_RESPONSE = 4096
-"""Characters of a reason or response that are stored with an attempt."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""The control characters but for the tab and the end of a line."""
 
 log = structlog.get_logger()
 
@@ -124,8 +118,8 @@ class Deliverer:
                 started,
                 after - before,
                 verdict.next_at,
-                _storable(verdict.reason, hidden),
-                _storable(verdict.response, hidden),
+                storable(hidden(verdict.reason)),
+                storable(hidden(verdict.response)),
                 verdict.cause,
                 lane.fallback if verdict.state is State.DEAD else None,
             )
@@ -199,10 +193,3 @@ def _with_callback(redact: Redactor, event: Event) -> Callable[[str], str]:
         return redact
     own = Redactor([incident.callback_url.get_secret_value()])
     return lambda text: own(redact(text)) if text else text
-
-
-def _storable(text: str, redact: Callable[[str], str]) -> str:
-    # what other servers answer must not reach a terminal as commands to it
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", redact(text)[:MAX_RESPONSE])
-    # a file's name that is no UTF-8 comes as surrogates, which no store takes
-    return text.encode(errors="backslashreplace").decode()

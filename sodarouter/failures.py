@@ -1,10 +1,17 @@
 """Whatever a plugin may raise: kept from the router, and said in one line."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
+
+MAX_STORED = 4096
+"""Characters of a reason or response that are stored with an attempt."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""The control characters but for the tab and the end of a line."""
 
 
 @contextmanager
@@ -50,3 +57,11 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
     return [error]
+
+
+def storable(text: str) -> str:
+    """What others say of a failure, fit to be stored and shown; secrets are to be taken out before."""
+    # what other servers answer must not reach a terminal as commands to it
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text[:MAX_STORED])
+    # a file's name that is no UTF-8 comes as surrogates, which no store takes
+    return text.encode(errors="backslashreplace").decode()

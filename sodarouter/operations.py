@@ -99,19 +99,21 @@ class Operations:
     async def readmit(self, bodies: Iterable[str]) -> Readmitted:
         """Tries quarantined bodies again: what can be parsed today is an event with the time at which it came."""
         found = Readmitted()
-        for name in bodies:
-            refused = await trio.to_thread.run_sync(self.refused, name)
-            try:
-                event = event_of(refused) if refused else None
-            except Malformed as error:
-                found.left[name] = str(error)
-                continue
-            if event is not None and await self.spool.readmit(name, event):
-                found.events[name] = event.id
-                self.readmitted(event)
-            else:
-                found.left[name] = GONE
-        self.changed()
+        try:
+            for name in bodies:
+                refused = await trio.to_thread.run_sync(self.refused, name)
+                try:
+                    event = event_of(refused) if refused else None
+                except Malformed as error:
+                    found.left[name] = str(error)
+                    continue
+                if event is not None and await self.spool.readmit(name, event):
+                    found.events[name] = event.id
+                    self.readmitted(event)
+                else:
+                    found.left[name] = GONE
+        finally:
+            self.changed()
         return found
 
     async def dismiss(self, bodies: Sequence[str]) -> list[str]:

@@ -72,9 +72,9 @@ class Live:
             replaced = [one for one in self._opened if one not in opened]
             self.config, self._opened = config, opened
             self.loaded = Loaded(config.hash, datetime.now(UTC))
-            self._change()
             for one in replaced:
                 self._nursery.start_soon(self._close, one)
+            self._change()
             for warning in config.warnings():
                 log.warning(str(warning))
             log.info(

@@ -1,6 +1,8 @@
 """What an operator and time do to a spool: on every engine alike."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,6 +102,44 @@ async def test_discarding_what_others_wait_for_lets_them_go(engine: Engine) -> N
     first, second = await planned_with_key(engine, "a"), await planned_with_key(engine, "a")
     assert await engine.spool.discard([first], NOW) == [first]
     assert ids(await engine.claim("ticket")) == [second]
+
+
+async def test_a_fallback_that_was_settled_already_holds_nobody_back(engine: Engine) -> None:
+    event = await engine.append()
+    (claim,) = await engine.claim()
+    await engine.spool.settle([Routed(claim, [], [Planned("a", keys=("k",)), Planned("b", keys=("k",))], NOW)])
+    (b,) = await engine.claim("b")
+    await engine.spool.settle([ended(b)])
+    (a,) = await engine.claim("a")
+    await engine.spool.settle([ended(a, State.DEAD, fallback="b")])
+    later = await planned_with_key(engine, "k", destination="b")
+    assert ids(await engine.claim("b")) == [later]
+    assert len(engine.reader.deliveries(DeliveryFilter(event=event.id), limit=9)) == 2
+
+
+async def test_a_part_of_a_replay_that_is_asked_for_again_holds_nobody_back(engine: Engine) -> None:
+    first = await planned_with_key(engine, "k")
+    (claim,) = await engine.claim("ticket")
+    await engine.spool.settle([ended(claim)])
+    number = await engine.spool.begin_replay(NOW)
+    events = [first.partition("/")[0]]
+    await engine.spool.replay(number, events, ["ticket"], NOW, first=NOW, every=0.0)
+    (claim,) = await engine.claim("ticket")
+    await engine.spool.settle([ended(claim)])
+    assert await engine.spool.replay(number, events, ["ticket"], NOW, first=NOW, every=0.0) == 0
+    later = await planned_with_key(engine, "k")
+    assert ids(await engine.claim("ticket")) == [later]
+
+
+async def test_a_dead_letter_that_is_retried_goes_before_those_behind_it(engine: Engine) -> None:
+    first, second = await planned_with_key(engine, "k"), await planned_with_key(engine, "k")
+    (claim,) = await engine.claim("ticket")
+    await engine.spool.settle([ended(claim, State.DEAD)])
+    await engine.spool.retry([first], NOW)
+    for name in (first, second):
+        (claim,) = await engine.claim("ticket")
+        assert claim.delivery.id == name
+        await engine.spool.settle([ended(claim)])
 
 
 # --- halts -----------------------------------------------------------------------------------------------------------
@@ -403,6 +443,18 @@ async def test_a_backlog_at_its_limit_refuses_what_comes_until_it_is_worked_off(
         await engine.spool.settle([Routed(claim, [], [], NOW) for claim in await engine.claim()])
         await engine.append()
         assert not (await engine.spool.stats()).trouble
+
+
+async def test_what_a_failed_decision_said_is_counted_no_longer_when_it_is_made(tmp_path: Path) -> None:
+    async with open_engine("sqlite", tmp_path) as engine:
+        await engine.append()
+        (claim,) = await engine.claim()
+        await engine.spool.settle([ended(claim, State.PENDING, next_at=NOW, reason="x" * 1000)])
+        (claim,) = await engine.claim()
+        await engine.spool.settle([Routed(claim, [], [], NOW)])
+        with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
+            held = dict(connection.execute("SELECT * FROM held").fetchall())
+        assert held["attempts"] == held["backlog"] == 0
 
 
 async def test_the_amounts_are_known_after_a_restart(tmp_path: Path) -> None:

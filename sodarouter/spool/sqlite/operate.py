@@ -5,7 +5,7 @@ from sqlite3 import Connection, Row
 
 from sodarouter.delivery import Cause, Halt, State
 from sodarouter.spool.sqlite.held import hold
-from sodarouter.spool.sqlite.planning import Plan, let_go, plan, queue_up
+from sodarouter.spool.sqlite.planning import Plan, hold_back, let_go, plan, queue_up
 from sodarouter.spool.sqlite.queue import body_bytes
 from sodarouter.spool.sqlite.rows import micros
 from sodarouter.spool.values import INTERRUPTED, ROUTE, delivery_key
@@ -25,6 +25,7 @@ def retry(connection: Connection, deliveries: Sequence[str], now: float) -> list
     for row in sorted(found.values(), key=lambda row: row["seq"]):
         if row["keys"] is not None:
             queue_up(connection, row["seq"], row["destination"], row["keys"])
+            hold_back(connection, row["seq"])
     hold(connection, {"backlog": len(keys), "dead_letters": -size})
     return list(found)
 

@@ -66,10 +66,14 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
         )
         for p in plans
     ]
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM delivery").fetchone()
     planned = insert(connection, "delivery", _COLUMNS, rows, verb="INSERT OR IGNORE")
     for p in plans:
         if p.keys is not None:
-            queue_up(connection, _seq(connection, p.event, p.destination, p.replay), p.destination, p.keys)
+            seq = _seq(connection, p.event, p.destination, p.replay)
+            # one that was there already has its place in the order, or has left it
+            if seq > last:
+                queue_up(connection, seq, p.destination, p.keys)
     return planned
 
 
@@ -85,6 +89,17 @@ def queue_up(connection: Connection, delivery: int, destination: str, keys: str)
     rows = [(destination, key, delivery) for key in json.loads(keys)]
     insert(connection, "ordering", ("destination", "key", "delivery"), rows, verb="INSERT OR IGNORE")
     connection.execute(f"UPDATE delivery SET blocked = EXISTS ({_EARLIER}) WHERE seq = ?", (delivery,))
+
+
+def hold_back(connection: Connection, delivery: int) -> None:
+    """Blocks what must not overtake a delivery that is pending again, but for what is under way."""
+    connection.execute(
+        "UPDATE delivery SET blocked = 1 WHERE state = 'pending' AND leased = 0 AND seq IN"
+        " (SELECT later.delivery FROM ordering AS own JOIN ordering AS later"
+        " ON later.destination = own.destination AND later.key = own.key AND later.delivery > own.delivery"
+        " WHERE own.delivery = ?)",
+        (delivery,),
+    )
 
 
 def let_go(connection: Connection, deliveries: Iterable[int]) -> None:

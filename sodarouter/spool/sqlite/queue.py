@@ -173,13 +173,15 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
             results = None if p.results is None else json.dumps(p.results)
             keys = json.dumps(p.keys) if p.keys else None
             plans.append(Plan(event, p.destination, now, now, results, keys, replay, outcome.config))
+    said = 0
     for start in range(0, len(routed), MANY):
         keys_ = [outcome.claim.key for outcome in routed[start : start + MANY]]
+        said += attempt_bytes(connection, keys_)
         for table, column in (("attempt", "delivery"), ("delivery", "seq")):
             connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys_))})", keys_)
     # one that is decided anew in a replay has a decision
     insert(connection, "decision", ("event", "planned", "trace", "config"), decisions, verb="INSERT OR REPLACE")
-    hold(connection, {"backlog": plan(connection, plans) - len(routed)})
+    hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
 
 
 def _settle_attempts(
@@ -235,6 +237,16 @@ def _fallback(outcome: Outcome, name: str, found: _Fenced) -> Plan:
     replay = outcome.claim.delivery.replay
     of = outcome.claim.delivery.destination
     return Plan(found.event, name, now, now, found.results, found.keys, replay, found.config, of, outcome.reason)
+
+
+def attempt_bytes(connection: Connection, deliveries: Sequence[int]) -> int:
+    """What the attempts of these deliveries, `MANY` at most, say."""
+    (found,) = connection.execute(
+        "SELECT coalesce(sum(length(reason) + length(response)), 0) FROM attempt"
+        f" WHERE delivery IN ({placeholders(len(deliveries))})",
+        deliveries,
+    ).fetchone()
+    return int(found)
 
 
 def body_bytes(connection: Connection, deliveries: Sequence[int]) -> int:

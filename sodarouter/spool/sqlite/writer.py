@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -133,6 +134,9 @@ class Writer:
             while batch := self._next_batch():
                 self._since = batch[0].queued
                 self._commit(batch)
+                # not part of the jobs: what is committed is committed, and the last measurement will do
+                with suppress(sqlite3.Error):
+                    self._committed(self._connection)
                 self._since = None
                 _report(batch)
         finally:
@@ -179,7 +183,6 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._committed(connection)
 
 
 def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJob]]]:
