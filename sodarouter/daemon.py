@@ -80,9 +80,10 @@ async def run(
                 try:
                     faults = await live.reload()
                 finally:
-                    # also after a failure, or systemd would wait for it
+                    # also after a failure, or when who asked has gone: systemd would wait for it
                     failed = f"the last reload failed, {faults[0]}; " if faults else ""
-                    await notifier.ready(failed + status)
+                    with trio.CancelScope(shield=True):
+                        await notifier.ready(failed + status)
                 return faults
 
             stations = Stations(live, spool, monitor.lag, stopping.is_set, reload)
