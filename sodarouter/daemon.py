@@ -15,6 +15,7 @@ import trio
 
 from sodarouter.address import Address
 from sodarouter.config import Config
+from sodarouter.config.tables import ListenerTable
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.lag import monitored
 from sodarouter.reload import going_live
@@ -23,7 +24,6 @@ from sodarouter.serve.asgi import App
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
-from sodarouter.tables import ListenerTable
 from sodarouter.upkeep import prune, tell_homeless
 
 log = structlog.get_logger()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sodarouter.advice import advise
+from sodarouter.config.advice import advise
+from sodarouter.config.tables import File
 from sodarouter.options import Place
-from sodarouter.tables import File
 
 SOURCE = {"soda": {"path": "/soda", "verify": [{"type": "address", "allow": ["127.0.0.1"]}]}}
 LOG = {"log": {"type": "file", "path": "log"}}

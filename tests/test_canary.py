@@ -51,10 +51,10 @@ from sink import Answer, Request, open_sink
 
 from sodarouter.cli import app, main
 from sodarouter.config import Config, load
+from sodarouter.config.tables import DestinationTable, File
 from sodarouter.delivery import State
 from sodarouter.redact import REDACTED
 from sodarouter.spool import DeliveryFilter, SqliteReader
-from sodarouter.tables import DestinationTable, File
 from sodarouter.verify import sign
 
 CUT = 8192

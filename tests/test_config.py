@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sodarouter.config import destination_types, load, load_table
+from sodarouter.config.tables import Admin, Spool
 from sodarouter.errors import ConfigError
-from sodarouter.tables import Admin, Spool
 
 SHIPPED = Path(__file__).parent.parent / "router.toml"
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'

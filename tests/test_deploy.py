@@ -17,9 +17,9 @@ from support import payload
 
 from sodarouter.address import Address
 from sodarouter.config import load
+from sodarouter.config.tables import Server
 from sodarouter.options import parse_duration
 from sodarouter.process import LAST_RESORT
-from sodarouter.tables import Server
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "docs/deploy"

@@ -21,14 +21,7 @@ import sodarouter
 from sodarouter.breaker import BreakerPolicy
 from sodarouter.cli.app import app
 from sodarouter.config import load
-from sodarouter.decide import Route
-from sodarouter.match import Conditions, Match
-from sodarouter.options import Options, Place
-from sodarouter.plugins import Plugins, find
-from sodarouter.rate import Rate
-from sodarouter.settle import RetryPolicy
-from sodarouter.signature import HmacSignature, StandardWebhooks
-from sodarouter.tables import (
+from sodarouter.config.tables import (
     Admin,
     DestinationTable,
     File,
@@ -40,6 +33,13 @@ from sodarouter.tables import (
     Tls,
     Unrouted,
 )
+from sodarouter.decide import Route
+from sodarouter.decide.match import Conditions, Match
+from sodarouter.options import Options, Place
+from sodarouter.plugins import Plugins, find
+from sodarouter.rate import Rate
+from sodarouter.settle import RetryPolicy
+from sodarouter.signature import HmacSignature, StandardWebhooks
 from sodarouter.verify import Address, Basic, Header
 
 ROOT = Path(__file__).parent.parent

@@ -14,11 +14,11 @@ import trio
 from sodarouter.cli.app import fail
 from sodarouter.cli.reading import reading
 from sodarouter.config import destination_types, load_table
+from sodarouter.config.tables import Admin, Spool
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.errors import SodarouterError, SpoolError
 from sodarouter.operations import Operations, Readmitted
 from sodarouter.spool import Lock, SqliteSpool
-from sodarouter.tables import Admin, Spool
 
 if TYPE_CHECKING:  # the other commands need not wait for an HTTP client
     from sodarouter.cli.client import AdminClient

@@ -11,8 +11,8 @@ import typer
 from sodarouter.cli.app import ACT, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.output import err, moment, out, print_json, shown
 from sodarouter.config import load_table
+from sodarouter.config.tables import Spool
 from sodarouter.spool import ROUTE, Contents, Lock, Progress, back_up, copied, put_back
-from sodarouter.tables import Spool
 
 _FILES = ("", "-wal", "-shm", "-journal", ".lock", ".key")
 """What belongs to a spool, by what its name ends in."""

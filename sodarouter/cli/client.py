@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 
 from sodarouter.address import Address
+from sodarouter.config.tables import Admin, ListenerTable
 from sodarouter.errors import SodarouterError
-from sodarouter.tables import Admin, ListenerTable
 
 PATIENCE = 300.0
 """Seconds that the router may take for what it is to do: a reload opens every destination."""

@@ -10,10 +10,10 @@ from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path
 from sodarouter.cli.output import moment, print_json, print_table, shown
 from sodarouter.cli.reading import reading
 from sodarouter.config import destination_types, load_table
+from sodarouter.config.tables import Admin
 from sodarouter.delivery import Breaker, Queue
 from sodarouter.errors import SodarouterError
 from sodarouter.spool import ROUTE
-from sodarouter.tables import Admin
 
 COLOURS = {
     "paused": "yellow",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sodarouter.cli.app import fail
 from sodarouter.config import destination_types, load_table
+from sodarouter.config.tables import Spool
 from sodarouter.delivery import State
 from sodarouter.faults import suggestion
 from sodarouter.spool import ROUTE, DeliveryFilter, Refused, SqliteReader, StoredDelivery, delivery_key
-from sodarouter.tables import Spool
 
 PAGE = 10_000
 """Large, as the spool may have to put all that are wanted in order for each page."""

@@ -18,13 +18,13 @@ from sodarouter.cli.output import counted, err, out, plain, print_json, shown
 from sodarouter.cli.progress import progress
 from sodarouter.cli.reading import must_be_configured, reading
 from sodarouter.config import destination_types, load_table
+from sodarouter.config.tables import Spool
 from sodarouter.delivery import State
 from sodarouter.errors import SodarouterError
 from sodarouter.operations import BATCH
 from sodarouter.options import format_duration
 from sodarouter.rate import parse_limit
 from sodarouter.spool import EventFilter, SqliteReader
-from sodarouter.tables import Spool
 
 
 def parse_rate(text: str) -> float:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sodarouter import soda
+from sodarouter.config.tables import File
 from sodarouter.decide import VALIDATE, Route
+from sodarouter.decide.match import Conditions, compile_match
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
-from sodarouter.match import Conditions, compile_match
 from sodarouter.plugins import installed
-from sodarouter.tables import File
 from sodarouter.view import OUTCOMES, SEVERITIES, STATUSES, word
 
 

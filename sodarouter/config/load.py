@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 import tomli
 from pydantic import ValidationError
 
-from sodarouter.advice import advise
-from sodarouter.crossed import crossed, fixed
+from sodarouter.config.advice import advise
+from sodarouter.config.crossed import crossed, fixed
+from sodarouter.config.tables import DestinationTable, File
 from sodarouter.decide import Rules, compile_rules
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import dotted, faults, nearest, suggestion, without_type
 from sodarouter.options import Options, Place
 from sodarouter.plugins import AnyDestination, Plugins, find
 from sodarouter.redact import Redactor
-from sodarouter.tables import DestinationTable, File
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 

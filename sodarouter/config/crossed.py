@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sodarouter.address import LIVE_PATH, Address
+from sodarouter.config.tables import File
 from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion
-from sodarouter.tables import File
 
 
 def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: set[str]) -> Iterator[Fault]:

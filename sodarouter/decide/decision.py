@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sodarouter.decide.match import Condition, Facts, Match, Subject, compile_match
 from sodarouter.delivery import Planned
 from sodarouter.event import Event
-from sodarouter.match import Condition, Facts, Match, Subject, compile_match
 from sodarouter.options import Options
 
 VALIDATE = "validate"
