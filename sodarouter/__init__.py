@@ -12,7 +12,7 @@ from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.plugin import Plugin, hookimpl
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
 from sodarouter.template import HtmlTemplate, Template, TextTemplate
-from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, View
+from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
     "Agreement",
@@ -51,6 +51,7 @@ __all__ = [
     "StandardWebhooks",
     "State",
     "Stats",
+    "Team",
     "Template",
     "TextTemplate",
     "View",

@@ -43,8 +43,8 @@ class Delivery:
     """One event for one destination."""
 
     id: str
-    """``EVENT/DESTINATION``, or ``EVENT/DESTINATION/NUMBER`` in a replay: unique, and the same over all retries, so it
-    serves as the idempotency key."""
+    """``EVENT/DESTINATION``, with ``.PART`` behind it where a route divides the event, and ``/NUMBER`` in a replay: unique,
+    and the same over all retries, so it serves as the idempotency key."""
     destination: str
     attempt: int
     """1 for the first attempt."""
@@ -56,6 +56,10 @@ class Delivery:
     """The number of the replay that asked for it; 0 for what a route asked for when the event came."""
     fallback: Fallback | None = None
     """Set when it stands in for another destination that gave up."""
+    part: int = 0
+    """Which part of the event, counted from 1, where a route divides it with ``each``; 0: it is not divided."""
+    group: str | None = None
+    """What the results of the part have in common: the dataset, owner or team; ``None`` if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +171,7 @@ class Planned:
     """As in `Delivery.results`."""
     keys: tuple[str, ...] = ()
     """What it must not overtake: an earlier delivery to the same destination that has one of these is settled first."""
+    part: int = 0
+    """As in `Delivery.part`."""
+    group: str | None = None
+    """As in `Delivery.group`."""

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,8 @@ class Event:
     """The body: UTF-8 JSON, exactly as it came, or with ``checkResults`` cut to those that a route let through."""
     late: bool = False
     """Whether a newer update of the same incident was taken in before this one."""
+    enrich: Callable[[View], View] | None = field(default=None, compare=False, repr=False)
+    """What the configuration adds to the view: the teams."""
 
     @classmethod
     def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":
@@ -60,7 +62,8 @@ class Event:
     @cached_property
     def view(self) -> View:
         """The normalised view: one vocabulary over Soda's v3 and v4."""
-        return normalise(self.payload)
+        view = normalise(self.payload)
+        return self.enrich(view) if self.enrich else view
 
     @property
     def raw_redacted(self) -> bytes:

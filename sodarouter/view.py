@@ -53,6 +53,19 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Team:
+    """Who a dataset belongs to, as the configuration says: Soda does not."""
+
+    name: str
+    channel: str | None = None
+    """Where the team talks, such as ``#sales-data``."""
+    recipients: tuple[str, ...] = ()
+    """Mail addresses."""
+    runbook: str | None = None
+    """The URL of what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     id: str | None = None
     name: str | None = None
@@ -62,6 +75,8 @@ class Dataset:
     owners: tuple[Person, ...] = ()
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, object] = field(default_factory=dict)
+    team: Team | None = None
+    """From the configuration's teams, for what is delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,8 @@ class Contract:
     datasource: str | None = None
     author: Person | None = None
     contents: str | None = None
+    team: Team | None = None
+    """As that of a `Dataset`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +160,14 @@ class View:
         """The page in Soda Cloud that the event is about, if it is about one."""
         subject = self.incident or self.agreement or (self.results[0] if len(self.results) == 1 else None)
         return subject.url if subject else None
+
+    @property
+    def teams(self) -> tuple[Team, ...]:
+        """The teams of the datasets of all results, or of the contract, each once."""
+        found = [dataset.team for result in self.results for dataset in result.datasets]
+        if self.contract:
+            found.append(self.contract.team)
+        return tuple(dict.fromkeys(team for team in found if team))
 
 
 def normalise(payload: soda.Payload) -> View:
