@@ -1,0 +1,265 @@
+"""The document: what a `when` expression sees of an event, as plain values under names that are always there.
+
+Built once for an event and shared by the expressions of all routes. What is not known is an empty text, an empty list, 0 or
+false, so that no expression fails for want of it; ``null`` are only times, a result's value, and an incident, contract or
+agreement that the event does not have.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sodarouter.callback import is_mentioned
+from sodarouter.event import Event
+from sodarouter.redact import REDACTED, without_callback
+from sodarouter.view import Agreement, Contract, Incident, Result
+
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "event": {
+        "id": "text",
+        "type": "text",
+        "source": "text",
+        "scope": "text",
+        "received": "time",
+        "late": "truth",
+    },
+    "result": {
+        "id": "text",
+        "name": "text",
+        "url": "text",
+        "definition": "text",
+        "column": "text",
+        "outcome": "text",
+        "value": "any",
+        "timestamp": "time",
+        "datasets": "dataset list",
+        "owners": "person list",
+        "tags": "text list",
+        "attributes": "named",
+        "teams": "text list",
+        "previous": "text",
+        "became": "text",
+        "streak": "whole",
+    },
+    "dataset": {
+        "id": "text",
+        "name": "text",
+        "label": "text",
+        "url": "text",
+        "datasource": "text",
+        "owners": "person list",
+        "tags": "text list",
+        "attributes": "named",
+    },
+    "person": {"id": "text", "email": "text", "name": "text", "kind": "text"},
+    "incident": {
+        "id": "text",
+        "number": "whole",
+        "title": "text",
+        "description": "text",
+        "url": "text",
+        "severity": "text",
+        "status": "text",
+        "created": "time",
+        "updated": "time",
+        "resolved": "time",
+        "resolution_notes": "text",
+        "links": "link list",
+        "lead": "person",
+        "reporter": "person",
+        "became": "text list",
+    },
+    "link": {"url": "text", "name": "text", "integration": "text"},
+    "contract": {
+        "dataset": "text",
+        "datasource": "text",
+        "author": "person",
+        "contents": "text",
+        "changes": "text list",
+        "teams": "text list",
+    },
+    "agreement": {"id": "text", "label": "text", "url": "text", "path": "text", "contents": "text", "author": "person"},
+}
+"""The fields of everything in the document, each with its kind: a simple one, another table's name, or a list of either."""
+
+VARIABLES: Mapping[str, str] = {
+    "event": "event",
+    "results": "result list",
+    "incident": "incident",
+    "contract": "contract",
+    "agreement": "agreement",
+}
+"""What an expression can name, and the kind of each. `result` comes to these, for those that are asked of every result."""
+
+SUBJECTS = ("incident", "contract", "agreement")
+"""The variables that are null when the event has none."""
+
+_LARGEST = 2**63
+"""Whole numbers are below this. A larger one is given as a number with a fraction."""
+
+
+class Moment(datetime):
+    """A time. The evaluator takes it for one, also deep in the document, as it has the mark of a protobuf timestamp."""
+
+    class DESCRIPTOR:
+        full_name = "google.protobuf.Timestamp"
+
+
+class Document(dict[str, object]):
+    """The document of one event."""
+
+    prepared: object = None
+    """What the evaluator has made of it. That costs more than most expressions, so it is kept for the next one."""
+
+
+def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapping[str, object]) -> Document:
+    """What expressions see of an event.
+
+    Args:
+        event: What is decided.
+        known: What is known of each result beside the view, by field, in the order of the results. It may be shorter.
+        of_event: The same for ``event``, ``incident``, ``contract`` and ``agreement``, by the name of the variable.
+
+    What is in neither the view nor ``known`` is empty; a field that `FIELDS` does not name is left out.
+    """
+    view = event.view
+    made: dict[str, object] = {
+        "event": _object(
+            "event",
+            {
+                "id": event.id,
+                "type": event.type,
+                "source": event.source,
+                "scope": event.scope,
+                "received": event.received,
+                "late": event.late,
+            },
+            _known(of_event, "event"),
+        ),
+        "results": [
+            _object("result", _of_result(result), known[index] if index < len(known) else {})
+            for index, result in enumerate(view.results)
+        ],
+    }
+    subjects: Mapping[str, Incident | Contract | Agreement | None] = {
+        "incident": view.incident,
+        "contract": view.contract,
+        "agreement": view.agreement,
+    }
+    for name, subject in subjects.items():
+        made[name] = None if subject is None else _object(name, _fields(name, subject), _known(of_event, name))
+    if is_mentioned(event.raw):
+        # whoever knows the callback URL can put links onto the incident, and it may stand in any text
+        callback = view.incident.callback_url if view.incident else None
+        secret = callback.get_secret_value() if callback else ""
+        made = {name: _without(value, secret) for name, value in made.items()}
+    return Document(made)
+
+
+def _known(of_event: Mapping[str, object], name: str) -> Mapping[str, object]:
+    known = of_event.get(name)
+    return known if isinstance(known, Mapping) else {}
+
+
+def _of_result(result: Result) -> dict[str, object]:
+    datasets = result.datasets
+    attributes: dict[str, object] = {}
+    for dataset in datasets:
+        attributes.update(dataset.attributes)
+    return _fields("result", result) | {
+        "owners": tuple(dict.fromkeys(owner for dataset in datasets for owner in dataset.owners)),
+        "tags": tuple(dict.fromkeys(tag for dataset in datasets for tag in dataset.tags)),
+        # what a check says of itself counts for more than what is said of its dataset
+        "attributes": attributes | dict(result.attributes),
+    }
+
+
+def _fields(name: str, part: object) -> dict[str, object]:
+    """What a part of the view says of the fields of one table; nothing of a part that is not there."""
+    return {field: getattr(part, field, None) for field in FIELDS[name]}
+
+
+def _object(name: str, values: Mapping[str, object], known: Mapping[str, object] = {}) -> dict[str, object]:
+    """All fields of one table of `FIELDS`, and no others."""
+    return {field: make(known[field] if field in known else values.get(field)) for field, make in _MAKERS[name].items()}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    # the evaluator ends a text at a NUL
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and -_LARGEST <= value < _LARGEST else 0
+
+
+def _time(value: object) -> Moment | None:
+    if not isinstance(value, datetime):
+        return None
+    return Moment.combine(value.date(), value.timetz())
+
+
+def _any(value: object) -> object:
+    """A value of JSON, or what stands for one."""
+    match value:
+        case str():
+            return _text(value)
+        case bool() | None | float():
+            return value
+        case int():
+            return value if -_LARGEST <= value < _LARGEST else _as_float(value)
+        case datetime():
+            return _time(value)
+        case Mapping():
+            return _named(value)
+        case list() | tuple():
+            return [_any(entry) for entry in value]
+        case _:
+            return str(value)
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _named(value: object) -> dict[str, object]:
+    return {_text(name): _any(entry) for name, entry in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _list(make: Callable[[object], object]) -> Callable[[object], list[object]]:
+    return lambda value: [make(entry) for entry in value] if isinstance(value, Iterable) else []
+
+
+_SIMPLE: Mapping[str, Callable[[object], object]] = {
+    "text": _text,
+    "whole": _whole,
+    "truth": bool,
+    "time": _time,
+    "any": _any,
+    "named": _named,
+}
+
+
+def _maker(kind: str) -> Callable[[object], object]:
+    one, _, several = kind.partition(" ")
+    make = _SIMPLE.get(one) or (lambda value: _object(one, _fields(one, value)))
+    return _list(make) if several else make
+
+
+_MAKERS = {name: {field: _maker(kind) for field, kind in fields.items()} for name, fields in FIELDS.items()}
+
+
+def _without(value: object, secret: str) -> object:
+    match value:
+        case str():
+            return without_callback(value.replace(secret, REDACTED) if secret else value)
+        case dict():
+            return {_without(name, secret): _without(entry, secret) for name, entry in value.items()}
+        case list():
+            return [_without(entry, secret) for entry in value]
+        case _:
+            return value
