@@ -176,7 +176,7 @@ def _bound(config: Config, name: str, inherited: Mapping[Address, socket.socket]
     try:
         listeners = bind(getattr(config.file, name).listen, inherited=inherited)
     except ConfigError as error:
-        place = f"{config.path.name}: {name}.listen"
+        place = config.origins.of(f"{name}.listen")
         raise ConfigError([Fault(f"{place}: {f.place}", f.fault, f.hint) for f in error.faults]) from None
     try:
         yield listeners

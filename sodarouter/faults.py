@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from sodarouter.errors import Fault
 
+MISSING = "is missing"
 _A_TABLE = "must be a table"
 _SAID = {
-    "missing": "is missing",
+    "missing": MISSING,
     "string_type": "must be text",
     "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "must match the pattern {pattern}",
@@ -42,7 +43,12 @@ Location = tuple[str | int, ...]
 
 
 def faults(
-    error: ValidationError, model: type[BaseModel], table: Mapping[str, Any], *place: str, also: Iterable[str] = ()
+    error: ValidationError,
+    model: type[BaseModel],
+    table: Mapping[str, Any],
+    *place: str,
+    also: Iterable[str] = (),
+    partial: bool = False,
 ) -> Iterator[Fault]:
     """The faults of a table of the configuration, one for each mistake.
 
@@ -52,6 +58,7 @@ def faults(
         table: The table itself. Only its keys are ever shown: its values may be secrets.
         place: The keys that lead to the table.
         also: Keys that somebody else takes out of the table; an unknown one may be a near miss of these.
+        partial: Whether others complete the table: then it is no fault that keys are missing, or do not fit together.
     """
     details = error.errors(include_url=False)
     missing = {detail["loc"] for detail in details if detail["type"] == "missing"}
@@ -63,13 +70,15 @@ def faults(
         known = [*_keys(_models(_walk(model, table, above)[0])), *(() if above else also)]
         meant[location] = nearest(key, absent, cutoff=0.4) or nearest(key, known)
     missing -= {(*location[:-1], key) for location, key in meant.items()}
+    if partial:
+        missing = {location for location in missing if location[:-1]}
     found: dict[str, Fault] = {}
     for detail in details:
         location = detail["loc"]
         if location in meant:
             _, shown = _walk(model, table, location[:-1])
             told = Fault(dotted(place, shown, location[-1:]), "unknown key", did_you_mean(meant[location]))
-        elif detail["type"] == "missing" and location not in missing:
+        elif (detail["type"] == "missing" and location not in missing) or (partial and not location):
             continue
         else:
             here, shown = _walk(model, table, location)
@@ -86,7 +95,7 @@ def without_type(place: str, table: Iterable[str], types: Iterable[str]) -> Faul
     misspelt = nearest("type", table)
     if misspelt:
         return Fault(f"{place}.{misspelt}", "unknown key", did_you_mean("type"))
-    return Fault(f"{place}.type", "is missing", f"one of {', '.join(types)}")
+    return Fault(f"{place}.type", MISSING, f"one of {', '.join(types)}")
 
 
 def suggestion(word: object, known: Iterable[str], *, otherwise: str = "") -> str:

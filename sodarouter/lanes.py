@@ -85,7 +85,7 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
         hook = DeliverHook(destination)
         await destination.open()
         return Opened(configured, destination, _lane(configured, hook))
-    place = f"{config.path.name}: destination.{configured.name}"
+    place = config.origins.of(f"destination.{configured.name}")
     if failures:
         raise ConfigError([Fault(place, f"cannot be opened: {config.redact(describe(failures[0]))}")])
     assert scope.cancelled_caught  # noqa: S101 (nothing else ends the block)

@@ -52,6 +52,21 @@ class Place:
         return SecretStr(value)
 
 
+class Inherited(str):
+    """A text that was written in another file than the table that it stands in: a path in it starts at that file.
+
+    Args:
+        folder: That of the file.
+    """
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> "Inherited":
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
 def _place(info: ValidationInfo) -> Place:
     return info.context if isinstance(info.context, Place) else Place()
 
@@ -122,7 +137,7 @@ def _secret(value: object, info: ValidationInfo) -> SecretStr:
             return place.secret(found)
         case {"file": str(name), **rest} if not rest:
             try:
-                text = (place.folder / name).read_text(encoding="utf-8").rstrip("\r\n")
+                text = (_folder(name, info) / name).read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 raise ValueError(f"the secret's file {name!r} cannot be read: {_cause(error)}") from None
             if not text:
@@ -136,12 +151,16 @@ def _cause(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8"
 
 
+def _folder(name: str, info: ValidationInfo) -> Path:
+    return name.folder if isinstance(name, Inherited) else _place(info).folder
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    return _folder(value, info) / Path(value).expanduser() if isinstance(value, str) and value else value
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     return _place(info).folder / path
-
-
-def _path(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str) and value else value
 
 
 Duration = Annotated[

@@ -575,9 +575,16 @@ WHOLE: dict[str, Any] = {
             "sign": {"type": "standard-webhooks", "secrets": ["whsec_AAAA"]},
             "retry": {"delays": ["1s", "1m"]},
         },
-        "mail": {"type": "email", "host": "h", "from": "a@example.org", "to": ["$owners"], "cc": ["$lead"]},
+        "mail": {"type": "email", "from": "a@example.org", "to": ["$owners"], "cc": ["$lead"]},
     },
+    "defaults": {
+        "destination": {"timeout": "1s", "retry": {"max_attempts": 2}},
+        "type": {"email": {"host": "h", "timeout": "2s"}},
+        "route": {"to": ["file"], "stop": False, "match": {"source": "path", "not": {"tag": "x"}}},
+    },
+    "include": [],
     "route": [
+        {},
         {
             "name": "one",
             "to": ["file"],
@@ -597,7 +604,7 @@ def _write_pems(folder: Path) -> None:
 
 
 Keys = tuple[str | int, ...]
-NAMED = {("source",), ("destination",), ("plugin",)}
+NAMED = {("source",), ("destination",), ("plugin",), ("defaults", "type")}
 """What stands right below these are names, which are free."""
 
 

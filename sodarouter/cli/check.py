@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path
-from sodarouter.cli.output import marked, out, print_faults, print_json, print_table, shown
+from sodarouter.cli.output import counted, marked, out, print_faults, print_json, print_table, shown
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
 from sodarouter.hookspecs import OBSERVERS
@@ -38,8 +38,10 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
         (len(loaded.destinations), "destination"),
         (len(loaded.file.route), "route"),
     )
-    summary = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
-    out.print(f"{shown(str(path))}: [green]ok[/]: {summary}")
+    summary = ", ".join(counted(count, word) for count, word in counts)
+    included = len(loaded.files) - 1
+    also = f" and {counted(included, 'included file')}" if included else ""
+    out.print(f"{shown(str(path))}{also}: [green]ok[/]: {summary}")
 
 
 @app.command(rich_help_panel=SET_UP)

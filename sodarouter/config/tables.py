@@ -223,9 +223,25 @@ class PluginsTable(Options):
     """Plugins that are not loaded, by name."""
 
 
-class File(Options):
-    """The whole file. Tables of destinations and plugins are validated by what the plugins say."""
+class Defaults(Options):
+    """`[defaults]`: what destinations and routes have that do not say it themselves."""
 
+    destination: dict[str, Any] = Field(default={})
+    """Keys of every destination."""
+    type: dict[str, dict[str, Any]] = Field(default={})
+    """Keys and options of every destination of a type, by the type."""
+    route: dict[str, Any] = Field(default={})
+    """Keys of every route; those of `match` one by one."""
+
+
+class File(Options):
+    """The whole configuration. Tables of destinations and plugins are validated by what the plugins say.
+
+    What an included file holds is validated by this model too, and then added to that of `router.toml`.
+    """
+
+    include: list[Annotated[str, Field(min_length=1)]] = Field(default=[])
+    """Further files: paths, or patterns such as `router.d/*.toml`."""
     server: Server = Server()
     admin: Admin = Admin()
     spool: Spool
@@ -233,6 +249,7 @@ class File(Options):
     source: dict[Name, SourceTable] = Field(default={})
     plugins: PluginsTable = PluginsTable()
     plugin: dict[str, dict[str, Any]] = Field(default={})
+    defaults: Defaults = Defaults()
     destination: dict[Name, dict[str, Any]] = Field(default={})
     route: list[Route] = Field(default=[])
     unrouted: Unrouted = Unrouted()

@@ -1,0 +1,68 @@
+"""`[destination.NAME]`: the core's keys and those of a type, each validated by whom they belong to."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sodarouter.config.document import Document, Found, named_tables
+from sodarouter.config.tables import DestinationTable
+from sodarouter.errors import Fault
+from sodarouter.faults import dotted, suggestion, without_type
+from sodarouter.options import Options
+from sodarouter.plugins import AnyDestination
+
+
+@dataclass(frozen=True)
+class ConfiguredDestination:
+    """A destination with the core's keys and its own, ready to be made."""
+
+    name: str
+    kind: type[AnyDestination]
+    table: DestinationTable
+    options: Options
+
+    @property
+    def concurrency(self) -> int:
+        return self.table.concurrency or self.kind.default_concurrency
+
+
+def configured(
+    document: Document, types: Mapping[str, type[AnyDestination]], found: Found
+) -> Iterator[ConfiguredDestination]:
+    """The destinations of a file. The faults of those that cannot be made are added.
+
+    Args:
+        types: The destination types that there are.
+    """
+    for name, table in named_tables(document.table, "destination").items():
+        keys = ("destination", name)
+        kind = _kind(table, types, dotted(keys), document, found)
+        if kind is None:
+            continue  # without its type nothing more can be said of a table
+        core = {key: value for key, value in table.items() if key in DestinationTable.model_fields}
+        own = {key: value for key, value in table.items() if key not in core}
+        made = found.validated(DestinationTable, core, document, *keys)
+        options = found.validated(kind.options_type, own, document, *keys, also=DestinationTable.model_fields)
+        if made is not None and options is not None:
+            yield ConfiguredDestination(name, kind, made, options)
+
+
+def _kind(
+    table: Mapping[str, Any],
+    types: Mapping[str, type[AnyDestination]],
+    place: str,
+    document: Document,
+    found: Found,
+) -> type[AnyDestination] | None:
+    offered = sorted(types)
+    if "type" not in table:
+        found.add(without_type(place, table, offered), document.origins)
+        return None
+    name = table["type"]
+    if not isinstance(name, str):
+        found.add(Fault(f"{place}.type", "must be text", f"one of {', '.join(offered)}"), document.origins)
+        return None
+    if name not in types:
+        hint = suggestion(name, offered, otherwise="is its package installed?")
+        found.add(Fault(f"{place}.type", f"no plugin offers {name!r}", hint), document.origins)
+    return types.get(name)
