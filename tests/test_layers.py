@@ -16,7 +16,7 @@ FLOORS: dict[int, str] = {
        address callback cut delivery errors event failures faults folders http ids options plugin problem ready
        redact seal shares signature soda sparing view wake
        """,
-    1: "breaker decide destination lag observe parse rate settle simulate spool survey template verify",
+    1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",
     3: "attempt config contract logs operations plugins",
     4: "api deliver receive route serve systemd web",

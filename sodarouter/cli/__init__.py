@@ -11,6 +11,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     destinations,
     events,
     export,
+    fixture,
     halt,
     quarantine,
     reload,
