@@ -1,17 +1,19 @@
 """Routes: takes every event that waits for its decision, decides, and stores the planned deliveries with the trace."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar, TypeVarTuple
 
 import structlog
 import trio
 
-from sodarouter.decide import VALIDATE, Rules, decide
+from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
+from sodarouter.decide.memory import Memory, dump, dump_state, parse, parse_state, recall, subjects
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
-from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool, patiently
+from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool, StoredSilence, patiently
 from sodarouter.wake import Wake
 
 BATCH = 100
@@ -25,39 +27,73 @@ LEASE = 60.0
 POLICY = RetryPolicy(max_attempts=5)
 """A decision fails only by a fault of the router's own; then the event waits, visibly, and nothing is lost."""
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """The rules that decide, and what is kept of them for whoever asks later why."""
+
+    rules: Rules
+    config: str = ""
+    """`sodarouter.delivery.Loaded.config`."""
+    text: str = ""
+    """As `sodarouter.decide.Routing.dump` gives it."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A claimed event."""
+
+    claim: Claim
+    event: Event
+    keys: Sequence[bytes]
+    """Of what may be remembered of it."""
+
+
+@dataclass
+class _Known:
+    """What a batch is decided with, and what its events add to it: each sees what those before it have left."""
+
+    memory: dict[bytes, Memory]
+    states: Mapping[str, str]
+    silences: Sequence[Silence]
 
 
 class Router:
     """Decides until it is cancelled.
 
     Args:
+        ruleset: By which it decides first.
         planned: Called after each batch of decisions.
-        config: What the decisions are stored with: `sodarouter.delivery.Loaded.config`.
     """
 
     def __init__(
         self,
-        rules: Rules,
+        ruleset: Ruleset,
         spool: Spool,
         redact: Redactor,
         planned: Callable[[], None],
         *,
-        config: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._rules = rules
+        self._ruleset = ruleset
         self._spool = spool
         self._redact = redact
         self._planned = planned
-        self._config = config
         self._now = now
         self._wake = Wake()
         self._coming: dict[str, Event] = {}
+        self._kept: Ruleset | None = None
+        """That of which the spool has the text."""
+        self._silences: dict[StoredSilence, Silence] = {}
 
-    def replace(self, rules: Rules, config: str) -> None:
+    def replace(self, ruleset: Ruleset) -> None:
         """Decides by other rules from now on."""
-        self._rules, self._config = rules, config
+        self._ruleset = ruleset
 
     def coming(self, event: Event) -> None:
         """Told of an event before it is on disk. A few small ones are kept until their turn, not to be parsed again."""
@@ -74,31 +110,91 @@ class Router:
 
     async def run(self) -> None:
         while True:
+            ruleset = await self._keep()
             found = await patiently(lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE}))
             if found.claims:
-                outcomes = [await self._decided(claim) for claim in found.claims]
-                await patiently(lambda: self._spool.settle(outcomes))  # noqa: B023 (awaited in the same round)
+                await self._decide(found.claims, ruleset)
                 self._planned()
             else:
                 await self._wake.wait(None if found.next_due is None else found.next_due - self._now())
 
-    async def _decided(self, claim: Claim) -> Routed | Outcome:
-        if len(claim.event.raw) <= SMALL:
-            return self._route(claim)
-        return await trio.to_thread.run_sync(self._route, claim)
+    async def _keep(self) -> Ruleset:
+        """The rules of now. The spool has them too, before anything is stored that they decided."""
+        ruleset = self._ruleset
+        if ruleset is not self._kept:
+            await patiently(lambda: self._spool.keep_routing(ruleset.config, ruleset.text, self._now()))
+            self._kept = ruleset
+        return ruleset
 
-    def _route(self, claim: Claim) -> Routed | Outcome:
-        now = self._now()
-        # a copy: what is parsed of one event must not stay until the whole batch is settled
-        event = self._coming.pop(claim.event.id, None) or replace(claim.event)
+    async def _decide(self, claims: Sequence[Claim], ruleset: Ruleset) -> None:
+        waiting = [await _in_thread_if_large(claim.event, self._look, claim) for claim in claims]
+        known = await self._recall(waiting)
+        outcomes = [await _in_thread_if_large(one.event, self._decided, one, ruleset, known) for one in waiting]
+        await patiently(lambda: self._spool.settle(outcomes))
+
+    def _look(self, claim: Claim) -> _Waiting:
+        coming = self._coming.pop(claim.event.id, None)
+        # only the spool knows that it is late. A copy, as what is parsed of one event must not stay until all are settled
+        event = coming if coming and not claim.event.late else replace(claim.event)
         try:
-            decision = decide(event, self._rules)
+            return _Waiting(claim, event, subjects(event))
+        except Exception:  # a fault that will show again when it is decided, and is told there
+            return _Waiting(claim, event, ())
+
+    async def _recall(self, waiting: Sequence[_Waiting]) -> _Known:
+        keys = list({key for one in waiting for key in one.keys})
+        again = [one.event.id for one in waiting if one.claim.delivery.replay]
+        oldest = min(one.event.received for one in waiting).timestamp()
+        found = await patiently(lambda: self._spool.recall(keys, again, oldest))
+        # compiled once, not in each batch
+        self._silences = {
+            stored: self._silences.get(stored) or Silence.restored(stored.value, stored.ends)
+            for stored in found.silences
+        }
+        memory = {key: parse(text) for key, text in found.memory.items()}
+        return _Known(memory, found.states, list(self._silences.values()))
+
+    def _decided(self, one: _Waiting, ruleset: Ruleset, known: _Known) -> Routed | Outcome:
+        now = self._now()
+        try:
+            return self._routed(one, ruleset, known, now)
         except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one
+            claim = one.claim
             log.exception("the decision failed", event_id=claim.event.id)
             ending = Faulted(f"{type(error).__name__}: {error}")
             verdict = settle(ending, POLICY, tries=claim.tries, since=claim.since, now=now, chance=1.0)
             reason = self._redact(verdict.reason)
             return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, reason, cause=verdict.cause)
+
+    def _routed(self, one: _Waiting, ruleset: Ruleset, known: _Known, now: float) -> Routed:
+        event, replay = one.event, one.claim.delivery.replay
+        learnt: Mapping[bytes, Memory] = {}
+        marks: tuple[Step, ...] = ()
+        if replay:
+            # somebody asked for it: it sees what it saw then, and no silence keeps it back
+            text = known.states.get(event.id)
+            state = State(parse_state(event, text) if text is not None else {})
+            marks = ({"replay": replay},)
+        else:
+            state = State({key: known.memory[key] for key in one.keys if key in known.memory}, known.silences)
+            text, learnt = dump_state(event, state.memory), recall(event, state.memory).after
+        decision = decide(event, ruleset.rules, state)
+        known.memory.update(learnt)
         if not decision.planned and event.type != VALIDATE:
-            log.info("event planned for no destination", event_id=claim.event.id, type=claim.event.type)
-        return Routed(claim, decision.trace, decision.planned, now, self._config)
+            log.info("event planned for no destination", event_id=event.id, type=event.type)
+        return Routed(
+            one.claim,
+            (*marks, *decision.trace),
+            decision.planned,
+            now,
+            ruleset.config,
+            decision.withheld,
+            text,
+            {key: dump(memory) for key, memory in learnt.items()},
+        )
+
+
+async def _in_thread_if_large(event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    if len(event.raw) <= SMALL:
+        return function(*args)
+    return await trio.to_thread.run_sync(function, *args)

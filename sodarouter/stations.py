@@ -14,7 +14,7 @@ from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.reload import Live
-from sodarouter.route import Router
+from sodarouter.route import Router, Ruleset
 from sodarouter.spool import SqliteSpool
 from sodarouter.survey import Survey
 from sodarouter.web import Pages, admin_app
@@ -47,7 +47,7 @@ class Stations:
         self._own_threads = self._threads.total_tokens
         config, observers = live.config, _observers(live.config)
         self.deliverer = Deliverer(live.lanes, spool, observers, config.redact)
-        self.router = Router(config.rules, spool, config.redact, self.deliverer.wake.set, config=config.hash)
+        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
         self.receiver = Receiver(
             _sources(config),
             spool,
@@ -78,7 +78,7 @@ class Stations:
         """Goes on under the configuration that is live now. It does not wait, and cannot fail."""
         config = self._live.config
         self.deliverer.replace(self._live.lanes, config.redact)
-        self.router.replace(config.rules, config.hash)
+        self.router.replace(_ruleset(config))
         self.receiver.replace(_sources(config), _intake(config))
         self._make_room()
 
@@ -114,6 +114,10 @@ class Stations:
 def _observers(config: Config) -> Observers:
     told = config.plugins.observers
     return Observers(told("event_accepted"), told("event_refused"), told("delivery_settled"))
+
+
+def _ruleset(config: Config) -> Ruleset:
+    return Ruleset(config.rules, config.hash, config.routing.dump())
 
 
 def _sources(config: Config) -> Sequence[Source]:

@@ -302,7 +302,19 @@ def test_events_lists_the_newest_first_and_what_became_of_each(sodarouter, spool
 
 def test_events_as_json(sodarouter, spool):
     listed = sodarouter("events", "--json").json
-    keys = ["id", "received", "source", "type", "scope", "subject", "late", "repeats", "unrouted", "deliveries"]
+    keys = [
+        "id",
+        "received",
+        "source",
+        "type",
+        "scope",
+        "subject",
+        "late",
+        "repeats",
+        "unrouted",
+        "withheld",
+        "deliveries",
+    ]
     assert all(list(event) == keys for event in listed)
     incident = next(event for event in listed if event["type"] == "incidentCreated")
     assert incident["repeats"] == 1

@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SAMPLES, make_event
 
-from sodarouter.decide import Decision, Route, compile_rules, decide
+from sodarouter.decide import Decision, Route, Routing, compile_rules, explain
 from sodarouter.delivery import Planned
 from sodarouter.event import Event
 
 
 def decided(event: Event, *routes: dict[str, Any], unrouted: tuple[str, ...] = ()) -> Decision:
-    return decide(
-        event, compile_rules([Route.model_validate({"to": ["there"], **route}) for route in routes], unrouted)
-    )
+    wanted = [Route.model_validate({"to": ["there"], **route}) for route in routes]
+    return explain(event, compile_rules(Routing(route=wanted, unrouted=list(unrouted))))
 
 
 def matches(event: Event, match: dict[str, Any]) -> bool:

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import SAMPLES, make_event
 
-from sodarouter.decide import MAX_KEY, OrderBy, Route, compile_rules, decide
+from sodarouter.decide import OrderBy, Route, Routing, compile_rules, decide
+from sodarouter.decide.decision import MAX_KEY
 from sodarouter.event import Event
 
 
 def keys(event: Event, by: OrderBy | None, match: dict[str, Any] | None = None) -> tuple[str, ...]:
     """Those of the one delivery that is planned for the event."""
-    rules = compile_rules(
-        [Route.model_validate({"to": ["there"], "match": match or {}})], (), {"there": by} if by else {}
-    )
+    route = Route.model_validate({"to": ["there"], "match": match or {}})
+    rules = compile_rules(Routing(route=[route], order_by={"there": by} if by else {}))
     (planned,) = decide(event, rules).planned
     return planned.keys
 
@@ -65,7 +65,7 @@ def test_a_dataset_without_a_name_is_told_by_its_label_or_id_and_one_without_any
 
 
 def test_unrouted_events_keep_their_order_too() -> None:
-    rules = compile_rules([], ["log"], {"log": "incident", "other": "dataset"})
+    rules = compile_rules(Routing(unrouted=["log"], order_by={"log": "incident", "other": "dataset"}))
     (planned,) = decide(make_event("v3-incidentCreated"), rules).planned
     assert planned.keys == ("incident:e1f399a3-09ea-***",)
 

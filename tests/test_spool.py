@@ -33,7 +33,7 @@ from sodarouter.spool import (
     SqliteSpool,
 )
 from sodarouter.spool.sqlite.queue import _DUE
-from sodarouter.spool.sqlite.reader import _EVENTS, _UNROUTED_EVENTS
+from sodarouter.spool.sqlite.reader import _BY_DECISION, _EVENTS
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.writer import Writer
 
@@ -523,7 +523,10 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
             "SELECT next_at FROM delivery WHERE destination = 'x' AND state = 'pending' AND blocked = 0 ORDER BY next_at",
             "delivery_due",
         ),
-        (f"{_UNROUTED_EVENTS} WHERE planned = 0 ORDER BY decision.event DESC LIMIT 9", "decision_unrouted"),
+        (
+            f"{_BY_DECISION} WHERE planned = 0 AND withheld = 0 ORDER BY decision.event DESC LIMIT 9",
+            "decision_unrouted",
+        ),
         (f"{_EVENTS} ORDER BY event.received DESC, event.seq DESC LIMIT 9", "event_received"),
         ("SELECT seq FROM event WHERE received < 5 LIMIT 9", "event_received"),
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),

@@ -15,6 +15,7 @@ from sodarouter.cli.reading import reading
 from sodarouter.cli.told import numbered, stands_in, subject, told
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
+from sodarouter.hindsight import why
 from sodarouter.spool import (
     ROUTE,
     Attempt,
@@ -28,6 +29,8 @@ from sodarouter.spool import (
 
 MOST = 1000
 """Deliveries of one event that are shown."""
+MOST_STEPS = 20
+"""Rules of a decision that are shown, whether they matched or not."""
 
 
 @app.command(rich_help_panel=LOOK)
@@ -78,7 +81,8 @@ def _summary(stored: StoredEvent, deliveries: list[StoredDelivery]) -> dict[str,
         "subject": subject(event),
         "late": event.late,
         "repeats": stored.repeats,
-        "unrouted": stored.planned == 0 and event.type != VALIDATE,
+        "unrouted": stored.planned == 0 and not stored.withheld and event.type != VALIDATE,
+        "withheld": stored.withheld,
         "deliveries": {_within(delivery): delivery.state for delivery in deliveries},
     }
 
@@ -109,7 +113,7 @@ def show(
     """Show one event whole: what came, why it went where, and every attempt to deliver it."""
     path = config_path(context, config)
     with reading(path) as reader:
-        event_id, destination, replay = delivery_key(wanted)
+        event_id, destination, part, replay = delivery_key(wanted)
         stored = reader.event(event_id)
         if stored is None:
             refused = reader.refused(wanted)
@@ -117,7 +121,12 @@ def show(
                 raise fail(f"there is nothing with the id {wanted}; `sodarouter events` lists what there is")
             show_refused(refused, as_json=as_json)
             return
-        only = DeliveryFilter(event=event_id, destination=destination, replay=replay) if destination else None
+        # without a part, all of them are meant
+        only = (
+            DeliveryFilter(event=event_id, destination=destination, part=part or None, replay=replay)
+            if destination
+            else None
+        )
         found = reader.deliveries(only or DeliveryFilter(event=event_id), limit=MOST)
         if only and not found:
             raise fail(f"the event {event_id} has no delivery to {wanted.partition('/')[2]}")
@@ -134,7 +143,7 @@ def _document(reader: SqliteReader, stored: StoredEvent, found: list[StoredDeliv
         "late": stored.event.late,
         "repeats": stored.repeats,
         "config": stored.config,
-        "trace": stored.trace,
+        "trace": why(reader, stored).steps,
         "deliveries": listed,
     }
 
@@ -151,7 +160,7 @@ def _show(path: Path, reader: SqliteReader, stored: StoredEvent, found: list[Sto
     if about := subject(event):
         out.print(shown(about))
     out.print("\n[bold]Decision[/]" + (f" by configuration {shown(stored.config)}" if stored.config else ""))
-    for line in told(stored) or ["it has not been decided yet"]:
+    for line in told(why(reader, stored).steps, MOST_STEPS) or ["it has not been decided yet"]:
         out.print("  " + shown(line))
     out.print("\n[bold]Deliveries[/]")
     waiting = when_next(path, reader)
@@ -168,7 +177,9 @@ def _show_delivery(delivery: StoredDelivery, waiting: str, attempts: list[Attemp
     cause = f" ({delivery.cause})" if delivery.cause else ""
     next_at = f", next attempt {waiting}" if waiting else ""
     some = f", {numbered(delivery.results)}" if delivery.results is not None else ""
-    out.print(f"  {delivery.destination}{replay}: {state(delivery.state)}{cause}{next_at}{some}")
+    part = f" part {delivery.part}" if delivery.part else ""
+    group = f", {shown(delivery.group)}" if delivery.group else ""
+    out.print(f"  {delivery.destination}{part}{replay}: {state(delivery.state)}{cause}{next_at}{group}{some}")
     if delivery.fallback:
         out.print("    " + shown(stands_in(delivery.fallback)))
     if delivery.config and delivery.config != config:

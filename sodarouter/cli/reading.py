@@ -29,8 +29,7 @@ def reading(path: Path) -> Iterator[SqliteReader]:
 
 
 def find_delivery(reader: SqliteReader, delivery: str) -> StoredDelivery | None:
-    event, destination, replay = delivery_key(delivery)
-    wanted = DeliveryFilter(event=event, destination=destination, replay=replay)
+    wanted = DeliveryFilter(**delivery_key(delivery)._asdict())
     return next(iter(reader.deliveries(wanted, limit=1)), None)
 
 

@@ -1,11 +1,11 @@
 """Events and decisions in sentences."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from sodarouter.cli.output import counted
+from sodarouter.decide import Step
 from sodarouter.delivery import Fallback
 from sodarouter.event import Event
-from sodarouter.spool import StoredEvent
 
 _URGENT: dict[str | None, int] = {outcome: rank for rank, outcome in enumerate(("fail", "error", "warn"))}
 
@@ -34,9 +34,12 @@ def subject(event: Event) -> str:
     )
 
 
-def told(stored: StoredEvent) -> list[str]:
-    """The stored trace of an event's decision, a line for each rule."""
-    return [_step(step) for step in stored.trace]
+def told(steps: Sequence[Step], most: int | None = None) -> list[str]:
+    """A trace, a line for each step; if these were more than ``most``, without the rules that did not match."""
+    if most is None or len(steps) <= most:
+        return [told_step(step) for step in steps]
+    matched = [told_step(step) for step in steps if step.get("matched", True)]
+    return [*matched, f"{counted(len(steps) - len(matched), 'route')} did not match; `sodarouter why` tells of each"]
 
 
 def stands_in(fallback: Fallback) -> str:
@@ -48,17 +51,33 @@ def numbered(results: Sequence[int]) -> str:
     return f"result{'s' * (len(results) > 1)} {', '.join(str(index + 1) for index in results)}"
 
 
-def _step(step: dict[str, Any]) -> str:
+def _which(step: Step) -> str:
+    return "the whole event" if step["results"] is None else numbered(step["results"])
+
+
+def told_step(step: Step) -> str:
+    """One step of a trace, as `sodarouter.decide.Decision` describes them."""
     to = ", ".join(step.get("to", ())) or "nowhere"
     if step.get("unrouted"):
         return f"no route matched: it went to {to}" if step["to"] else "no route matched: it is kept, and went nowhere"
+    if "replay" in step:
+        return f"decided anew for replay {step['replay']}, in which no silence keeps anything back"
+    if "silence" in step:
+        by = f"silence {step['silence']} by {step['author']}: {step['reason']}"
+        return f"kept from {', '.join(step['from'])}: {_which(step)}: {by}"
     route = step["route"]
     if step["matched"]:
-        which = "the whole event" if step["results"] is None else numbered(step["results"])
-        return f"{route}: matched: {which} to {to}"
+        if "muted" in step:
+            return f"{route}: matched: {_which(step)}, but in the window {step['muted']} it sends nothing to {to}"
+        return f"{route}: matched: {_which(step)} to {to}" + (f", for each {step['each']}" if "each" in step else "")
     if "stopped_by" in step:
         return f"{route}: not reached, {step['stopped_by']} has stop"
+    if "inactive" in step:
+        return f"{route}: not matched: it came outside of {' and '.join(step['inactive'])}"
     failed = step["failed"]
+    if "when" in failed:
+        why = f"fails: {failed['error']}" if failed["error"] else "is false"
+        return f"{route}: not matched: when {failed['when']!r} {why}"
     if failed.get("by_name"):
         return f"{route}: not matched: validate is delivered only where a route names it"
     wanted = " or ".join(failed["wanted"])

@@ -43,7 +43,7 @@ def _routes(file: File) -> Iterator[Fault]:
         place = f"route[{number}]"
         if stopped_by and not _names_validate(route):
             yield Fault(place, f"no event comes this far: {stopped_by} takes all and says stop = true")
-        if route.stop and not stopped_by and not compile_match(route.match):
+        if route.stop and not stopped_by and not compile_match(route.match, route.match.not_):
             stopped_by = place
         yield from _words(route.match, f"{place}.match", file.source)
         if route.match.not_:

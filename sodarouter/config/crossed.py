@@ -19,6 +19,10 @@ def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: s
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
         yield from _fallbacks(destinations)
+    if "window" not in unsure:
+        for number, route in enumerate(file.route):
+            yield from _unknown(dotted(["route", number, "active"]), route.active, file.window, "window")
+            yield from _unknown(dotted(["route", number, "mute"]), route.mute, file.window, "window")
     if not unsure & {"server", "admin"}:
         yield from _listening(file)
     yield from _unreadable(file)
@@ -34,10 +38,10 @@ def _paths(file: File) -> Iterator[Fault]:
         taken.setdefault(source.path, name)
 
 
-def _unknown(place: str, names: Iterable[str], destinations: Iterable[str]) -> Iterator[Fault]:
+def _unknown(place: str, names: Iterable[str], known: Iterable[str], thing: str = "destination") -> Iterator[Fault]:
     for name in names:
-        if name not in destinations:
-            yield Fault(place, f"there is no destination {name!r}", suggestion(name, destinations))
+        if name not in known:
+            yield Fault(place, f"there is no {thing} {name!r}", suggestion(name, known))
 
 
 def _fallbacks(destinations: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:

@@ -15,7 +15,8 @@ from sodarouter.config.include import read, read_main
 from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
 from sodarouter.config.tables import DestinationTable, File
-from sodarouter.decide import Rules, compile_rules
+from sodarouter.config.teams import TeamsFile, read_teams
+from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.options import Options
@@ -29,12 +30,15 @@ class Config:
 
     path: Path
     files: tuple[Path, ...]
-    """All that it was read from: the one of `path`, then those that it includes."""
+    """All that it was read from: the one of `path`, then those that it includes, then those of teams."""
     hash: str
     """12 hex digits that change with any of the files: the first of the SHA-256 of the file, if it is the only one."""
     file: File
     destinations: tuple[ConfiguredDestination, ...]
+    routing: Routing
+    """What of it decides, and"""
     rules: Rules
+    """what that is compiled into."""
     plugins: Plugins
     redact: Redactor
     origins: Origins
@@ -72,13 +76,21 @@ def load(path: Path, running: Config | None = None) -> Config:
     destinations = tuple(one for document in documents for one in configured(document, plugins.types, found))
     for fault in crossed(file, _destination_tables(documents), found.unsure):
         found.add(fault, origins)
+    teams = read_teams(file.teams.files, documents[0], found)
     found.raise_any()
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
-    rules = compile_rules(file.route, file.unrouted.to, order_by)
+    routing = Routing(
+        route=file.route,
+        unrouted=file.unrouted.to,
+        order_by=order_by,
+        team=[*file.team, *(team for one in teams for team in one.teams)],
+        window=file.window,
+    )
+    rules = compile_rules(routing)
     redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
-    files = tuple(document.path for document in documents)
-    return Config(path, files, _hash(documents), file, destinations, rules, plugins, redact, origins)
+    files = (*(document.path for document in documents), *(one.path for one in teams))
+    return Config(path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins)
 
 
 def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
@@ -119,11 +131,12 @@ def _destination_tables(documents: Sequence[Document]) -> dict[str, dict[str, An
     return tables
 
 
-def _hash(documents: Sequence[Document]) -> str:
+def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:
     main, *included = documents
     digest = hashlib.sha256(main.content)
-    for document in included:
-        digest.update(hashlib.sha256(document.name.encode()).digest() + hashlib.sha256(document.content).digest())
+    others = [*((one.name, one.content) for one in included), *((one.name, one.content) for one in teams)]
+    for name, content in others:
+        digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:12]
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from sodarouter.address import Address
 from sodarouter.breaker import BreakerOption, BreakerPolicy
-from sodarouter.decide import OrderBy, Route
+from sodarouter.decide import OrderBy, Route, TeamTable, Window
 from sodarouter.options import ConfigPath, Duration, Options, Place, Secret, Size
 from sodarouter.rate import Rate
 from sodarouter.seal import SealKey, parse_keys
@@ -216,6 +216,13 @@ class Unrouted(Options):
     """Destinations."""
 
 
+class TeamsTable(Options):
+    """`[teams]`: who owns which dataset, when that is kept in files of its own."""
+
+    files: list[ConfigPath] = Field(default=[])
+    """CSV files with a row for each, or TOML files with `[[team]]` tables; they come after those of this file."""
+
+
 class PluginsTable(Options):
     """`[plugins]`: which of the installed plugins are used."""
 
@@ -251,5 +258,8 @@ class File(Options):
     plugin: dict[str, dict[str, Any]] = Field(default={})
     defaults: Defaults = Defaults()
     destination: dict[Name, dict[str, Any]] = Field(default={})
+    team: list[TeamTable] = Field(default=[])
+    teams: TeamsTable = TeamsTable()
+    window: dict[Name, Window] = Field(default={})
     route: list[Route] = Field(default=[])
     unrouted: Unrouted = Unrouted()

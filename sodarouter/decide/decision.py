@@ -5,16 +5,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from sodarouter.decide.match import Condition, Facts, Match, Subject, compile_match
+from sodarouter.decide.facts import Subject, indices
+from sodarouter.decide.groups import Each, divide
+from sodarouter.decide.match import Condition
+from sodarouter.decide.memory import Memory
+from sodarouter.decide.rules import VALIDATE, OrderBy, Rule, Rules
+from sodarouter.decide.silences import Silence, in_force
+from sodarouter.decide.when import WhenError
 from sodarouter.delivery import Planned
 from sodarouter.event import Event
-from sodarouter.options import Options
 
-VALIDATE = "validate"
 MAX_FOUND = 5
 """Found values that a trace shows for a condition that failed."""
 MAX_TEXT = 200
@@ -22,115 +24,210 @@ MAX_TEXT = 200
 MAX_KEY = 200
 """Characters of a name in a key. Two long names that begin alike share one, which breaks no order."""
 
-OrderBy = Literal["incident", "dataset"]
-"""What the deliveries to a destination are ordered by."""
-
-
-class Route(Options):
-    """A `[[route]]` table: which events, and which of their results, go to which destinations."""
-
-    name: str | None = None
-    """What the trace calls it; `route 1` and so on by default."""
-    match: Match = Match()
-    """The conditions; without any, every event matches."""
-    to: list[str] = Field(min_length=1)
-    """The destinations."""
-    stop: bool = False
-    """Whether an event that matches here is kept from the routes below."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A compiled route."""
-
-    name: str
-    conditions: tuple[Condition, ...]
-    to: tuple[str, ...]
-    stop: bool
-
-    @property
-    def names_validate(self) -> bool:
-        return any(c.key == "event" and not c.negated and VALIDATE in c.patterns for c in self.conditions)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """All routes in their order, where events go that match none, and the destinations that ask for an order."""
-
-    rules: tuple[Rule, ...]
-    unrouted: tuple[str, ...] = ()
-    order_by: Mapping[str, OrderBy] = field(default_factory=dict)
+Step = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class State:
-    """What a decision may know beyond the event itself. Nothing that routes can ask for today needs a memory."""
+    """What a decision may know beyond the event itself."""
+
+    memory: Mapping[bytes, Memory] = field(default_factory=dict)
+    """Of what the event is about, by the keys of `sodarouter.decide.memory.subjects`."""
+    silences: Sequence[Silence] = ()
+    """All that may have been in force when the event was received."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The planned deliveries, at most one for each destination, and one step of trace for each rule.
+    """The planned deliveries, and what led to them.
 
-    A step is one of these:
+    ``trace`` has a step for each rule that matched and whatever else had an effect, in their order; `explain` gives those of
+    the other rules too. A step is one of these:
 
-    - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event;
+    - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
+      divided, and with ``muted``, the name of a window, if nothing goes out because of that;
     - ``{route, matched: false, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
       it when the route would have to name ``validate``;
+    - ``{route, matched: false, failed: {when, error}}``; ``error`` is ``null`` if the expression is merely false;
+    - ``{route, matched: false, inactive}``: the names of the windows in none of which the event came;
     - ``{route, matched: false, stopped_by}``;
-    - ``{unrouted: true, to}``, the last one of an event that matched no route.
+    - ``{silence, author, reason, from, results}``: what was kept from which destinations;
+    - ``{unrouted: true, to}``, for an event that matched no route.
     """
 
     planned: tuple[Planned, ...]
-    trace: tuple[Mapping[str, Any], ...]
-
-
-def compile_rules(
-    routes: Iterable[Route], unrouted: Iterable[str] = (), order_by: Mapping[str, OrderBy] | None = None
-) -> Rules:
-    """The rules that `decide` takes, made once when the configuration is loaded."""
-    rules = (
-        Rule(route.name or f"route {number}", compile_match(route.match), tuple(route.to), route.stop)
-        for number, route in enumerate(routes, 1)
-    )
-    return Rules(tuple(rules), tuple(unrouted), order_by or {})
+    trace: tuple[Step, ...]
+    withheld: bool = False
+    """Whether a silence or a muted route kept something back."""
 
 
 def decide(event: Event, rules: Rules, state: State = State()) -> Decision:
     """What becomes of an event under these rules.
 
-    Results that several routes send to one destination travel together, in one delivery. ``validate``, which Soda sends
-    when a webhook is set up, goes only where a route names it.
+    Results that several routes send to one destination travel together, in one delivery, and each only once: where routes
+    divide them differently, the first of the routes that sends a result there says how. ``validate``, which Soda sends when
+    a webhook is set up, goes only where a route names it. Windows and silences are asked about when the event was received.
     """
-    subject = Subject(event)
-    trace: list[Mapping[str, Any]] = []
-    travelling: dict[str, tuple[int, ...] | None] = {}
+    asked = _Asked(event, rules, state)
+    numbers = rules.index.candidates(asked.subject.texts, event.type)
+    return _decided(asked, [rules.rules[number] for number in numbers], every=False)
+
+
+def explain(event: Event, rules: Rules, state: State = State()) -> Decision:
+    """The same decision, with a step of its trace for each rule, matched or not. It asks every one of them."""
+    return _decided(_Asked(event, rules, state), rules.rules, every=True)
+
+
+class _Asked:
+    """An event with all that rules can ask about it."""
+
+    def __init__(self, event: Event, rules: Rules, state: State) -> None:
+        self.event = event
+        self.rules = rules
+        self.subject = Subject(event, state.memory, rules.teams)
+        self.silences = in_force(state.silences, event.received)
+
+
+class _Plan:
+    """What goes where, while the rules are gone through."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self._asked = asked
+        self._shares: dict[str, dict[Each, int]] = {}
+        self._silenced = [(silence, silence.mask(asked.subject)) for silence in asked.silences]
+        self._kept: dict[str, tuple[Silence, int, dict[str, None]]] = {}
+
+    def add(self, destination: str, each: Each, mask: int) -> None:
+        for silence, silenced in self._silenced:
+            if silenced & mask and (not silence.to or destination in silence.to):
+                _, before, where = self._kept.get(silence.id, (silence, 0, {}))
+                self._kept[silence.id] = (silence, before | silenced & mask, where | {destination: None})
+                mask &= ~silenced
+        shares = self._shares.get(destination, {})
+        for other, taken in shares.items():
+            if other != each:
+                mask &= ~taken
+        if mask:
+            shares[each] = shares.get(each, 0) | mask
+            self._shares[destination] = shares
+
+    def silence_steps(self) -> Iterable[Step]:
+        for silence, mask, where in self._kept.values():
+            yield {
+                "silence": silence.id,
+                "author": silence.author,
+                "reason": silence.reason,
+                "from": list(where),
+                "results": _travelling(self._asked.subject, mask),
+            }
+
+    def planned(self) -> Iterable[Planned]:
+        subject, order_by = self._asked.subject, self._asked.rules.order_by
+        for destination, shares in self._shares.items():
+            part = 0
+            for each, mask in shares.items():
+                for group, those in divide(subject, each, mask):
+                    part += each != "event"
+                    results = _travelling(subject, those)
+                    yield Planned(
+                        destination,
+                        results,
+                        _keys(subject.event, results, order_by.get(destination)),
+                        0 if each == "event" else part,
+                        group,
+                    )
+
+
+def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
+    event, subject = asked.event, asked.subject
+    plan = _Plan(asked)
+    trace: list[Step] = []
+    matched = muted = False
     stopped_by: str | None = None
-    for rule in rules.rules:
+    for rule in rules:
         if stopped_by is not None:
+            if not every:
+                break
             trace.append({"route": rule.name, "matched": False, "stopped_by": stopped_by})
             continue
-        results, failed = _matching(rule, subject, event)
+        mask, failed = _ask(rule, subject, event)
         if failed is not None:
-            trace.append({"route": rule.name, "matched": False, "failed": failed})
+            if every or failed.get("failed", {}).get("error"):
+                trace.append({"route": rule.name, "matched": False, **failed})
             continue
-        trace.append({"route": rule.name, "matched": True, "to": list(rule.to), "results": results})
-        for destination in rule.to:
-            travelling[destination] = _union(travelling[destination], results) if destination in travelling else results
+        matched = True
+        step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask)}
+        if rule.each != "event" and subject.count:
+            step["each"] = rule.each
+        if window := next((name for name, times in rule.mute if times.contains(event.received)), None):
+            muted = True
+            step["muted"] = window
+        else:
+            for destination in rule.to:
+                plan.add(destination, rule.each, mask)
+        trace.append(step)
         if rule.stop:
             stopped_by = rule.name
-    if not travelling and event.type != VALIDATE:
-        trace.append({"unrouted": True, "to": list(rules.unrouted)})
-        travelling = dict.fromkeys(rules.unrouted)
-    every = tuple(range(len(event.view.results)))
-    planned = (
-        Planned(name, None if results == every else results, _keys(event, results, rules.order_by.get(name)))
-        for name, results in travelling.items()
-    )
-    return Decision(tuple(planned), tuple(trace))
+    if not matched and event.type != VALIDATE:
+        trace.append({"unrouted": True, "to": list(asked.rules.unrouted)})
+        for destination in asked.rules.unrouted:
+            plan.add(destination, "event", subject.all)
+    silenced = list(plan.silence_steps())
+    return Decision(tuple(plan.planned()), (*trace, *silenced), withheld=muted or bool(silenced))
+
+
+def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
+    """The results that match, as bits; or, second, why none does."""
+    if event.type == VALIDATE and not rule.names_validate:
+        failed = {"key": "event", "not": False, "wanted": [VALIDATE], "found": [VALIDATE], "by_name": True}
+        return 0, {"failed": failed}
+    if rule.active and not any(times.contains(event.received) for _, times in rule.active):
+        return 0, {"inactive": [name for name, _ in rule.active]}
+    left = subject.all
+    for condition in rule.conditions:
+        fitting = condition.mask(subject.texts(condition.key))
+        before = left
+        left &= ~fitting if condition.negated else fitting
+        if not left:
+            return 0, {"failed": _failure(condition, subject.texts(condition.key), before)}
+    if rule.when is not None:
+        return _ask_when(rule, subject, left)
+    return left, None
+
+
+def _ask_when(rule: Rule, subject: Subject, left: int) -> tuple[int, Step | None]:
+    when = rule.when
+    assert when is not None  # noqa: S101 (the caller has looked)
+    try:
+        if not when.on_result:
+            fits = left if when.holds(subject.document) else 0
+        elif subject.count:
+            fits = sum(1 << index for index in indices(left) if when.holds_for(subject.document, index))
+        else:
+            fits = 0  # there is no result that it could be true of
+    except WhenError as error:
+        return 0, {"failed": {"when": when.source, "error": str(error)}}
+    return fits, None if fits else {"failed": {"when": when.source, "error": None}}
+
+
+def _failure(condition: Condition, texts: Mapping[str, int], asked: int) -> Step:
+    found = sorted(text for text, those in texts.items() if those & asked)
+    return {
+        "key": condition.key,
+        "not": condition.negated,
+        "wanted": list(condition.patterns),
+        "found": [text[:MAX_TEXT] for text in found[:MAX_FOUND]],
+    }
+
+
+def _travelling(subject: Subject, mask: int) -> tuple[int, ...] | None:
+    return None if mask == subject.all else indices(mask)
 
 
 def _keys(event: Event, results: tuple[int, ...] | None, by: OrderBy | None) -> tuple[str, ...]:
     """``incident:ID``, or ``dataset:NAME`` for each dataset of what travels."""
+    if by is None:
+        return ()
     view = event.view
     names: list[str | None] = []
     if by == "incident" and view.incident:
@@ -142,36 +239,3 @@ def _keys(event: Event, results: tuple[int, ...] | None, by: OrderBy | None) -> 
         if view.contract and view.contract.dataset:
             names.append(view.contract.dataset.rpartition("/")[2])
     return tuple(dict.fromkeys(f"{by}:{name[:MAX_KEY]}" for name in names if name))
-
-
-def _matching(rule: Rule, subject: Subject, event: Event) -> tuple[tuple[int, ...] | None, Mapping[str, Any] | None]:
-    """The results that match, ``None`` for the whole event; or, second, the condition that failed."""
-    if event.type == VALIDATE and not rule.names_validate:
-        return None, {"key": "event", "not": False, "wanted": [VALIDATE], "found": [VALIDATE], "by_name": True}
-    left: Sequence[int] | None = None
-    for condition in rule.conditions:
-        if not condition.on_result:
-            if not condition.holds(subject.event):
-                return None, _failure(condition, [subject.event])
-            continue
-        before = range(len(subject.results)) if left is None else left
-        left = [index for index in before if condition.holds(subject.results[index])]
-        if not left:
-            return None, _failure(condition, [subject.results[index] for index in before])
-    if left is None or len(left) == len(subject.results):
-        return None, None
-    return tuple(left), None
-
-
-def _failure(condition: Condition, asked: Iterable[Facts]) -> Mapping[str, Any]:
-    found = sorted({text for facts in asked for text in facts.of(condition.key)})
-    return {
-        "key": condition.key,
-        "not": condition.negated,
-        "wanted": list(condition.patterns),
-        "found": [text[:MAX_TEXT] for text in found[:MAX_FOUND]],
-    }
-
-
-def _union(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if one is None or other is None else tuple(sorted({*one, *other}))

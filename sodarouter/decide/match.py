@@ -1,21 +1,19 @@
 """Matchers: what a route can ask of an event, compiled once when the configuration is loaded.
 
-Every fact about an event is a set of strings, so that one rule serves all keys: a condition holds when one of its
-patterns fits one of the strings. A result is matched by itself: all conditions on results must hold on the same one.
+Every fact about an event is a set of texts, so that one rule serves all keys: a condition holds when one of its patterns
+fits one of the texts. A result is matched by itself: all conditions on results must hold on the same one.
 """
 
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from sodarouter.event import Event
+from sodarouter.decide.facts import EVENT_KEYS, FOLDED, WORDS
 from sodarouter.options import Options
-from sodarouter.view import Contract, Dataset, Person, Result, plain_word, word
 
 
 def _as_list(value: object) -> object:
@@ -24,16 +22,46 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Patterns = Annotated[
+_COUNT = re.compile(r"(>=|<=|>|<)?\s*(\d{1,9})")
+
+
+def _counts(value: list[str]) -> list[str]:
+    for text in value:
+        if not _COUNT.fullmatch(text):
+            raise ValueError(f'a count is written like "3", ">=3" or "<10", not {text!r}')
+    return value
+
+
+_Texts = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     Field(min_length=1),
     BeforeValidator(_as_list),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
 ]
+_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
+
+Patterns = Annotated[_Texts, _SCHEMA]
 """A pattern or a list of patterns, of which one must fit. ``*``, ``?`` and ``[…]`` are as in file names."""
 
+Counts = Annotated[_Texts, AfterValidator(_counts), _SCHEMA]
+"""A count or a list of counts, of which one must fit: ``"3"``, ``">=3"``, ``"<10"``."""
 
-class Conditions(Options):
+
+class DatasetConditions(Options):
+    """What a dataset can be asked. All that are given must hold."""
+
+    dataset: Patterns | None = None
+    """A dataset's name, its label, its id, or `datasource/name`; a contract's full dataset name."""
+    datasource: Patterns | None = None
+    """The name of a dataset's data source."""
+    owner: Patterns | None = None
+    """A dataset's owner: e-mail address, name or id; upper and lower case are the same."""
+    tag: Patterns | None = None
+    """One of a dataset's tags."""
+    attribute: dict[str, Patterns] | None = None
+    """Attributes of a dataset or a check by name, such as `{ data_domain = "Product" }`."""
+
+
+class Conditions(DatasetConditions):
     """What an event, or one of its results, can be asked. All that are given must hold."""
 
     event: Patterns | None = None
@@ -46,20 +74,22 @@ class Conditions(Options):
     """An incident's severity: `low`, `medium`, `high`, `critical`; Soda's `minor` and `major` will do too."""
     status: Patterns | None = None
     """An incident's status: `reported`, `in_progress`, `resolved`, or one of Soda's own words, such as `fixing`."""
+    incident: Patterns | None = None
+    """What has become of the incident since it was last heard of: `opened`, `raised`, `reopened`, `resolved` …"""
     author: Patterns | None = None
     """Who published the contract: e-mail address, name or id."""
+    contract: Patterns | None = None
+    """What has changed in the contract since it was last published: `breaking`, `tightened`, `loosened` …"""
     outcome: Patterns | None = None
     """A result's outcome: `pass`, `warn`, `fail`, `error`, `not_evaluated`, `excluded`."""
-    dataset: Patterns | None = None
-    """A dataset's name, its label, its id, or `datasource/name`; a contract's full dataset name."""
-    datasource: Patterns | None = None
-    """The name of a dataset's data source."""
-    owner: Patterns | None = None
-    """A dataset's owner: e-mail address, name or id; upper and lower case are the same."""
-    tag: Patterns | None = None
-    """One of a dataset's tags."""
-    attribute: dict[str, Patterns] | None = None
-    """Attributes of a dataset or a check by name, such as `{ data_domain = "Product" }`."""
+    previous: Patterns | None = None
+    """The outcome that the check had before."""
+    result: Patterns | None = None
+    """What has become of the check: `first_failure`, `still_failing`, `recovery`."""
+    streak: Counts | None = None
+    """How many times in a row the check has passed, warned or failed, this result included: `3`, `>=3`."""
+    team: Patterns | None = None
+    """The team that a dataset belongs to."""
     column: Patterns | None = None
     """The column a check is about."""
     check: Patterns | None = None
@@ -74,66 +104,45 @@ class Match(Conditions):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of an event or of one result, by the key that asks for it."""
-
-    plain: Mapping[str, frozenset[str]]
-    attributes: Mapping[str, frozenset[str]]
-
-    def of(self, key: str) -> frozenset[str]:
-        """The strings for a key; ``attribute.NAME`` for an attribute."""
-        name, _, attribute = key.partition(".")
-        return (self.attributes.get(attribute) if attribute else self.plain.get(name)) or frozenset()
-
-
-@dataclass(frozen=True)
 class Condition:
-    """One compiled condition. ``key`` is as in `Facts.of`."""
+    """One compiled condition. ``key`` is as in `sodarouter.decide.facts.Subject.texts`."""
 
     key: str
     patterns: tuple[str, ...]
     negated: bool
-    _literals: frozenset[str]
-    _glob: Callable[[str], object] | None
+    on_result: bool
+    literals: frozenset[str]
+    fits: Callable[[str], object] | None
+    """Whether one of the patterns that are no literals fits a text; ``None`` without such patterns."""
 
-    @property
-    def on_result(self) -> bool:
-        return self.key.partition(".")[0] not in EVENT_KEYS
+    def mask(self, texts: Mapping[str, int]) -> int:
+        """The results, as bits, that one of the patterns fits, whether that is wanted or not.
 
-    def holds(self, facts: Facts) -> bool:
-        return self._fits(facts.of(self.key)) != self.negated
-
-    def _fits(self, found: frozenset[str]) -> bool:
-        if not self._literals.isdisjoint(found):
-            return True
-        return self._glob is not None and any(map(self._glob, found))
-
-
-EVENT_KEYS = frozenset({"event", "scope", "source", "severity", "status", "author"})
-"""The keys that ask the event; all others ask its results."""
-
-_FOLDED: Mapping[str, Callable[[str], str]] = {
-    "severity": lambda text: word(text) or text,
-    "outcome": lambda text: word(text) or text,
-    "status": lambda text: plain_word(text) or text,
-    "owner": str.casefold,
-    "author": str.casefold,
-}
-"""How a pattern is brought into the spelling of the facts it is held against."""
-
-_WORDS = frozenset({"severity", "outcome", "status"})
-_MAGIC = re.compile(r"[*?\[]")
+        Args:
+            texts: As from `sodarouter.decide.facts.Subject.texts`.
+        """
+        mask = 0
+        for literal in self.literals:
+            mask |= texts.get(literal, 0)
+        if self.fits is not None:
+            for text, those in texts.items():
+                if those & ~mask and self.fits(text):
+                    mask |= those
+        return mask
 
 
-def compile_match(match: Match) -> tuple[Condition, ...]:
-    """The conditions of a ``match`` table, those on the event first: they cost least."""
-    conditions = [*_conditions(match, negated=False), *(_conditions(match.not_, negated=True) if match.not_ else ())]
+MAGIC = re.compile(r"[*?\[]")
+
+
+def compile_match(all_of: DatasetConditions, none_of: DatasetConditions | None = None) -> tuple[Condition, ...]:
+    """The conditions of a ``match`` table and of the ``not`` in it, those on the event first: they cost least."""
+    conditions = [*_conditions(all_of, negated=False), *(_conditions(none_of, negated=True) if none_of else ())]
     return tuple(sorted(conditions, key=lambda condition: condition.on_result))
 
 
-def _conditions(asked: Conditions, *, negated: bool) -> Iterator[Condition]:
-    for key in Conditions.model_fields:
-        value = getattr(asked, key)
+def _conditions(asked: DatasetConditions, *, negated: bool) -> Iterator[Condition]:
+    for key in type(asked).model_fields:
+        value = getattr(asked, key) if key != "not_" else None
         if isinstance(value, dict):
             for name, patterns in value.items():
                 yield _condition(f"{key}.{name}", patterns, negated=negated)
@@ -142,99 +151,33 @@ def _conditions(asked: Conditions, *, negated: bool) -> Iterator[Condition]:
 
 
 def _condition(key: str, patterns: Iterable[str], *, negated: bool) -> Condition:
-    fold = _FOLDED.get(key, str)
+    on_result = key.partition(".")[0] not in EVENT_KEYS
+    if key == "streak":
+        texts = tuple(patterns)
+        return Condition(key, texts, negated, on_result, frozenset(), _any_count(texts))
+    fold = FOLDED.get(key, str)
     # a glob is no word, and `[a-m]*` must stay what it is
-    folded = tuple(
-        pattern.lower() if key in _WORDS and _MAGIC.search(pattern) else fold(pattern) for pattern in patterns
-    )
-    globs = [fnmatch.translate(pattern) for pattern in folded if _MAGIC.search(pattern)]
+    folded = tuple(pattern.lower() if key in WORDS and MAGIC.search(pattern) else fold(pattern) for pattern in patterns)
+    globs = [fnmatch.translate(pattern) for pattern in folded if MAGIC.search(pattern)]
     return Condition(
         key,
         folded,
         negated,
-        frozenset(pattern for pattern in folded if not _MAGIC.search(pattern)),
+        on_result,
+        frozenset(pattern for pattern in folded if not MAGIC.search(pattern)),
         re.compile("|".join(globs)).match if globs else None,
     )
 
 
-class Subject:
-    """An event's facts and its results', each gathered once, when first asked for."""
-
-    def __init__(self, event: Event) -> None:
-        self._event = event
-
-    @cached_property
-    def event(self) -> Facts:
-        event, incident, contract = self._event, self._event.view.incident, self._event.view.contract
-        return Facts(
-            {
-                "event": _set(event.type),
-                "scope": _set(event.scope),
-                "source": _set(event.source),
-                "severity": _set(incident.severity if incident else None),
-                "status": incident.status_words if incident else frozenset(),
-                "author": _people([contract.author] if contract and contract.author else []),
-            },
-            {},
-        )
-
-    @cached_property
-    def results(self) -> list[Facts]:
-        """One for each result. An event without results has one all the same: its contract's dataset, or nothing."""
-        view = self._event.view
-        return [_result_facts(result) for result in view.results] or [_contract_facts(view.contract)]
+def _any_count(patterns: Iterable[str]) -> Callable[[str], bool]:
+    wanted = [(found[1] or "=", int(found[2])) for text in patterns if (found := _COUNT.fullmatch(text))]
+    return lambda text: any(_COMPARED[how](int(text), count) for how, count in wanted)
 
 
-def _result_facts(result: Result) -> Facts:
-    datasets = result.datasets
-    attributes: dict[str, frozenset[str]] = {}
-    for source in (*(dataset.attributes for dataset in datasets), result.attributes):
-        for name, value in source.items():
-            attributes[name] = attributes.get(name, frozenset()) | _texts(value)
-    return Facts(
-        {
-            "outcome": _set(result.outcome),
-            "dataset": frozenset(name for dataset in datasets for name in _names(dataset)),
-            "datasource": _set(*(dataset.datasource for dataset in datasets)),
-            "owner": _people(owner for dataset in datasets for owner in dataset.owners),
-            "tag": frozenset(tag for dataset in datasets for tag in dataset.tags),
-            "column": _set(result.column),
-            "check": _set(result.name, result.id),
-        },
-        attributes,
-    )
-
-
-def _contract_facts(contract: Contract | None) -> Facts:
-    if contract is None or contract.dataset is None:
-        return Facts({}, {})
-    return Facts(
-        {
-            "dataset": _set(contract.dataset, contract.dataset.rpartition("/")[2]),
-            "datasource": _set(contract.datasource or contract.dataset.partition("/")[0]),
-        },
-        {},
-    )
-
-
-def _names(dataset: Dataset) -> Iterator[str]:
-    yield from _set(dataset.id, dataset.name, dataset.label)
-    if dataset.datasource and dataset.name:
-        yield f"{dataset.datasource}/{dataset.name}"
-
-
-def _people(people: Iterable[Person]) -> frozenset[str]:
-    return frozenset(text.casefold() for person in people for text in _set(person.email, person.name, person.id))
-
-
-def _set(*texts: str | None) -> frozenset[str]:
-    return frozenset(text for text in texts if text)
-
-
-def _texts(value: object) -> frozenset[str]:
-    """An attribute's value as strings: each entry of a list; ``true`` and ``false`` as TOML and JSON spell them."""
-    if isinstance(value, list):
-        return frozenset().union(*map(_texts, value))
-    if isinstance(value, bool):
-        return _set(str(value).lower())
-    return _set(str(value)) if isinstance(value, str | int | float) else frozenset()
+_COMPARED: Mapping[str, Callable[[int, int], bool]] = {
+    "=": int.__eq__,
+    ">=": int.__ge__,
+    "<=": int.__le__,
+    ">": int.__gt__,
+    "<": int.__lt__,
+}

@@ -5,15 +5,18 @@ An expression that names `result` is asked of every result by itself; any other 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sodarouter.errors import SodarouterError
 
-if TYPE_CHECKING:
-    from sodarouter.decide.cel import Program
-
 MAX_SOURCE = 4000
 """Characters of an expression. One of this length takes at most some milliseconds to compile."""
+
+
+class Program(Protocol):
+    """What an expression is compiled into: `sodarouter.decide.cel.Program`, which is imported when there is one."""
+
+    def ask(self, document: Mapping[str, object], index: int) -> bool | str: ...
 
 
 class WhenError(SodarouterError):
@@ -27,7 +30,7 @@ class When:
     source: str
     on_result: bool
     """Whether it is asked of every result by itself."""
-    _program: "Program" = field(compare=False, repr=False)
+    _program: Program = field(compare=False, repr=False)
 
     def holds(self, document: Mapping[str, object]) -> bool:
         """Whether it is true of the event.
@@ -63,12 +66,12 @@ def compile_when(text: str) -> When:
     if len(text) > MAX_SOURCE:
         raise ValueError(f"1:1: must have at most {MAX_SOURCE:,} characters")
     try:
-        from sodarouter.decide.cel import Program  # who writes no expression does without its 20 MiB
+        from sodarouter.decide import cel  # who writes no expression does without its 20 MiB
     except ImportError as error:
         raise ValueError(
             f"when needs {_PACKAGES.get(error.name or '', error)}; pip install 'sodarouter[cel]'"
         ) from None
-    program = Program(text)
+    program = cel.Program(text)
     return When(text, program.on_result, program)
 
 

@@ -19,11 +19,13 @@ from sodarouter.spool.values import (
     DeliveryFilter,
     EventFilter,
     Outcome,
+    Recollection,
     Refused,
     Retention,
     Routed,
     StoredDelivery,
     StoredEvent,
+    StoredSilence,
 )
 
 
@@ -102,6 +104,32 @@ class Spool(Protocol):
         """
         ...
 
+    async def recall(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
+        """What decisions need.
+
+        Args:
+            keys: Of the memory.
+            events: Those of which it is asked what the memory said when they were decided first.
+            since: A Unix time: silences that had ended by then are left out.
+        """
+        ...
+
+    async def keep_routing(self, config: str, routing: str, now: float) -> None:
+        """Keeps what of a configuration decides, as long as there may be decisions by it.
+
+        Args:
+            config: `sodarouter.delivery.Loaded.config`.
+            routing: A JSON object.
+            now: The Unix time.
+        """
+        ...
+
+    async def add_silence(self, silence: StoredSilence) -> None: ...
+
+    async def end_silence(self, silence: str, now: float) -> bool:
+        """Ends a silence now, or before it has begun. ``False``: there is none, or it has ended."""
+        ...
+
     async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
         """Pauses, drains or (``None``) resumes a destination."""
         ...
@@ -157,5 +185,15 @@ class Reader(Protocol):
     def refused(self, refused_id: str) -> Refused | None: ...
 
     def halts(self) -> dict[str, Halt]: ...
+
+    def silences(self) -> list[StoredSilence]: ...
+
+    def routing(self, config: str) -> str | None:
+        """What of a configuration decided, a JSON object, if it is still known."""
+        ...
+
+    def recollection(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """What is remembered under these keys."""
+        ...
 
     def stats(self) -> Stats: ...

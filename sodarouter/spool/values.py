@@ -74,6 +74,34 @@ class Routed:
     now: float
     config: str = ""
     """Which configuration decided: `sodarouter.delivery.Loaded.config`."""
+    withheld: bool = False
+    """Whether a silence or a window kept something back."""
+    state: str | None = None
+    """What the memory said of the event, for whoever decides it again; ``None`` leaves what is stored."""
+    memory: Mapping[bytes, str] = field(default_factory=dict)
+    """What is to be remembered from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """What the spool remembers for decisions."""
+
+    memory: Mapping[bytes, str]
+    """Of the keys that were asked for, those that are known."""
+    states: Mapping[str, str]
+    """By event, what the memory said when it was decided first, if that was noted."""
+    silences: Sequence["StoredSilence"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSilence:
+    """A silence as the spool has it. Only its end can change."""
+
+    id: str
+    starts: datetime
+    ends: datetime
+    value: str
+    """The rest of it, a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +138,16 @@ class StoredDelivery:
     fallback: Fallback | None = None
     config: str = ""
     """The configuration that planned it; empty for what a replay asked for by name."""
+    part: int = 0
+    """As in `sodarouter.delivery.Delivery.part`."""
+    group: str | None = None
+    """As in `sodarouter.delivery.Delivery.group`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as the spool has it. ``planned`` is ``None`` before the decision, and 0 for an unrouted event."""
+    """An event as the spool has it. ``planned`` is ``None`` before the decision; an unrouted event has 0, and nothing was
+    withheld."""
 
     event: Event
     repeats: int
@@ -122,6 +155,10 @@ class StoredEvent:
     trace: list[dict[str, Any]] = field(default_factory=list)
     config: str = ""
     """The configuration that decided."""
+    withheld: bool = False
+    """Whether a silence or a window kept something back."""
+    state: str | None = None
+    """What the memory said of the event; ``None`` if that was not noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +185,8 @@ class EventFilter:
     """Received before then."""
     unrouted: bool = False
     """Only those that no route asked a delivery for; a set-up's ``validate`` is none of them."""
+    withheld: bool = False
+    """Only those of which a silence or a window kept something back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +197,7 @@ class DeliveryFilter:
     destination: str | None = None
     state: State | None = None
     cause: Cause | None = None
+    part: int | None = None
     replay: int | None = None
     event_type: str | None = None
     source: str | None = None
@@ -200,18 +240,32 @@ def digest(event: Event) -> bytes:
     return blake2b(event.source.encode() + b"\0" + event.raw, digest_size=16).digest()
 
 
-def delivery_id(event: str, destination: str, replay: int = 0) -> str:
-    """``EVENT/DESTINATION``, in a replay ``EVENT/DESTINATION/NUMBER``: the idempotency key of everything that goes out."""
-    return f"{event}/{destination}/{replay}" if replay else f"{event}/{destination}"
+def delivery_id(event: str, destination: str, replay: int = 0, part: int = 0) -> str:
+    """``EVENT/DESTINATION``, ``EVENT/DESTINATION.PART``, in a replay with ``/NUMBER`` behind it: the idempotency key of
+    everything that goes out."""
+    name = f"{event}/{destination}.{part}" if part else f"{event}/{destination}"
+    return f"{name}/{replay}" if replay else name
 
 
-def delivery_key(delivery: str) -> tuple[str, str, int]:
-    """Event, destination and replay of a delivery's id. What is no such id gives a key that no delivery has."""
+class DeliveryKey(NamedTuple):
+    """What a delivery's id says."""
+
+    event: str
+    destination: str
+    part: int
+    replay: int
+
+
+def delivery_key(delivery: str) -> DeliveryKey:
+    """What an id of `delivery_id` says. What is no such id gives a key that no delivery has."""
     event, _, rest = delivery.partition("/")
-    destination, replayed, number = rest.partition("/")
-    if not replayed:
-        return event, destination, 0
-    return event, destination, int(number) if re.fullmatch(r"[1-9][0-9]{0,14}", number) else -1
+    name, replayed, number = rest.partition("/")
+    destination, divided, part = name.partition(".")
+    return DeliveryKey(event, destination, _number(part) if divided else 0, _number(number) if replayed else 0)
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,14}", text) else -1
 
 
 class IncidentUpdate(NamedTuple):

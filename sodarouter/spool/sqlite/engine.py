@@ -15,7 +15,7 @@ from sodarouter.delivery import Halt, Stats
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.seal import key_file, load_keys
-from sodarouter.spool.sqlite import intake, operate, queue
+from sodarouter.spool.sqlite import intake, operate, queue, remembering
 from sodarouter.spool.sqlite.held import held
 from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
@@ -24,7 +24,17 @@ from sodarouter.spool.sqlite.schema import OLDEST_SQLITE, migrate
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.sqlite.trouble import Identity, opening
 from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
-from sodarouter.spool.values import Appended, Claims, Outcome, Refused, Retention, Routed, incident_update
+from sodarouter.spool.values import (
+    Appended,
+    Claims,
+    Outcome,
+    Recollection,
+    Refused,
+    Retention,
+    Routed,
+    StoredSilence,
+    incident_update,
+)
 
 PAGE_SIZE = 16384
 """Packs rows of 2 KB, of which SQLite's 4096 holds one a page: nearly twice the rate at large batches."""
@@ -123,6 +133,18 @@ class SqliteSpool:
             operate.replay, number=number, events=events, destinations=destinations, now=now, first=first, every=every
         )
         return await self._writer.once(asked)
+
+    async def recall(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
+        return await self._writer.once(partial(remembering.recall, keys=keys, events=events, since=since))
+
+    async def keep_routing(self, config: str, routing: str, now: float) -> None:
+        await self._writer.once(partial(remembering.keep_routing, config=config, routing=routing, now=now))
+
+    async def add_silence(self, silence: StoredSilence) -> None:
+        await self._writer.once(partial(remembering.add_silence, silence=silence))
+
+    async def end_silence(self, silence: str, now: float) -> bool:
+        return await self._writer.once(partial(remembering.end_silence, silence=silence, now=now))
 
     async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
         await self._writer.once(partial(operate.halt, destination=destination, halt=halt, now=now))

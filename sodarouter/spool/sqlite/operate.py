@@ -1,6 +1,7 @@
 """What an operator asks for: retrying, discarding and replaying deliveries, halting destinations; and the recovery."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from sqlite3 import Connection, Row
 
 from sodarouter.delivery import Cause, Halt, State
@@ -54,7 +55,8 @@ def _found(connection: Connection, deliveries: Sequence[str], fits: Callable[[Ro
     found = {}
     for delivery in dict.fromkeys(deliveries):
         row = connection.execute(
-            "SELECT * FROM delivery WHERE event = (SELECT seq FROM event WHERE id = ?) AND destination = ? AND replay = ?",
+            "SELECT * FROM delivery WHERE event = (SELECT seq FROM event WHERE id = ?)"
+            " AND destination = ? AND part = ? AND replay = ?",
             delivery_key(delivery),
         ).fetchone()
         if row is not None and fits(row):
@@ -82,17 +84,23 @@ def replay(
     for place, event in enumerate(events):
         row = connection.execute("SELECT seq FROM event WHERE id = ?", (event,)).fetchone()
         for destination in destinations or (ROUTE,) if row is not None else ():
-            before = connection.execute(
-                "SELECT results, keys FROM delivery WHERE event = ? AND destination = ? AND replay < ?"
-                " ORDER BY replay DESC LIMIT 1",
-                (row["seq"], destination, number),
-            ).fetchone()
-            results, keys = before or (None, None)
             next_at = micros(first + place * every)
-            plans.append(Plan(row["seq"], destination, micros(now), next_at, results, keys, number))
+            anew = Plan(row["seq"], destination, micros(now), next_at, replay=number)
+            plans.extend(_before(connection, anew) or [anew])
     planned = plan(connection, plans)
     hold(connection, {"backlog": planned})
     return planned
+
+
+def _before(connection: Connection, anew: Plan) -> list[Plan]:
+    """What of an event the last replay before this one handed a destination, or else the first decision: all its parts."""
+    rows = connection.execute(
+        "SELECT results, keys, part, shared FROM delivery WHERE event = :event AND destination = :destination AND replay ="
+        " (SELECT max(replay) FROM delivery WHERE event = :event AND destination = :destination AND replay < :replay)"
+        " ORDER BY part",
+        {"event": anew.event, "destination": anew.destination, "replay": anew.replay},
+    )
+    return [replace(anew, results=results, keys=keys, part=part, shared=shared) for results, keys, part, shared in rows]
 
 
 def halt(connection: Connection, destination: str, halt: Halt | None, now: float) -> None:
@@ -140,4 +148,6 @@ def _handed_over(row: Row, name: str, now: float) -> Plan:
         config=row["config"],
         fallback_of=row["destination"],
         fallback_reason=INTERRUPTED,
+        part=row["part"],
+        shared=row["shared"],
     )

@@ -14,11 +14,13 @@ from sodarouter.spool.sqlite.rows import insert
 _COLUMNS = (
     "event",
     "destination",
+    "part",
     "replay",
     "planned",
     "since",
     "next_at",
     "results",
+    "shared",
     "fallback_of",
     "fallback_reason",
     "config",
@@ -46,6 +48,9 @@ class Plan:
     config: str = ""
     fallback_of: str | None = None
     fallback_reason: str | None = None
+    part: int = 0
+    shared: str | None = None
+    """`sodarouter.delivery.Delivery.group`, which is a word of SQL."""
 
 
 def plan(connection: Connection, plans: Sequence[Plan]) -> int:
@@ -54,11 +59,13 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
         (
             p.event,
             p.destination,
+            p.part,
             p.replay,
             p.now,
             p.now,
             p.next_at,
             p.results,
+            p.shared,
             p.fallback_of,
             p.fallback_reason,
             p.config,
@@ -70,16 +77,17 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
     planned = insert(connection, "delivery", _COLUMNS, rows, verb="INSERT OR IGNORE")
     for p in plans:
         if p.keys is not None:
-            seq = _seq(connection, p.event, p.destination, p.replay)
+            seq = _seq(connection, p)
             # one that was there already has its place in the order, or has left it
             if seq > last:
                 queue_up(connection, seq, p.destination, p.keys)
     return planned
 
 
-def _seq(connection: Connection, event: int, destination: str, replay: int) -> int:
+def _seq(connection: Connection, planned: Plan) -> int:
     (seq,) = connection.execute(
-        "SELECT seq FROM delivery WHERE event = ? AND destination = ? AND replay = ?", (event, destination, replay)
+        "SELECT seq FROM delivery WHERE event = ? AND destination = ? AND part = ? AND replay = ?",
+        (planned.event, planned.destination, planned.part, planned.replay),
     ).fetchone()
     return int(seq)
 

@@ -3,6 +3,7 @@
 from sqlite3 import Connection
 
 from sodarouter.spool.sqlite.held import What, held, hold
+from sodarouter.spool.sqlite.remembering import forget
 from sodarouter.spool.sqlite.rows import micros
 from sodarouter.spool.values import Keep, Retention
 
@@ -25,6 +26,7 @@ def prune(connection: Connection, retention: Retention, now: float, limit: int) 
         " (SELECT source, incident FROM incident WHERE received < ? LIMIT ?)",
         (before, limit),
     )
+    forget(connection, before, limit)
     connection.execute(f"PRAGMA incremental_vacuum({_GIVEN_BACK})").fetchall()
     return max(went)
 

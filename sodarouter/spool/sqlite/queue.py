@@ -89,13 +89,15 @@ def _claim(row: Row, seals: Seals) -> Claim:
     event = Event(row["id"], row["source"], moment(row["received"]), row["type"], raw, bool(row["late"]))
     attempt = row["attempt"] + 1
     delivery = Delivery(
-        id=delivery_id(event.id, row["destination"], row["replay"]),
+        id=delivery_id(event.id, row["destination"], row["replay"], row["part"]),
         destination=row["destination"],
         attempt=attempt,
         planned=moment(row["planned"]),
         results=indices(row["results"]),
         replay=row["replay"],
         fallback=fallback(row),
+        part=row["part"],
+        group=row["shared"],
     )
     return Claim(row["seq"], delivery, event, tries=attempt - row["forgiven"], since=row["since"] / 1_000_000)
 
@@ -121,6 +123,8 @@ class _Fenced(NamedTuple):
     keys: str | None
     results: str | None
     config: str
+    part: int
+    shared: str | None
 
 
 def settle(connection: Connection, batches: Sequence[Sequence[Outcome | Routed]]) -> list[list[bool]]:
@@ -152,7 +156,7 @@ def _fenced(connection: Connection, outcomes: Sequence[Outcome | Routed]) -> dic
     for start in range(0, len(outcomes), MANY):
         keys = [outcome.claim.key for outcome in outcomes[start : start + MANY]]
         rows = connection.execute(
-            "SELECT seq, attempt, event, keys, results, config FROM delivery"
+            "SELECT seq, attempt, event, keys, results, config, part, shared FROM delivery"
             f" WHERE seq IN ({placeholders(len(keys))}) AND state = 'pending' AND leased = 1",
             keys,
         )
@@ -164,23 +168,40 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
     if not routed:
         return
     decisions, plans = [], []
+    remembered: dict[bytes, tuple[bytes, str, int]] = {}
     for outcome in routed:
         event, now = found[_fence(outcome)].event, micros(outcome.now)
         trace = json.dumps(outcome.trace, separators=(",", ":"))
-        decisions.append((event, len(outcome.planned), trace, outcome.config))
+        decisions.append((event, len(outcome.planned), trace, outcome.config, int(outcome.withheld), outcome.state))
+        remembered.update((key, (key, value, now)) for key, value in outcome.memory.items())
         replay = outcome.claim.delivery.replay
         for p in outcome.planned:
             results = None if p.results is None else json.dumps(p.results)
             keys = json.dumps(p.keys) if p.keys else None
-            plans.append(Plan(event, p.destination, now, now, results, keys, replay, outcome.config))
+            plans.append(
+                Plan(
+                    event,
+                    p.destination,
+                    now,
+                    now,
+                    results,
+                    keys,
+                    replay,
+                    outcome.config,
+                    part=p.part,
+                    shared=p.group,
+                )
+            )
     said = 0
     for start in range(0, len(routed), MANY):
         keys_ = [outcome.claim.key for outcome in routed[start : start + MANY]]
         said += attempt_bytes(connection, keys_)
         for table, column in (("attempt", "delivery"), ("delivery", "seq")):
             connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys_))})", keys_)
+    columns = ("event", "planned", "trace", "config", "withheld", "state")
     # one that is decided anew in a replay has a decision
-    insert(connection, "decision", ("event", "planned", "trace", "config"), decisions, verb="INSERT OR REPLACE")
+    insert(connection, "decision", columns, decisions, verb="INSERT OR REPLACE")
+    insert(connection, "memory", ("key", "value", "seen"), remembered.values(), verb="INSERT OR REPLACE")
     hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
 
 
@@ -236,7 +257,20 @@ def _fallback(outcome: Outcome, name: str, found: _Fenced) -> Plan:
     now = micros(outcome.started + outcome.seconds)
     replay = outcome.claim.delivery.replay
     of = outcome.claim.delivery.destination
-    return Plan(found.event, name, now, now, found.results, found.keys, replay, found.config, of, outcome.reason)
+    return Plan(
+        found.event,
+        name,
+        now,
+        now,
+        found.results,
+        found.keys,
+        replay,
+        found.config,
+        of,
+        outcome.reason,
+        found.part,
+        found.shared,
+    )
 
 
 def attempt_bytes(connection: Connection, deliveries: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from sodarouter.delivery import Cause, Halt, Queue, State, Stats
 from sodarouter.errors import SpoolError
 from sodarouter.event import Event
-from sodarouter.spool.sqlite.rows import fallback, indices, micros, moment
+from sodarouter.spool.sqlite.rows import MANY, fallback, indices, micros, moment, placeholders
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.sqlite.trouble import explained, opening
@@ -25,6 +26,7 @@ from sodarouter.spool.values import (
     Refused,
     StoredDelivery,
     StoredEvent,
+    StoredSilence,
     delivery_id,
     delivery_key,
 )
@@ -79,7 +81,7 @@ class SqliteReader:
 
     def count_events(self, wanted: EventFilter) -> int:
         where, values = _where(_of_events(wanted))
-        decided = "JOIN decision ON decision.event = event.seq" if wanted.unrouted else ""
+        decided = "JOIN decision ON decision.event = event.seq" if _decided(wanted) else ""
         return int(self._rows(f"SELECT count(*) FROM event {decided} {where}", *values)[0][0])
 
     def deliveries(
@@ -101,7 +103,7 @@ class SqliteReader:
     def attempts(self, delivery: str) -> list[Attempt]:
         rows = self._rows(
             "SELECT attempt.* FROM attempt JOIN delivery ON delivery.seq = attempt.delivery"
-            " JOIN event ON event.seq = delivery.event WHERE event.id = ? AND destination = ? AND replay = ?"
+            " JOIN event ON event.seq = delivery.event WHERE event.id = ? AND destination = ? AND part = ? AND replay = ?"
             " ORDER BY number",
             *delivery_key(delivery),
         )
@@ -128,6 +130,22 @@ class SqliteReader:
         if found is None or self._seals is None:
             return found
         return replace(found, raw=self._seals.unseal(found.raw, rows[0]["sealed"], refused_id))
+
+    def silences(self) -> list[StoredSilence]:
+        rows = self._rows("SELECT * FROM silence ORDER BY starts, id")
+        return [StoredSilence(row["id"], moment(row["starts"]), moment(row["ends"]), row["value"]) for row in rows]
+
+    def routing(self, config: str) -> str | None:
+        rows = self._rows("SELECT routing FROM configuration WHERE hash = ?", config)
+        return str(rows[0]["routing"]) if rows else None
+
+    def recollection(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        found: dict[bytes, str] = {}
+        for start in range(0, len(keys), MANY):
+            some = keys[start : start + MANY]
+            rows = self._rows(f"SELECT key, value FROM memory WHERE key IN ({placeholders(len(some))})", *some)
+            found.update((row["key"], row["value"]) for row in rows)
+        return found
 
     def halts(self) -> dict[str, Halt]:
         return {row["destination"]: Halt(row["halt"]) for row in self._rows("SELECT destination, halt FROM halt")}
@@ -158,24 +176,35 @@ class SqliteReader:
             raise explained(error) from error
 
 
-_EVENTS = "SELECT event.*, planned, trace, config FROM event LEFT JOIN decision ON decision.event = event.seq"
-# CROSS JOIN has SQLite begin at the few decisions that planned nothing
-_UNROUTED_EVENTS = "SELECT event.*, planned, trace, config FROM decision CROSS JOIN event ON event.seq = decision.event"
+_EVENTS = (
+    "SELECT event.*, planned, trace, config, withheld, decision.state"
+    " FROM event LEFT JOIN decision ON decision.event = event.seq"
+)
+# CROSS JOIN has SQLite begin at the few decisions that planned nothing, or withheld something
+_BY_DECISION = (
+    "SELECT event.*, planned, trace, config, withheld, decision.state"
+    " FROM decision CROSS JOIN event ON event.seq = decision.event"
+)
 
 
 def _listed(wanted: EventFilter) -> str:
-    return _UNROUTED_EVENTS if wanted.unrouted else _EVENTS
+    return _BY_DECISION if _decided(wanted) else _EVENTS
+
+
+def _decided(wanted: EventFilter) -> bool:
+    """Whether the decision is asked for."""
+    return wanted.unrouted or wanted.withheld
 
 
 def _place(wanted: EventFilter, compared: str) -> str:
-    if wanted.unrouted:
+    if _decided(wanted):
         return f"decision.event {compared} (SELECT seq FROM event WHERE id = ?)"
     return f"(event.received, event.seq) {compared} (SELECT received, seq FROM event WHERE id = ?)"
 
 
 def _order(wanted: EventFilter, direction: str) -> str:
     # by the index that leads to what is asked for
-    columns = ("decision.event",) if wanted.unrouted else ("event.received", "event.seq")
+    columns = ("decision.event",) if _decided(wanted) else ("event.received", "event.seq")
     return ", ".join(f"{column} {direction}" for column in columns)
 
 
@@ -185,6 +214,8 @@ def _of_events(wanted: EventFilter) -> dict[str, Any]:
         "type = ?": wanted.event_type,
         "source = ?": wanted.source,
         "planned = 0": unrouted,
+        "withheld = 0": unrouted,
+        "withheld = 1": True if wanted.withheld else None,
         "type <> 'validate'": unrouted,
         **_between(wanted.since, wanted.until),
     }
@@ -192,7 +223,7 @@ def _of_events(wanted: EventFilter) -> dict[str, Any]:
 
 _EARLIER = (
     "delivery.seq < (SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
-    " WHERE e.id = ? AND d.destination = ? AND d.replay = ?)"
+    " WHERE e.id = ? AND d.destination = ? AND d.part = ? AND d.replay = ?)"
 )
 
 
@@ -201,6 +232,7 @@ def _of_deliveries(wanted: DeliveryFilter) -> dict[str, Any]:
         "event.id = ?": wanted.event,
         "destination = ?": wanted.destination,
         "cause = ?": wanted.cause,
+        "part = ?": wanted.part,
         "replay = ?": wanted.replay,
         # written out, so that the partial index serves
         "replay > 0": True if wanted.replay else None,
@@ -243,13 +275,16 @@ def _state(state: State | None) -> dict[str, Any]:
 
 def _event(row: sqlite3.Row) -> StoredEvent:
     event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"], bool(row["late"]))
-    return StoredEvent(event, row["repeats"], row["planned"], json.loads(row["trace"] or "[]"), row["config"] or "")
+    trace = json.loads(row["trace"] or "[]")
+    return StoredEvent(
+        event, row["repeats"], row["planned"], trace, row["config"] or "", bool(row["withheld"]), row["state"]
+    )
 
 
 def _delivery(row: sqlite3.Row) -> StoredDelivery:
     pending = row["state"] == State.PENDING
     return StoredDelivery(
-        id=delivery_id(row["id"], row["destination"], row["replay"]),
+        id=delivery_id(row["id"], row["destination"], row["replay"], row["part"]),
         event=row["id"],
         destination=row["destination"],
         state=State.LEASED if pending and row["leased"] else State(row["state"]),
@@ -263,6 +298,8 @@ def _delivery(row: sqlite3.Row) -> StoredDelivery:
         replay=row["replay"],
         fallback=fallback(row),
         config=row["config"],
+        part=row["part"],
+        group=row["shared"],
     )
 
 

@@ -168,6 +168,71 @@ MIGRATIONS = (
         UNION ALL SELECT 'dead_letters', coalesce(sum(length(raw)), 0)
             FROM delivery JOIN event ON event.seq = delivery.event WHERE state = 'dead';
     """,
+    """
+    ALTER TABLE decision ADD COLUMN state TEXT;      -- what the memory said of the event; NULL: nobody asked it yet
+    ALTER TABLE decision ADD COLUMN withheld INTEGER NOT NULL DEFAULT 0;  -- a silence or a window kept something back
+    DROP INDEX decision_unrouted;
+    CREATE INDEX decision_unrouted ON decision (event) WHERE planned = 0 AND withheld = 0;
+    CREATE INDEX decision_withheld ON decision (event) WHERE withheld = 1;
+
+    -- made anew, as what is unique in it is another: a route may divide an event into parts
+    CREATE TABLE delivery_3 (
+        seq         INTEGER PRIMARY KEY,
+        event       INTEGER NOT NULL,
+        destination TEXT    NOT NULL,
+        part        INTEGER NOT NULL DEFAULT 0,
+        replay      INTEGER NOT NULL DEFAULT 0,
+        state       TEXT    NOT NULL DEFAULT 'pending',
+        leased      INTEGER NOT NULL DEFAULT 0,
+        attempt     INTEGER NOT NULL DEFAULT 0,
+        forgiven    INTEGER NOT NULL DEFAULT 0,  -- attempts that the retry policy no longer counts
+        planned     INTEGER NOT NULL,
+        since       INTEGER NOT NULL,            -- from when on the retry policy counts its age
+        next_at     INTEGER NOT NULL,
+        settled     INTEGER,
+        results     TEXT,            -- indices as a JSON array; NULL for the whole event
+        shared      TEXT,            -- what the results of a part have in common
+        reason      TEXT    NOT NULL DEFAULT '',
+        cause       TEXT,            -- why it is a dead letter, or was one
+        fallback_of TEXT,            -- the destination that it stands in for
+        fallback_reason TEXT,
+        config      TEXT    NOT NULL DEFAULT '',
+        keys        TEXT,            -- a JSON array; what it must not overtake, while it is pending
+        blocked     INTEGER NOT NULL DEFAULT 0,  -- something is ahead of it that it must not overtake
+        UNIQUE (event, destination, part, replay)
+    ) STRICT;
+    INSERT INTO delivery_3 (seq, event, destination, replay, state, leased, attempt, forgiven, planned, since, next_at,
+            settled, results, reason, cause, fallback_of, fallback_reason, config, keys, blocked)
+        SELECT seq, event, destination, replay, state, leased, attempt, forgiven, planned, since, next_at,
+            settled, results, reason, cause, fallback_of, fallback_reason, config, keys, blocked FROM delivery;
+    DROP TABLE delivery;
+    ALTER TABLE delivery_3 RENAME TO delivery;
+    CREATE INDEX delivery_due ON delivery (destination, blocked, next_at, seq) WHERE state = 'pending';
+    CREATE INDEX delivery_dead ON delivery (destination, seq) WHERE state = 'dead';
+    CREATE INDEX delivery_given_up ON delivery (settled, seq) WHERE state = 'dead';
+    CREATE INDEX delivery_replayed ON delivery (replay, seq) WHERE replay > 0;
+
+    -- what is known of checks, incidents and contracts from the events before
+    CREATE TABLE memory (
+        key      BLOB    PRIMARY KEY,
+        value    TEXT    NOT NULL,
+        seen     INTEGER NOT NULL    -- when the event was received that said so last
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE silence (
+        id       TEXT    PRIMARY KEY,
+        starts   INTEGER NOT NULL,
+        ends     INTEGER NOT NULL,
+        value    TEXT    NOT NULL    -- a JSON object
+    ) STRICT, WITHOUT ROWID;
+
+    -- what of each configuration decided, so that its decisions can be explained when it is no longer in use
+    CREATE TABLE configuration (
+        hash     TEXT    PRIMARY KEY,
+        routing  TEXT    NOT NULL,   -- a JSON object
+        used     INTEGER NOT NULL    -- until when, as far as is known
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 OLDEST_SQLITE = (3, 37, 0)

@@ -1,80 +1,37 @@
 """The spool's twin in memory, for tests: the same promises but one, that anything survives."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import trio
 
 from sodarouter.delivery import Cause, Delivery, Fallback, Halt, Planned, Queue, State, Stats
 from sodarouter.event import Event
+from sodarouter.spool.memory.reader import MemoryReader
+from sodarouter.spool.memory.rows import Row, moment
 from sodarouter.spool.values import (
-    EVERY_DELIVERY,
-    EVERY_EVENT,
     INTERRUPTED,
     ROUTE,
     Appended,
     Attempt,
     Claim,
     Claims,
-    DeliveryFilter,
-    EventFilter,
     Keep,
     Outcome,
+    Recollection,
     Refused,
     Retention,
     Routed,
-    StoredDelivery,
     StoredEvent,
-    delivery_id,
+    StoredSilence,
     digest,
     incident_update,
 )
 
 
-@dataclass
-class _Row:
-    key: int
-    event: str
-    plan: Planned
-    planned: float
-    since: float
-    next_at: float
-    replay: int = 0
-    config: str = ""
-    fallback: Fallback | None = None
-    state: State = State.PENDING
-    leased: bool = False
-    attempt: int = 0
-    forgiven: int = 0
-    settled: float | None = None
-    reason: str = ""
-    cause: Cause | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return delivery_id(self.event, self.plan.destination, self.replay)
-
-    @property
-    def said(self) -> int:
-        return sum(len(attempt.reason) + len(attempt.response) for attempt in self.attempts)
-
-
-class MemorySpool:
+class MemorySpool(MemoryReader):
     """`sodarouter.spool.base.Spool` and `Reader` in dicts."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, StoredEvent] = {}
-        self._recent: dict[bytes, tuple[str, float]] = {}
-        self._rows: dict[str, _Row] = {}
-        self._keys = 0
-        self._refused: dict[str, Refused] = {}
-        self._updates: dict[tuple[str, str], datetime] = {}
-        self._halts: dict[str, tuple[Halt, float]] = {}
-        self._replays = 0
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -102,7 +59,7 @@ class MemorySpool:
 
     def _plan(self, event: str, plan: Planned, now: float, **known: Any) -> bool:
         self._keys += 1
-        row = _Row(self._keys, event, plan, planned=now, since=now, **({"next_at": now} | known))
+        row = Row(self._keys, event, plan, planned=now, since=now, **({"next_at": now} | known))
         if row.id in self._rows:
             return False
         self._rows[row.id] = row
@@ -135,7 +92,7 @@ class MemorySpool:
             due_at += [row.next_at for row in waiting]
         return Claims(claims, min(due_at, default=None))
 
-    def _claimable(self, destination: str) -> list[_Row]:
+    def _claimable(self, destination: str) -> list[Row]:
         pending = [row for row in self._pending() if row.plan.destination == destination]
         halt, since = self._halts.get(destination, (None, 0.0))
         if halt:
@@ -146,7 +103,7 @@ class MemorySpool:
             pending = before
         return [row for row in pending if not self._is_blocked(row)]
 
-    def _is_blocked(self, row: _Row) -> bool:
+    def _is_blocked(self, row: Row) -> bool:
         return any(
             other.key < row.key
             and other.plan.destination == row.plan.destination
@@ -154,18 +111,20 @@ class MemorySpool:
             for other in self._pending()
         )
 
-    def _pending(self) -> list[_Row]:
+    def _pending(self) -> list[Row]:
         return [row for row in self._rows.values() if row.state is State.PENDING]
 
-    def _claim(self, row: _Row) -> Claim:
+    def _claim(self, row: Row) -> Claim:
         delivery = Delivery(
             row.id,
             row.plan.destination,
             row.attempt,
-            _moment(row.planned),
+            moment(row.planned),
             row.plan.results,
             row.replay,
             row.fallback,
+            row.plan.part,
+            row.plan.group,
         )
         return Claim(row.key, delivery, self._events[row.event].event, row.attempt - row.forgiven, row.since)
 
@@ -185,7 +144,10 @@ class MemorySpool:
                 planned=len(outcome.planned),
                 trace=[dict(step) for step in outcome.trace],
                 config=outcome.config,
+                withheld=outcome.withheld,
+                state=outcome.state,
             )
+            self._memory |= outcome.memory
             for plan in outcome.planned:
                 self._plan(row.event, plan, outcome.now, replay=row.replay, config=outcome.config)
             return True
@@ -194,14 +156,14 @@ class MemorySpool:
         row.settled = None if outcome.state is State.PENDING else outcome.started + outcome.seconds
         row.attempts.append(
             Attempt(
-                row.attempt, _moment(outcome.started), outcome.seconds, outcome.state, outcome.reason, outcome.response
+                row.attempt, moment(outcome.started), outcome.seconds, outcome.state, outcome.reason, outcome.response
             )
         )
         if outcome.state is State.DEAD and outcome.fallback:
             self._hand_over(row, outcome.fallback, outcome.started + outcome.seconds)
         return True
 
-    def _hand_over(self, row: _Row, name: str, now: float) -> None:
+    def _hand_over(self, row: Row, name: str, now: float) -> None:
         plan = replace(row.plan, destination=name)
         fallback = Fallback(row.plan.destination, row.reason)
         self._plan(row.event, plan, now, replay=row.replay, config=row.config, fallback=fallback)
@@ -223,7 +185,7 @@ class MemorySpool:
             row.state, row.settled = State.DISCARDED, now if row.settled is None else row.settled
         return [row.id for row in discarded]
 
-    def _those(self, deliveries: Iterable[str], fits: Callable[[_Row], bool]) -> list[_Row]:
+    def _those(self, deliveries: Iterable[str], fits: Callable[[Row], bool]) -> list[Row]:
         rows = (self._rows.get(delivery) for delivery in dict.fromkeys(deliveries))
         return [row for row in rows if row and fits(row)]
 
@@ -244,10 +206,36 @@ class MemorySpool:
                     for row in self._rows.values()
                     if (row.event, row.plan.destination) == (event, destination) and row.replay < number
                 ]
-                last = max(before, key=lambda row: row.replay, default=None)
-                plan = last.plan if last else Planned(destination)
-                planned += self._plan(event, plan, now, next_at=first + place * every, replay=number)
+                last = max((row.replay for row in before), default=None)
+                plans = [row.plan for row in before if row.replay == last] or [Planned(destination)]
+                planned += sum(
+                    self._plan(event, plan, now, next_at=first + place * every, replay=number) for plan in plans
+                )
         return planned
+
+    async def recall(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
+        await trio.lowlevel.checkpoint()
+        states = {
+            name: stored.state for name in events if (stored := self._events.get(name)) and stored.state is not None
+        }
+        silences = [silence for silence in self.silences() if silence.ends > moment(since)]
+        return Recollection(self.recollection(keys), states, silences)
+
+    async def keep_routing(self, config: str, routing: str, now: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self._routings[config] = routing
+
+    async def add_silence(self, silence: StoredSilence) -> None:
+        await trio.lowlevel.checkpoint()
+        self._silences[silence.id] = silence
+
+    async def end_silence(self, silence: str, now: float) -> bool:
+        await trio.lowlevel.checkpoint()
+        found = self._silences.get(silence)
+        if found is None or found.ends <= moment(now):
+            return False
+        self._silences[silence] = replace(found, ends=max(found.starts, moment(now)))
+        return True
 
     async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -313,74 +301,12 @@ class MemorySpool:
             counts.update(empty | counts)
             if row.state is State.PENDING:
                 counts["leased" if row.leased else "pending"] += 1
-                planned = _moment(row.planned)
+                planned = moment(row.planned)
                 counts["oldest"] = min(counts["oldest"] or planned, planned)
             elif row.state is State.DEAD:
                 counts["dead"] += 1
         waiting = {name: Queue(**counts) for name, counts in queues.items() if any(counts.values())}
         return Stats(waiting, len(self._refused), backlog=len(self._pending()))
-
-    def event(self, event_id: str) -> StoredEvent | None:
-        return self._events.get(event_id)
-
-    def events(self, wanted: EventFilter = EVERY_EVENT, *, limit: int, before: str | None = None) -> list[StoredEvent]:
-        newest = self._listed(wanted)[::-1]
-        return _after(newest, lambda stored: stored.event.id, before)[:limit]
-
-    def event_ids(self, wanted: EventFilter, *, limit: int, after: str | None = None) -> list[str]:
-        return _after([stored.event.id for stored in self._listed(wanted)], str, after)[:limit]
-
-    def count_events(self, wanted: EventFilter) -> int:
-        return len(self._listed(wanted))
-
-    def _listed(self, wanted: EventFilter) -> list[StoredEvent]:
-        oldest = sorted(self._events.values(), key=lambda stored: stored.event.received)
-        return [
-            stored
-            for stored in oldest
-            if _asked(stored.event, wanted.event_type, wanted.source, wanted.since, wanted.until)
-            and (not wanted.unrouted or (stored.planned == 0 and stored.event.type != "validate"))
-        ]
-
-    def deliveries(
-        self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
-    ) -> list[StoredDelivery]:
-        newest = sorted(self._rows.values(), key=lambda row: row.key, reverse=True)
-        last = self._rows[before].key if before else self._keys + 1
-        return self._wanted([_stored(row) for row in newest if row.key < last], wanted)[:limit]
-
-    def count_deliveries(self, wanted: DeliveryFilter) -> dict[State, int]:
-        return dict(Counter(one.state for one in self._wanted(map(_stored, self._rows.values()), wanted)))
-
-    def _wanted(self, deliveries: Iterable[StoredDelivery], wanted: DeliveryFilter) -> list[StoredDelivery]:
-        return [
-            delivery
-            for delivery in deliveries
-            if wanted.event in {None, delivery.event}
-            and wanted.destination in {None, delivery.destination}
-            and wanted.state in {None, delivery.state}
-            and wanted.cause in {None, delivery.cause}
-            and wanted.replay in {None, delivery.replay}
-            and _asked(self._events[delivery.event].event, wanted.event_type, wanted.source, wanted.since, wanted.until)
-        ]
-
-    def attempts(self, delivery: str) -> list[Attempt]:
-        row = self._rows.get(delivery)
-        return list(row.attempts) if row else []
-
-    def quarantined(self, *, limit: int, before: str | None = None, source: str | None = None) -> list[Refused]:
-        newest = sorted(self._refused.values(), key=lambda refused: refused.id, reverse=True)
-        return [
-            refused
-            for refused in newest
-            if (before is None or refused.id < before) and source in {None, refused.source}
-        ][:limit]
-
-    def refused(self, refused_id: str) -> Refused | None:
-        return self._refused.get(refused_id)
-
-    def halts(self) -> dict[str, Halt]:
-        return {name: halt for name, (halt, _) in self._halts.items()}
 
 
 def _going(
@@ -395,43 +321,3 @@ def _going(
         going.append(name)
         left -= size
     return going
-
-
-def _after(listed: list[Any], name: Callable[[Any], str], last: str | None) -> list[Any]:
-    names = [name(one) for one in listed]
-    return listed if last is None else listed[names.index(last) + 1 :]
-
-
-def _asked(
-    event: Event, event_type: str | None, source: str | None, since: datetime | None, until: datetime | None
-) -> bool:
-    return (
-        event_type in {None, event.type}
-        and source in {None, event.source}
-        and (since is None or event.received >= since)
-        and (until is None or event.received < until)
-    )
-
-
-def _stored(row: _Row) -> StoredDelivery:
-    pending = row.state is State.PENDING
-    return StoredDelivery(
-        id=row.id,
-        event=row.event,
-        destination=row.plan.destination,
-        state=State.LEASED if pending and row.leased else row.state,
-        attempts=row.attempt,
-        planned=_moment(row.planned),
-        next_at=_moment(row.next_at) if pending else None,
-        settled=None if row.settled is None else _moment(row.settled),
-        results=row.plan.results,
-        reason=row.reason,
-        cause=row.cause,
-        replay=row.replay,
-        fallback=row.fallback,
-        config=row.config,
-    )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,221 @@
+"""Facts: what is known of an event and of each of its results, as texts that matchers are held against.
+
+The results that share a text are kept as one whole number, a bit for each: so a condition is asked of all results at once,
+and what several conditions leave is their ``&``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Protocol
+
+from sodarouter.decide.document import document
+from sodarouter.decide.memory import Memory, Recalled, recall
+from sodarouter.event import Event
+from sodarouter.view import Contract, Dataset, Person, Result, Team, plain_word, word
+
+EVENT_KEYS = frozenset({"event", "scope", "source", "severity", "status", "incident", "author", "contract"})
+"""The keys that ask the event; all others ask its results."""
+
+FOLDED: Mapping[str, Callable[[str], str]] = {
+    "severity": lambda text: word(text) or text,
+    "outcome": lambda text: word(text) or text,
+    "previous": lambda text: word(text) or text,
+    "status": lambda text: plain_word(text) or text,
+    "incident": lambda text: plain_word(text) or text,
+    "contract": lambda text: plain_word(text) or text,
+    "result": lambda text: plain_word(text) or text,
+    "owner": str.casefold,
+    "author": str.casefold,
+}
+"""How a pattern is brought into the spelling of the facts it is held against."""
+
+WORDS = frozenset({"severity", "outcome", "previous", "status", "incident", "contract", "result"})
+"""The keys whose texts are words of a fixed vocabulary, in lower case."""
+
+
+class Owners(Protocol):
+    """Knows which team owns what: `sodarouter.decide.teams.Teams`, which is built upon this module."""
+
+    def of(self, dataset: Dataset) -> Team | None: ...
+    def of_contract(self, contract: Contract) -> Team | None: ...
+
+
+class Subject:
+    """An event as the rules see it. What they ask for is gathered once, when it is first asked for.
+
+    Args:
+        event: What is decided.
+        memory: What is remembered of what it is about: as `sodarouter.decide.memory.recall` takes it.
+        teams: Who owns which dataset.
+    """
+
+    def __init__(self, event: Event, memory: Mapping[bytes, Memory], teams: "Owners | None" = None) -> None:
+        self.event = event
+        self.count = len(event.view.results)
+        """How many results there are."""
+        # an event without results has one all the same: its contract's dataset, or nothing
+        self.all = (1 << max(1, self.count)) - 1
+        """All results, as bits."""
+        self._memory = memory
+        self._teams = teams
+        self._texts: dict[str, Mapping[str, int]] = {}
+
+    def texts(self, key: str) -> Mapping[str, int]:
+        """The texts for a key, each with the results that have it; ``attribute.NAME`` for an attribute."""
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = self._gathered(key)
+        return found
+
+    def _gathered(self, key: str) -> Mapping[str, int]:
+        if key in EVENT_KEYS:
+            return dict.fromkeys(_EVENT[key](self), self.all)
+        name, _, attribute = key.partition(".")
+        gathered: dict[str, int] = {}
+        bit = 1
+        results = self.event.view.results
+        if not results and self.event.view.contract:
+            return dict.fromkeys(self._of_contract(key, self.event.view.contract), 1)
+        for index, result in enumerate(results):
+            texts = _attribute(result, attribute) if attribute else _RESULT[name](self, index, result)
+            for text in texts:
+                if text:
+                    gathered[text] = gathered.get(text, 0) | bit
+            bit <<= 1
+        return gathered
+
+    @cached_property
+    def recalled(self) -> Recalled:
+        """What the memory says."""
+        return recall(self.event, self._memory)
+
+    @cached_property
+    def document(self) -> Mapping[str, object]:
+        """What expressions see."""
+        known = [
+            {
+                "teams": list(dict.fromkeys(_result_teams(self, index, result))),
+                "previous": facts.previous,
+                "became": facts.became,
+                "streak": facts.streak,
+            }
+            for index, (result, facts) in enumerate(zip(self.event.view.results, self.recalled.results, strict=True))
+        ]
+        contract = self.event.view.contract
+        of_event = {
+            "incident": {"became": sorted(self.recalled.incident)},
+            "contract": {
+                "changes": sorted(self.recalled.contract),
+                "teams": list(self._of_contract("team", contract)) if contract else [],
+            },
+        }
+        return document(self.event, known, of_event)
+
+    def team_of(self, dataset: Dataset) -> Team | None:
+        return self._teams.of(dataset) if self._teams else None
+
+    def _of_contract(self, key: str, contract: Contract) -> Iterator[str]:
+        if contract.dataset is None:
+            return
+        if key == "dataset":
+            yield from (contract.dataset, contract.dataset.rpartition("/")[2])
+        elif key == "datasource":
+            yield contract.datasource or contract.dataset.partition("/")[0]
+        elif key == "team" and self._teams and (team := self._teams.of_contract(contract)):
+            yield team.name
+
+
+def indices(mask: int) -> tuple[int, ...]:
+    """The results that a number stands for."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return tuple(found)
+
+
+def _optional(*texts: str | None) -> Iterator[str]:
+    return (text for text in texts if text)
+
+
+def _author(subject: Subject) -> Iterable[str]:
+    contract = subject.event.view.contract
+    return people([contract.author] if contract and contract.author else [])
+
+
+def _severity(subject: Subject) -> Iterable[str]:
+    incident = subject.event.view.incident
+    return _optional(incident.severity if incident else None)
+
+
+def _status(subject: Subject) -> Iterable[str]:
+    incident = subject.event.view.incident
+    return incident.status_words if incident else ()
+
+
+_EVENT: Mapping[str, Callable[[Subject], Iterable[str]]] = {
+    "event": lambda subject: (subject.event.type,),
+    "scope": lambda subject: _optional(subject.event.scope),
+    "source": lambda subject: (subject.event.source,),
+    "severity": _severity,
+    "status": _status,
+    "incident": lambda subject: subject.recalled.incident,
+    "author": _author,
+    "contract": lambda subject: subject.recalled.contract,
+}
+
+
+def names(dataset: Dataset) -> Iterator[str]:
+    """What a dataset may be called."""
+    yield from _optional(dataset.id, dataset.name, dataset.label)
+    if dataset.datasource and dataset.name:
+        yield f"{dataset.datasource}/{dataset.name}"
+
+
+def people(found: Iterable[Person]) -> Iterator[str]:
+    """What people may be called."""
+    return (text.casefold() for person in found for text in (person.email, person.name, person.id) if text)
+
+
+def _owners(_: Subject, __: int, result: Result) -> Iterator[str]:
+    return (text for dataset in result.datasets for text in people(dataset.owners))
+
+
+def _result_teams(subject: Subject, _: int, result: Result) -> Iterator[str]:
+    return (team.name for dataset in result.datasets if (team := subject.team_of(dataset)))
+
+
+_RESULT: Mapping[str, Callable[[Subject, int, Result], Iterable[str | None]]] = {
+    "outcome": lambda _, __, result: (result.outcome,),
+    "previous": lambda subject, index, _: (subject.recalled.results[index].previous,),
+    "result": lambda subject, index, _: (subject.recalled.results[index].became,),
+    "streak": lambda subject, index, _: (subject.recalled.results[index].streak_text,),
+    "dataset": lambda _, __, result: (name for dataset in result.datasets for name in names(dataset)),
+    "datasource": lambda _, __, result: (dataset.datasource for dataset in result.datasets),
+    "owner": _owners,
+    "team": _result_teams,
+    "tag": lambda _, __, result: (tag for dataset in result.datasets for tag in dataset.tags),
+    "column": lambda _, __, result: (result.column,),
+    "check": lambda _, __, result: (result.name, result.id),
+}
+
+
+def _attribute(result: Result, name: str) -> Iterator[str]:
+    for attributes in (*(dataset.attributes for dataset in result.datasets), result.attributes):
+        if name in attributes:
+            yield from texts_of(attributes[name])
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """An attribute's value as texts: each entry of a list; ``true`` and ``false`` as TOML and JSON spell them."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from texts_of(entry)
+    elif isinstance(value, bool):
+        yield str(value).lower()
+    elif isinstance(value, str | int | float):
+        try:
+            yield str(value)
+        except ValueError:  # an integer of more digits than Python writes
+            return

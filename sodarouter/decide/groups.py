@@ -1,0 +1,61 @@
+"""Divides what goes to a destination into parts: one for each result, dataset, owner or team."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
+
+from sodarouter.decide.facts import Subject, indices
+from sodarouter.view import Result
+
+Each = Literal["event", "result", "dataset", "owner", "team"]
+"""What a delivery is made for."""
+
+MAX_PARTS = 500
+"""Deliveries that one event is divided into for one destination; what is left then travels together in the last."""
+
+
+def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, int]]:
+    """The parts in the order in which they first appear: what each has in common, and its results as bits.
+
+    A result with two owners is in the part of each of them; those without any share a part, for which that is ``None``.
+    """
+    if each == "event" or not subject.count:
+        return [(None, mask)]
+    if each == "result":
+        parts: list[tuple[str | None, int]] = [(None, 1 << index) for index in indices(mask)]
+    else:
+        groups: dict[str | None, int] = {}
+        for index in indices(mask):
+            for name in dict.fromkeys(_NAMES[each](subject, subject.event.view.results[index])) or (None,):
+                groups[name] = groups.get(name, 0) | 1 << index
+        parts = list(groups.items())
+    if len(parts) <= MAX_PARTS:
+        return parts
+    rest = 0
+    for _, those in parts[MAX_PARTS - 1 :]:
+        rest |= those
+    return [*parts[: MAX_PARTS - 1], (None, rest)]
+
+
+def _datasets(_: Subject, result: Result) -> Iterator[str]:
+    for dataset in result.datasets:
+        name = dataset.name or dataset.label or dataset.id
+        if name:
+            yield f"{dataset.datasource}/{name}" if dataset.datasource else name
+
+
+def _owners(_: Subject, result: Result) -> Iterator[str]:
+    for dataset in result.datasets:
+        for owner in dataset.owners:
+            if name := owner.email or owner.name or owner.id:
+                yield name
+
+
+def _teams(subject: Subject, result: Result) -> Iterator[str]:
+    return (team.name for dataset in result.datasets if (team := subject.team_of(dataset)))
+
+
+_NAMES: Mapping[str, Callable[[Subject, Result], Iterable[str]]] = {
+    "dataset": _datasets,
+    "owner": _owners,
+    "team": _teams,
+}

@@ -1,0 +1,124 @@
+"""Finds the rules that may match without asking all of them: a thousand routes must not cost a thousand questions.
+
+Each rule is filed under what is rarest in it: one of the conditions on whose texts it insists. An event's own texts then
+lead to the few rules that they can fit, and only these are asked.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+
+from sodarouter.decide.match import MAGIC, Condition
+
+Texts = Callable[[str], Iterable[str]]
+"""The texts that an event, or a part of one, has for a key."""
+
+MAX_KINDS = 64
+"""Event types of which the rules are kept sorted out. Soda documents eight."""
+
+_Entry = tuple[str, str, str]
+"""A key, what part of a text is compared (``=`` the whole, ``^`` its beginning, ``$`` its end), and with what."""
+
+
+class Index:
+    """Of rules, by their conditions."""
+
+    def __init__(self, rules: Sequence[Sequence[Condition]]) -> None:
+        self._rules = rules
+        self._kinds: dict[str, _Filed] = {}
+
+    def candidates(self, texts: Texts, event_type: str | None = None) -> list[int]:
+        """The numbers of the rules that may match, in their order; those left out cannot.
+
+        Args:
+            event_type: Sorts the rules out once for each; ``None`` for what has none.
+        """
+        filed = self._all if event_type is None else self._kinds.get(event_type)
+        if filed is None:
+            filed = self._of_kind(event_type or "")
+            if len(self._kinds) < MAX_KINDS:
+                self._kinds[event_type or ""] = filed
+        return filed.candidates(texts)
+
+    @cached_property
+    def _all(self) -> "_Filed":
+        return _Filed(dict(enumerate(self._rules)))
+
+    def _of_kind(self, event_type: str) -> "_Filed":
+        texts = {event_type: 1}
+        asking = {
+            number: [condition for condition in conditions if condition.key != "event"]
+            for number, conditions in enumerate(self._rules)
+            if all(bool(c.mask(texts)) != c.negated for c in conditions if c.key == "event")
+        }
+        return _Filed(asking)
+
+
+class _Filed:
+    def __init__(self, rules: Mapping[int, Sequence[Condition]]) -> None:
+        entries = {
+            number: [found for condition in conditions if (found := _entries(condition))]
+            for number, conditions in rules.items()
+        }
+        popular = Counter(entry for found in entries.values() for choice in found for entry in set(choice))
+        self._always: list[int] = []
+        self._keys: dict[str, _Key] = {}
+        for number, choices in entries.items():
+            rarest = min(choices, key=lambda choice: sum(popular[entry] for entry in choice), default=None)
+            if rarest is None:
+                self._always.append(number)
+                continue
+            for key, how, text in set(rarest):
+                self._keys.setdefault(key, _Key()).file(how, text, number)
+
+    def candidates(self, texts: Texts) -> list[int]:
+        if not self._keys:
+            return self._always
+        found = set(self._always)
+        for key, filed in self._keys.items():
+            for text in texts(key):
+                filed.find(text, found)
+        return sorted(found)
+
+
+class _Key:
+    """The rules that are filed under the texts of one key."""
+
+    def __init__(self) -> None:
+        self._whole: dict[str, list[int]] = {}
+        # by the length of the part, so that one look into a dict finds all that begin or end so
+        self._begins: dict[int, dict[str, list[int]]] = {}
+        self._ends: dict[int, dict[str, list[int]]] = {}
+
+    def file(self, how: str, text: str, number: int) -> None:
+        part = {"=": None, "^": self._begins, "$": self._ends}[how]
+        where = self._whole if part is None else part.setdefault(len(text), {})
+        where.setdefault(text, []).append(number)
+
+    def find(self, text: str, found: set[int]) -> None:
+        found.update(self._whole.get(text, ()))
+        for length, filed in self._begins.items():
+            found.update(filed.get(text[:length], ()))
+        for length, filed in self._ends.items():
+            found.update(filed.get(text[-length:], ()))
+
+
+def _entries(condition: Condition) -> list[_Entry]:
+    """Under what a rule can be filed for the sake of this condition: one of them must be there. Empty: under nothing."""
+    if condition.negated:
+        return []
+    found: list[_Entry] = []
+    for pattern in condition.patterns:
+        if pattern in condition.literals:
+            found.append((condition.key, "=", pattern))
+            continue
+        begins, ends = MAGIC.split(pattern, maxsplit=1)[0], _end(pattern)
+        if condition.key == "streak" or not (begins or ends):
+            return []
+        found.append((condition.key, "^", begins) if len(begins) >= len(ends) else (condition.key, "$", ends))
+    return found
+
+
+def _end(pattern: str) -> str:
+    # behind a class, as in `[a-z]x`, the end cannot be told by the eye: `[]x]` is one character
+    return "" if "[" in pattern else MAGIC.split(pattern)[-1]

@@ -1,0 +1,251 @@
+"""The memory: what is known of checks, incidents and contracts from the events before, and what follows from it.
+
+It depends on events alone, never on rules, and each decision is stored with what it was told. So any rules can be tried on
+an event later, and see what they would have seen then.
+
+A check is told by the id in the URL of its page, else by its datasets, its column and its name: in the documents of Soda's
+v4 a result's own id is "the unique ID of the check result", so no two runs need have it in common.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+from sodarouter.event import Event
+from sodarouter.view import SEVERITIES, Incident, Result
+
+MAX_CONTENTS = 256 * 1024
+"""Characters of a contract that are remembered; what is longer is not compared."""
+
+MAX_RESULTS = 1000
+"""Results of one event that are remembered, the first ones."""
+
+INCIDENT_WORDS = ("opened", "raised", "lowered", "reopened", "resolved", "assigned", "updated")
+"""What can have become of an incident: it was created; its severity is higher, or lower; it is open again, or resolved; it
+has another lead; or something else has changed."""
+
+RESULT_WORDS = ("first_failure", "still_failing", "recovery")
+"""What can have become of a check. It begins to fail with the first `fail` or `error`, and has recovered with the next
+`pass`; a `warn` in between is neither."""
+
+_VERDICT = {"pass": "pass", "warn": "warn", "fail": "fail", "error": "fail"}
+"""What counts for a streak. The other outcomes say nothing of the data: they are passed over, as if they had not been."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckMemory:
+    """A check's last result that said something of the data."""
+
+    outcome: str
+    streak: int
+    """How many times in a row it passed, warned or failed."""
+    failing: bool
+    """Whether it has failed since it last passed."""
+    at: str | None = None
+    """The time of its data, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentMemory:
+    """An incident as it was last heard of."""
+
+    severity: str | None
+    status: str | None
+    lead: str | None
+    updated: str | None
+    """ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractMemory:
+    """A contract as it was last published."""
+
+    contents: str
+
+
+Memory = CheckMemory | IncidentMemory | ContractMemory
+_KINDS: dict[str, type[Memory]] = {"check": CheckMemory, "incident": IncidentMemory, "contract": ContractMemory}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFacts:
+    """What the memory says of one result."""
+
+    previous: str | None = None
+    """The outcome before."""
+    became: str | None = None
+    """One of `RESULT_WORDS`."""
+    streak: int | None = None
+
+    @property
+    def streak_text(self) -> str | None:
+        return None if self.streak is None else str(self.streak)
+
+
+_NOTHING = ResultFacts()
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What the memory says of an event, and what is to be remembered after it."""
+
+    results: tuple[ResultFacts, ...]
+    incident: frozenset[str]
+    """Of `INCIDENT_WORDS`."""
+    after: Mapping[bytes, Memory]
+    contents: tuple[str | None, str | None] | None = field(default=None, repr=False)
+    """A contract's contents before and now; ``None`` for other events."""
+
+    @cached_property
+    def contract(self) -> frozenset[str]:
+        """The classes of what has changed in the contract. Comparing takes milliseconds, so it is done when asked for."""
+        if self.contents is None:
+            return frozenset()
+        from sodarouter.decide.contracts import classify  # needs a YAML parser, which others do not
+
+        return classify(*self.contents).classes
+
+
+def subjects(event: Event) -> list[bytes]:
+    """The keys of what is remembered of the checks, the incident or the contract that an event is about."""
+    return list(dict.fromkeys(key for key, _ in _subjects(event)))
+
+
+def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
+    """What the memory says of an event.
+
+    Args:
+        memory: By the keys of `subjects`; what is not there is not known.
+    """
+    known = dict(memory)
+    results = [_NOTHING] * len(event.view.results)
+    words: frozenset[str] = frozenset()
+    contents: tuple[str | None, str | None] | None = None
+    after: dict[bytes, Memory] = {}
+    for number, (key, subject) in enumerate(_subjects(event)):
+        before = known.get(key)
+        now: Memory | None = None
+        if isinstance(subject, Result):
+            results[number], now = _check(before if isinstance(before, CheckMemory) else None, subject)
+        elif isinstance(subject, Incident):
+            words, now = _incident(before if isinstance(before, IncidentMemory) else None, subject, event)
+        else:
+            contents = (before.contents if isinstance(before, ContractMemory) else None, subject)
+            now = ContractMemory(subject) if len(subject) <= MAX_CONTENTS else None
+        if now is not None:
+            known[key] = after[key] = now
+    return Recalled(tuple(results), words, after, contents)
+
+
+def _subjects(event: Event) -> Iterator[tuple[bytes, Result | Incident | str]]:
+    view = event.view
+    # the results of an incident are in it once more, and do not count again
+    if event.scope == "alert_notification":
+        for result in view.results[:MAX_RESULTS]:
+            yield _key(event, "check", _identity(result)), result
+    if view.incident and view.incident.id:
+        yield _key(event, "incident", view.incident.id), view.incident
+    if view.contract and view.contract.dataset and view.contract.contents is not None:
+        yield _key(event, "contract", view.contract.dataset), view.contract.contents
+
+
+def _key(event: Event, kind: str, name: str) -> bytes:
+    # a digest, as names have any length
+    return blake2b(f"{kind}\0{event.source}\0{name}".encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+_PAGE = re.compile(r"/checks/([^/?#]+)")
+
+
+def _identity(result: Result) -> str:
+    page = _PAGE.search(result.url) if result.url else None
+    if page:
+        return page[1]
+    if result.datasets:
+        datasets = sorted(f"{d.datasource}/{d.name or d.label or d.id}" for d in result.datasets)
+        return "\0".join([*datasets, result.column or "", result.name or result.definition or result.id or ""])
+    return result.id or result.name or ""
+
+
+def _check(before: CheckMemory | None, result: Result) -> tuple[ResultFacts, CheckMemory | None]:
+    verdict = _VERDICT.get(result.outcome or "")
+    at = result.timestamp.isoformat() if result.timestamp else None
+    if verdict is None or (before and at and before.at and not _is_later(at, before.at)):
+        # it says nothing of the data, or was told already
+        return ResultFacts(), None
+    same = before is not None and _VERDICT.get(before.outcome) == verdict
+    streak = before.streak + 1 if before and same else 1
+    was_failing = before is not None and before.failing
+    failing = verdict == "fail" or (was_failing and verdict != "pass")
+    became = None
+    if verdict == "fail":
+        became = "still_failing" if was_failing else "first_failure"
+    elif verdict == "pass" and was_failing:
+        became = "recovery"
+    facts = ResultFacts(before.outcome if before else None, became, streak)
+    return facts, CheckMemory(result.outcome or "", streak, failing, at)
+
+
+def _is_later(one: str, other: str) -> bool:
+    return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+
+
+def _incident(
+    before: IncidentMemory | None, incident: Incident, event: Event
+) -> tuple[frozenset[str], IncidentMemory | None]:
+    updated = incident.updated.isoformat() if incident.updated else None
+    if before and updated and before.updated and _is_later(before.updated, updated):
+        return frozenset(), None  # it comes late
+    lead = (incident.lead.id or incident.lead.email or incident.lead.name) if incident.lead else None
+    now = IncidentMemory(incident.severity, incident.status, lead, updated)
+    if event.type == "incidentCreated":
+        return frozenset({"opened"}), now
+    return frozenset(_became(before, now)) or frozenset({"updated"}), now
+
+
+def _became(before: IncidentMemory | None, now: IncidentMemory) -> Iterator[str]:
+    if now.status == "resolved":
+        if before is None or before.status != "resolved":
+            yield "resolved"
+    elif before and before.status == "resolved":
+        yield "reopened"
+    if before and before.severity in SEVERITIES and now.severity in SEVERITIES:
+        change = SEVERITIES.index(now.severity) - SEVERITIES.index(before.severity)
+        if change:
+            yield "raised" if change > 0 else "lowered"
+    if before and now.lead and now.lead != before.lead:
+        yield "assigned"
+
+
+def dump(memory: Memory) -> str:
+    """A memory as text, for the spool."""
+    fields = type(memory).__dataclass_fields__
+    return json.dumps([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)], separators=(",", ":"))
+
+
+def parse(text: str) -> Memory:
+    """What `dump` gave."""
+    return _made(json.loads(text))
+
+
+def dump_state(event: Event, memory: Mapping[bytes, Memory]) -> str:
+    """What a decision was told of an event's subjects, as text: to be stored with it."""
+    known = (memory.get(key) for key in subjects(event))
+    return "[" + ",".join("null" if one is None else dump(one) for one in known) + "]"
+
+
+def parse_state(event: Event, text: str) -> dict[bytes, Memory]:
+    """What `dump_state` gave for this event."""
+    stored: Iterable[list[Any] | None] = json.loads(text)
+    return {key: _made(one) for key, one in zip(subjects(event), stored, strict=False) if one is not None}
+
+
+def _made(stored: list[Any]) -> Memory:
+    kind, *values = stored
+    return _KINDS[kind](*values)

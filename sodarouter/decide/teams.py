@@ -1,0 +1,127 @@
+"""Teams: who owns a dataset, as the configuration says it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from sodarouter.decide.facts import names, people, texts_of
+from sodarouter.decide.index import Index
+from sodarouter.decide.match import DatasetConditions, compile_match
+from sodarouter.options import Options
+from sodarouter.view import Contract, Dataset, Team, View
+
+
+class Owns(DatasetConditions):
+    """What a team's datasets are like."""
+
+    not_: DatasetConditions | None = Field(default=None, alias="not")
+    """What must not be: a dataset that any of these fits is not the team's."""
+
+
+def _recipients(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _address(text: str) -> str:
+    name, at, domain = text.rpartition("@")
+    if not (name and at and domain) or not text.isprintable():
+        raise ValueError(f"{text[:100]!r} is not a mail address such as sales@example.org")
+    return text
+
+
+class TeamTable(Options):
+    """A `[[team]]` table: which datasets a team owns, and how it is reached."""
+
+    name: str = Field(min_length=1)
+    """What `match` and templates call it. Several tables may have one name: then the team owns what any of them says, and
+    what one of them leaves out is that of the first which says it."""
+    match: Owns = Owns()
+    """Which datasets are the team's."""
+    channel: str | None = None
+    """Where the team talks, for templates: `#sales-data`."""
+    recipients: Annotated[
+        list[Annotated[str, AfterValidator(_address)]],
+        BeforeValidator(_recipients),
+        WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+    ] = Field(default=[])
+    """Mail addresses, for `$team` in an email destination and for templates."""
+    runbook: str | None = None
+    """The URL of what to do, for templates."""
+
+
+_SAID = ("channel", "recipients", "runbook")
+
+
+class Teams:
+    """Finds the team of a dataset: that of the first table that fits it."""
+
+    def __init__(self, tables: Sequence[TeamTable]) -> None:
+        named: dict[str, Team] = {}
+        self._teams = []
+        for table in tables:
+            said = Team(table.name, table.channel, tuple(table.recipients), table.runbook)
+            first = named.setdefault(table.name, said)
+            left_out = {name: getattr(first, name) for name in _SAID if not getattr(said, name)}
+            self._teams.append(replace(said, **left_out))
+            named[table.name] = replace(self._teams[-1], **{n: v for n in _SAID if (v := getattr(first, n))})
+        self._conditions = [compile_match(table.match, table.match.not_) for table in tables]
+        self._index = Index(self._conditions)
+
+    def __bool__(self) -> bool:
+        return bool(self._teams)
+
+    def of(self, dataset: Dataset) -> Team | None:
+        return self._find(lambda key: _of_dataset(dataset, key))
+
+    def of_contract(self, contract: Contract) -> Team | None:
+        return self._find(lambda key: _of_contract(contract, key))
+
+    def enrich(self, view: View) -> View:
+        """The view with the teams of its datasets in it."""
+        if not self._teams:
+            return view
+        results = tuple(
+            replace(result, datasets=tuple(replace(dataset, team=self.of(dataset)) for dataset in result.datasets))
+            for result in view.results
+        )
+        contract = replace(view.contract, team=self.of_contract(view.contract)) if view.contract else None
+        return replace(view, results=results, contract=contract)
+
+    def _find(self, texts: Callable[[str], Iterable[str]]) -> Team | None:
+        known: dict[str, Mapping[str, int]] = {}
+
+        def gathered(key: str) -> Mapping[str, int]:
+            if key not in known:
+                known[key] = dict.fromkeys(texts(key), 1)
+            return known[key]
+
+        for number in self._index.candidates(gathered):
+            if all(bool(c.mask(gathered(c.key))) != c.negated for c in self._conditions[number]):
+                return self._teams[number]
+        return None
+
+
+def _of_dataset(dataset: Dataset, key: str) -> Iterator[str]:
+    name, _, attribute = key.partition(".")
+    match name:
+        case "dataset":
+            yield from names(dataset)
+        case "datasource":
+            yield from (dataset.datasource,) if dataset.datasource else ()
+        case "owner":
+            yield from people(dataset.owners)
+        case "tag":
+            yield from dataset.tags
+        case "attribute":
+            yield from texts_of(dataset.attributes.get(attribute))
+
+
+def _of_contract(contract: Contract, key: str) -> Iterator[str]:
+    if contract.dataset is None:
+        return
+    if key == "dataset":
+        yield from (contract.dataset, contract.dataset.rpartition("/")[2])
+    elif key == "datasource":
+        yield contract.datasource or contract.dataset.partition("/")[0]
