@@ -179,4 +179,4 @@ Secret = Annotated[
 """A value that is never printed: ``{ env = "NAME" }``, ``{ file = "path" }`` or the text itself."""
 
 ConfigPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
-"""A path; a relative one starts at the folder of the configuration file."""
+"""A path; a relative one starts at the folder of the file that it is written in."""

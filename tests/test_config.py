@@ -58,7 +58,7 @@ def uncommented(text: str) -> Iterator[str]:
 
     Each table is taken apart and put together again, because an example may stand for a key that is set already.
     """
-    tables: list[tuple[str, dict[str, str]]] = []
+    tables: list[tuple[str, dict[str, str]]] = [("", {})]
     for line in text.splitlines():
         code = line.removeprefix("# ") if re.match(r"# (\[+[a-z._]+\]+|[a-z_]+ = )", line) else line
         if header := re.match(r"\[.*?\]+", code):

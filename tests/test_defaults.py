@@ -13,6 +13,7 @@ from sodarouter.config import Config, load
 from sodarouter.config.defaults import lay_defaults
 from sodarouter.config.document import Document
 from sodarouter.config.origins import Origins
+from sodarouter.decide.match import Conditions
 from sodarouter.errors import ConfigError
 from sodarouter.options import Place
 
@@ -130,8 +131,8 @@ def test_a_route_inherits_its_keys_and_of_its_match_each_by_itself(write: Write)
     assert (first.match.source, first.match.outcome, first.match.dataset) == (["soda"], ["fail"], ["sales*"])
     assert (second.to, second.stop) == (["sales"], False)
     assert (second.match.source, second.match.outcome, second.match.dataset) == (["soda"], ["warn"], ["sales*"])
-    assert first.match.not_ and first.match.not_.tag == ["x"]
-    assert second.match.not_ and (second.match.not_.tag, second.match.not_.owner) == (None, ["y"])
+    assert first.match.not_ == Conditions(tag=["x"])
+    assert second.match.not_ == Conditions(owner=["y"])
 
 
 async def test_events_go_as_the_inherited_conditions_say(tmp_path: Path) -> None:
@@ -180,17 +181,16 @@ def test_what_shows_only_between_tables_is_told_where_it_was_written(write: Writ
 
 
 def test_a_default_that_nothing_inherits_is_checked_too(write: Write) -> None:
-    sales = '[defaults.destination]\ntimeout = 3\n[defaults.type.file]\npth = "x"\n[defaults.route]\nstop = 1\n'
+    sales = '[defaults.destination]\nconcurrency = "3"\n[defaults.type.file]\npth = "x"\n[defaults.route]\nstop = 1\n'
     assert faults(write(INCLUDE, sales)) == [
         "router.d/sales.toml: defaults.route.stop: must be true or false",
-        "router.d/sales.toml: defaults.destination.timeout: a duration is written like "
-        '"30s", "5m", "1h 30m" or "7d", not 3',
+        "router.d/sales.toml: defaults.destination.concurrency: must be a whole number",
         "router.d/sales.toml: defaults.type.file.pth: unknown key; did you mean 'path'?",
     ]
 
 
 def test_defaults_need_not_be_whole_nor_fit_together_by_themselves(write: Write) -> None:
-    main = '[defaults.type.email]\nusername = "me"\n[defaults.type.file]\npath = "x"\nkeep = 3\n[defaults.route]\nstop = true\n'
+    main = '[defaults.type.email]\nusername = "me"\n[defaults.type.file]\npath = "x"\nkeep = 3\n'
     login = 'host = "h"\npassword = "t0ken-of-some-length"\n'
     config = load(
         write(main + MAIL.format("mail") + login + '[destination.log]\ntype = "file"\nrotate_size = "1 MiB"\n')

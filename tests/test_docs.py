@@ -21,8 +21,10 @@ import sodarouter
 from sodarouter.breaker import BreakerPolicy
 from sodarouter.cli.app import app
 from sodarouter.config import load
+from sodarouter.config.include import INCLUDABLE
 from sodarouter.config.tables import (
     Admin,
+    Defaults,
     DestinationTable,
     File,
     Log,
@@ -68,6 +70,7 @@ MODELS: dict[str, type[Options]] = {
     "`[unrouted]`": Unrouted,
     "`match`": Match,
     "`[plugins]`": PluginsTable,
+    "`[defaults]`": Defaults,
 }
 """The models of the core, by the heading of `configuration.md` under which each has its table."""
 
@@ -114,7 +117,11 @@ def table(path: Path, heading: str) -> dict[str, Row]:
 def keys(model: type[Options]) -> dict[str, FieldInfo]:
     """The keys of a model, without the ``type`` that chooses the model."""
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
-    return fields if model is DestinationTable else {key: info for key, info in fields.items() if key != "type"}
+    return (
+        fields
+        if model in {DestinationTable, Defaults}
+        else {key: info for key, info in fields.items() if key != "type"}
+    )
 
 
 def same_default(info: FieldInfo, told: str) -> bool:
@@ -170,11 +177,20 @@ def test_every_key_of_the_core_is_documented_with_its_default(heading):
 
 
 def test_every_table_of_the_file_is_documented():
-    assert set(File.model_fields) <= {name for heading in MODELS for name in re.findall(r"\[+(\w+)", heading)} | {
-        "plugin"
-    }
+    fields = set(File.model_fields) - {"include"}
+    assert fields <= {name for heading in MODELS for name in re.findall(r"\[+(\w+)", heading)} | {"plugin"}
     text = CONFIGURATION.read_text(encoding="utf-8")
-    assert all(re.search(rf"`\[+{name}(\.NAME)?\]+`", text) for name in File.model_fields)
+    assert all(re.search(rf"`\[+{name}(\.NAME)?\]+`", text) for name in fields)
+
+
+def test_the_key_that_is_in_no_table_is_documented_with_what_an_included_file_may_hold():
+    (row,) = table(CONFIGURATION, "`include`").values()
+    assert row["key"] == "`include`"
+    assert same_default(File.model_fields["include"], row["default"])
+    assert row["meaning"]
+    text = dict(sections(CONFIGURATION))["`include`"]
+    (said,) = re.findall(r"(?s)\*\*What is in them\.\*\* Only (.*?);", text)
+    assert re.findall(r"`(\w+)`", said) == list(INCLUDABLE)
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
@@ -207,6 +223,10 @@ def blocks(language: str) -> Iterator[Any]:
             yield pytest.param(path, textwrap.dedent(found[2]), id=f"{path.relative_to(ROOT)}:{line}")
 
 
+INCLUDED = re.compile(r"# (router\.d/\w+\.toml)\n")
+"""How a block begins that is a file of its own, and not `router.toml`."""
+
+
 @pytest.mark.parametrize(("path", "text"), list(blocks("toml")))
 def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch):
     document = tomllib.loads(text)
@@ -215,13 +235,34 @@ def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch
     for name in re.findall(r'env = "(\w+)"', text):
         monkeypatch.setenv(name, "https://example.org/" if name.endswith("URL") else "whsec_c2VjcmV0")
     _write_what_it_names(text, tmp_path)
-    named = [name for route in document.get("route", ()) for name in route["to"]]
+    named = [name for route in document.get("route", ()) for name in route.get("to", ())]
     missing = set(named) - set(document.get("destination", ()))
     skeleton = "".join(f'[destination.{name}]\ntype = "file"\npath = "{name}.jsonl"\n' for name in missing)
     if "source" not in document:
         skeleton += '[source.soda]\npath = "/webhooks/soda"\n'
+    if found := INCLUDED.match(text):
+        _write_included(tmp_path / found[1], text)
+        text = _including()
+        skeleton = ""
     (tmp_path / "router.toml").write_text(f"{text}\n{skeleton}", encoding="utf-8")
     load(tmp_path / "router.toml")
+
+
+def _including() -> str:
+    """The block of the docs that includes others."""
+    (text,) = {
+        text for _, text in (block.values for block in blocks("toml")) if text.startswith('include = ["router.d')
+    }
+    return text
+
+
+def _write_included(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+
+
+def test_the_docs_show_a_file_that_is_included():
+    assert any(INCLUDED.match(block.values[1]) for block in blocks("toml"))
 
 
 def _write_what_it_names(text: str, folder: Path) -> None:

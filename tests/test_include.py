@@ -85,10 +85,10 @@ def test_a_pattern_may_fit_nothing_not_even_a_folder(write: Write) -> None:
 
 def test_a_file_that_is_named_and_not_there_is_a_fault(write: Write) -> None:
     path = write('include = ["router.d/salse.toml", "gone/x.toml"]\n', {"router.d/sales.toml": to("sales")})
+    there_is_none = "cannot be read: no such file or directory"
     assert faults(path) == [
-        "router.toml: include[0]: 'router.d/salse.toml' cannot be read: no such file or directory; "
-        "did you mean 'sales.toml'?",
-        "router.toml: include[1]: 'gone/x.toml' cannot be read: no such file or directory",
+        f"router.toml: include[0]: 'router.d/salse.toml' {there_is_none}; did you mean 'sales.toml'?",
+        f"router.toml: include[1]: 'gone/x.toml' {there_is_none}",
     ]
 
 
@@ -231,9 +231,8 @@ def test_a_secret_of_one_file_is_in_no_fault_of_another(write: Write) -> None:
 
 def test_the_hash_changes_with_every_file_and_is_that_of_the_file_if_there_is_one(write: Write, tmp_path: Path) -> None:
     alone = load(write(to("main"))).hash
-    hashes = [load(write(INCLUDE + to("main"))).hash]
-    for change in ("[destination]\n", "[destination]\n# another\n"):
-        hashes.append(load(write(INCLUDE + to("main"), {"router.d/a.toml": change})).hash)
+    changes = [{}, {"router.d/a.toml": "[destination]\n"}, {"router.d/a.toml": "[destination]\n# another\n"}]
+    hashes = [load(write(INCLUDE + to("main"), change)).hash for change in changes]
     (tmp_path / "router.d/a.toml").rename(tmp_path / "router.d/b.toml")
     hashes.append(load(tmp_path / "router.toml").hash)
     assert len({alone, *hashes}) == 5
