@@ -17,7 +17,8 @@ import sodarouter_file
 import trio
 import trio.testing
 from pydantic import ValidationError
-from sodarouter_file import File, FileOptions
+from sodarouter_file import File
+from sodarouter_file.options import FileOptions
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
 from sodarouter import Event, Fallback, Retry
