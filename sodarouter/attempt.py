@@ -7,7 +7,7 @@ import trio
 
 from sodarouter.delivery import Delivery
 from sodarouter.errors import Reject, Retry
-from sodarouter.event import Event
+from sodarouter.event import Enrich, Event
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
 from sodarouter.settle import Ending, Faulted, TimedOut
@@ -19,11 +19,15 @@ LARGE = 64 * 1024
 log = structlog.get_logger()
 
 
-async def attempt(lane: Lane, claim: Claim) -> Ending:
-    """Makes one attempt."""
+async def attempt(lane: Lane, claim: Claim, enrich: Enrich | None = None) -> Ending:
+    """Makes one attempt.
+
+    Args:
+        enrich: As `Event.handed_over` takes it.
+    """
     failures: list[BaseException] = []
     with contained(failures), trio.move_on_after(lane.timeout) as scope:
-        await _call(lane, await _travelling(lane, claim), claim.delivery)
+        await _call(lane, await _travelling(lane, claim, enrich), claim.delivery)
         # a plugin that swallows Cancelled would otherwise pass for one that has delivered
         await trio.lowlevel.checkpoint_if_cancelled()
     if failures:
@@ -31,13 +35,13 @@ async def attempt(lane: Lane, claim: Claim) -> Ending:
     return TimedOut(lane.timeout) if scope.cancelled_caught else None
 
 
-async def _travelling(lane: Lane, claim: Claim) -> Event:
+async def _travelling(lane: Lane, claim: Claim, enrich: Enrich | None) -> Event:
     event, results = claim.event, claim.delivery.results
-    if results is None:
-        return event
-    if len(event.raw) <= LARGE:
-        return event.cut(results)
-    return await trio.to_thread.run_sync(event.cut, results, abandon_on_cancel=True, limiter=lane.limiter)
+    if results is None or len(event.raw) <= LARGE:
+        return event.handed_over(results, enrich)
+    return await trio.to_thread.run_sync(
+        event.handed_over, results, enrich, abandon_on_cancel=True, limiter=lane.limiter
+    )
 
 
 async def _call(lane: Lane, event: Event, delivery: Delivery) -> None:

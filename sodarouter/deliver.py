@@ -15,7 +15,7 @@ from sodarouter.attempt import attempt
 from sodarouter.callback import is_mentioned
 from sodarouter.delivery import Breaker, Settled, State
 from sodarouter.errors import Reject
-from sodarouter.event import Event
+from sodarouter.event import Enrich, Event
 from sodarouter.failures import storable
 from sodarouter.lane import Lane
 from sodarouter.observe import Observers
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 class Deliverer:
     """Runs the lanes until it is cancelled.
 
+    Args:
+        enrich: What the configuration adds to the events that destinations are handed.
+
     Cancellation: attempts that are under way are cancelled too. Their rows stay leased, and `Spool.recover` makes them
     due at the next start; call `stop` first to let them finish.
     """
@@ -41,6 +44,7 @@ class Deliverer:
         observers: Observers,
         redact: Redactor,
         *,
+        enrich: Enrich | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -48,6 +52,7 @@ class Deliverer:
         self._spool = spool
         self._observers = observers
         self._redact = redact
+        self._enrich = enrich
         self._now = now
         self._chance = chance
         self._stopping = False
@@ -66,13 +71,14 @@ class Deliverer:
         self._stopping = True
         self.wake.set()
 
-    def replace(self, lanes: Sequence[Lane], redact: Redactor) -> None:
+    def replace(self, lanes: Sequence[Lane], redact: Redactor, enrich: Enrich | None = None) -> None:
         """Delivers by other lanes from now on. One that is among the old ones too goes on as if nothing had happened.
 
         What is under way in the others, claims included, ends under their rules; `Lane.retired` waits for that.
         """
         self._lanes = {lane.name: lane for lane in lanes}
         self._redact = redact
+        self._enrich = enrich
         self.wake.set()
 
     def breakers(self) -> Mapping[str, Breaker]:
@@ -106,7 +112,7 @@ class Deliverer:
     async def _attempt(self, lane: Lane, claim: Claim, redact: Redactor) -> None:
         started, before = self._now(), trio.current_time()
         try:
-            ending = await attempt(lane, claim)
+            ending = await attempt(lane, claim, self._enrich)
             after = trio.current_time()
             verdict = settle(
                 ending, lane.policy, tries=claim.tries, since=claim.since, now=self._now(), chance=self._chance()

@@ -17,6 +17,8 @@ from sodarouter.ids import new_id
 from sodarouter.seal import cut_out
 from sodarouter.view import View, normalise
 
+Enrich = Callable[[View], View]
+
 _view: TypeAdapter[View] = TypeAdapter(View)
 
 
@@ -39,7 +41,7 @@ class Event:
     """The body: UTF-8 JSON, exactly as it came, or with ``checkResults`` cut to those that a route let through."""
     late: bool = False
     """Whether a newer update of the same incident was taken in before this one."""
-    enrich: Callable[[View], View] | None = field(default=None, compare=False, repr=False)
+    enrich: Enrich | None = field(default=None, compare=False, repr=False)
     """What the configuration adds to the view: the teams."""
 
     @classmethod
@@ -74,6 +76,16 @@ class Event:
     def cut(self, keep: Collection[int]) -> "Event":
         """The same event with only the results at the indices ``keep``."""
         return replace(self, raw=cut_results(self.raw, keep))
+
+    def handed_over(self, results: Collection[int] | None, enrich: Enrich | None) -> "Event":
+        """The event as a destination is handed it.
+
+        Args:
+            results: Indices of those that travel; ``None``: the whole event.
+            enrich: What the configuration adds to the view.
+        """
+        event = self if results is None else self.cut(results)
+        return replace(event, enrich=enrich) if enrich else event
 
     def as_dict(self) -> dict[str, Any]:
         """The whole event as JSON types: what the router knows, the view, and the payload with its secrets taken out."""

@@ -10,6 +10,7 @@ from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.event import Enrich
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
@@ -46,7 +47,7 @@ class Stations:
         self._threads = trio.to_thread.current_default_thread_limiter()
         self._own_threads = self._threads.total_tokens
         config, observers = live.config, _observers(live.config)
-        self.deliverer = Deliverer(live.lanes, spool, observers, config.redact)
+        self.deliverer = Deliverer(live.lanes, spool, observers, config.redact, enrich=_enrich(config))
         self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
         self.receiver = Receiver(
             _sources(config),
@@ -77,7 +78,7 @@ class Stations:
     def change(self) -> None:
         """Goes on under the configuration that is live now. It does not wait, and cannot fail."""
         config = self._live.config
-        self.deliverer.replace(self._live.lanes, config.redact)
+        self.deliverer.replace(self._live.lanes, config.redact, _enrich(config))
         self.router.replace(_ruleset(config))
         self.receiver.replace(_sources(config), _intake(config))
         self._make_room()
@@ -114,6 +115,10 @@ class Stations:
 def _observers(config: Config) -> Observers:
     told = config.plugins.observers
     return Observers(told("event_accepted"), told("event_refused"), told("delivery_settled"))
+
+
+def _enrich(config: Config) -> Enrich | None:
+    return config.rules.teams.enrich if config.rules.teams else None
 
 
 def _ruleset(config: Config) -> Ruleset:

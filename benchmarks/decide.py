@@ -1,0 +1,114 @@
+"""How long a decision takes, by the number of routes and of results. Ratios matter: the machine drifts.
+
+    python benchmarks/decide.py
+
+An event's routes are a mixture: literal names and globs of datasets, owners, tags, attributes, checks, severities, outcomes,
+things that must not be. `view` is what it takes to read the event itself, which is done once, for whatever is asked of it.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sodarouter.decide import Route, Routing, Rules, compile_rules, decide, explain
+from sodarouter.event import Event
+from sodarouter.view import normalise
+
+DOMAINS = ["sales", "finance", "ops", "hr", "web", "risk", "supply", "people"]
+ROUNDS = 7
+
+
+def routes(count: int, random: Random) -> list[Route]:
+    def match(number: int) -> dict[str, Any]:
+        domain, name = random.choice(DOMAINS), f"table_{number}"
+        outcome = {"event": "checkEvaluation", "outcome": ["fail", "error"]}
+        return random.choice(
+            [
+                lambda: outcome | {"dataset": f"prod/{domain}_{name}"},
+                lambda: outcome | {"dataset": [f"prod/{domain}_{number}_*", f"stage/{domain}_{number}_*"]},
+                lambda: outcome | {"dataset": f"*_{number}_daily", "not": {"tag": "experimental"}},
+                lambda: outcome | {"owner": f"owner{number}@example.org"},
+                lambda: outcome | {"tag": f"tag{number}", "datasource": "prod"},
+                lambda: outcome | {"attribute": {"data_domain": f"{domain} {number}"}},
+                lambda: {"event": "check*", "check": f"check {number}", "column": "id"},
+                lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"prod/{name}"},
+                lambda: {"event": "contractPublished", "author": f"owner{number}@example.org"},
+            ]
+        )()
+
+    return [Route.model_validate({"to": [f"d{number % 50}"], "match": match(number)}) for number in range(count)]
+
+
+def event(results: int, random: Random) -> Event:
+    def result(number: int) -> dict[str, Any]:
+        domain = random.choice(DOMAINS)
+        return {
+            "id": str(number),
+            "name": f"check {random.randrange(2000)}",
+            "column": "id",
+            "evaluationStatus": random.choice(["pass", "fail", "fail"]),
+            "datasets": [
+                {
+                    "id": f"dataset-{number}",
+                    "name": f"{domain}_table_{random.randrange(2000)}",
+                    "label": f"{domain} table",
+                    "datasource": {"name": "prod"},
+                    "owners": [{"type": "user", "id": "1", "email": f"owner{random.randrange(2000)}@example.org"}],
+                    "tags": [f"tag{random.randrange(2000)}", "pii"],
+                    "attributes": [{"name": "data_domain", "value": f"{domain} {random.randrange(2000)}"}],
+                }
+            ],
+        }
+
+    body = {"event": "checkEvaluation", "checkResults": [result(number) for number in range(results)]}
+    return Event("1", "soda", datetime(2026, 5, 4, tzinfo=UTC), "checkEvaluation", json.dumps(body).encode())
+
+
+def micros(work: Callable[[], object], seconds: float = 0.1) -> float:
+    """Of CPU for one call, the median of some rounds."""
+    started = time.process_time()
+    work()
+    count = max(1, int(seconds / max(1e-7, time.process_time() - started)))
+    taken = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for _ in range(count):
+            work()
+        taken.append((time.process_time() - started) / count)
+    return median(taken) * 1e6
+
+
+def main() -> None:
+    table = Table("routes", "results", "view µs", "decide µs", "without the index µs", "ratio", "matched")
+    for results in (1, 10, 100):
+        one = event(results, Random(results))
+        payload = one.payload
+        view = micros(lambda: normalise(payload))  # noqa: B023 (called at once)
+        one.view  # noqa: B018 (made once, as it is kept)
+        for count in (20, 100, 1000, 10_000):
+            rules: Rules = compile_rules(Routing(route=routes(count, Random(count))))
+            decide(one, rules)
+            taken = micros(lambda: decide(one, rules))  # noqa: B023
+            naive = micros(lambda: explain(one, rules))  # noqa: B023
+            matched = sum(1 for step in decide(one, rules).trace if "route" in step)
+            table.add_row(
+                f"{count:,}",
+                str(results),
+                f"{view:.0f}",
+                f"{taken:.0f}",
+                f"{naive:.0f}",
+                f"{naive / taken:.0f}",
+                str(matched),
+            )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
