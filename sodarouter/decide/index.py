@@ -76,8 +76,7 @@ class _Filed:
             return self._always
         found = set(self._always)
         for key, filed in self._keys.items():
-            for text in texts(key):
-                filed.find(text, found)
+            filed.find(texts(key), found)
         return sorted(found)
 
 
@@ -86,21 +85,49 @@ class _Key:
 
     def __init__(self) -> None:
         self._whole: dict[str, list[int]] = {}
-        # by the length of the part, so that one look into a dict finds all that begin or end so
-        self._begins: dict[int, dict[str, list[int]]] = {}
-        self._ends: dict[int, dict[str, list[int]]] = {}
+        self._begins = _Parts(lambda text, length: text[:length])
+        self._ends = _Parts(lambda text, length: text[-length:])
 
     def file(self, how: str, text: str, number: int) -> None:
-        part = {"=": None, "^": self._begins, "$": self._ends}[how]
-        where = self._whole if part is None else part.setdefault(len(text), {})
-        where.setdefault(text, []).append(number)
+        if how == "=":
+            self._whole.setdefault(text, []).append(number)
+        else:
+            (self._begins if how == "^" else self._ends).file(text, number)
 
-    def find(self, text: str, found: set[int]) -> None:
-        found.update(self._whole.get(text, ()))
-        for length, filed in self._begins.items():
-            found.update(filed.get(text[:length], ()))
-        for length, filed in self._ends.items():
-            found.update(filed.get(text[-length:], ()))
+    def find(self, texts: Iterable[str], found: set[int]) -> None:
+        whole = self._whole
+        for text in texts:
+            if text in whole:
+                found.update(whole[text])
+        self._begins.find(texts, found)
+        self._ends.find(texts, found)
+
+
+class _Parts:
+    """Rules by the beginnings, or the ends, of texts."""
+
+    def __init__(self, part: Callable[[str, int], str]) -> None:
+        self._part = part
+        # by their length, so that one look into a dict finds all that begin or end so
+        self._filed: dict[int, dict[str, list[int]]] = {}
+
+    def file(self, text: str, number: int) -> None:
+        self._filed.setdefault(len(text), {}).setdefault(text, []).append(number)
+
+    def find(self, texts: Iterable[str], found: set[int]) -> None:
+        if not self._filed:
+            return
+        part, (shortest, edges) = self._part, self._edges
+        for text in texts:
+            if part(text, shortest) in edges:
+                for length, filed in self._filed.items():
+                    found.update(filed.get(part(text, length), ()))
+
+    @cached_property
+    def _edges(self) -> tuple[int, frozenset[str]]:
+        """The outermost characters of all of them, as many as the shortest has: most texts have none of these."""
+        shortest = min(self._filed)
+        return shortest, frozenset(self._part(text, shortest) for filed in self._filed.values() for text in filed)
 
 
 def _entries(condition: Condition) -> list[_Entry]:
