@@ -5,6 +5,7 @@ and what several conditions leave is their ``&``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Protocol
 
@@ -166,20 +167,18 @@ _EVENT: Mapping[str, Callable[[Subject], Iterable[str]]] = {
 }
 
 
-def names(dataset: Dataset) -> Iterator[str]:
+# lists, not generators: these are asked of every result
+
+
+def names(dataset: Dataset) -> list[str | None]:
     """What a dataset may be called."""
-    yield from _optional(dataset.id, dataset.name, dataset.label)
-    if dataset.datasource and dataset.name:
-        yield f"{dataset.datasource}/{dataset.name}"
+    qualified = f"{dataset.datasource}/{dataset.name}" if dataset.datasource and dataset.name else None
+    return [dataset.id, dataset.name, dataset.label, qualified]
 
 
-def people(found: Iterable[Person]) -> Iterator[str]:
+def people(found: Iterable[Person]) -> list[str]:
     """What people may be called."""
-    return (text.casefold() for person in found for text in (person.email, person.name, person.id) if text)
-
-
-def _owners(_: Subject, __: int, result: Result) -> Iterator[str]:
-    return (text for dataset in result.datasets for text in people(dataset.owners))
+    return [text.casefold() for person in found for text in (person.email, person.name, person.id) if text]
 
 
 def _result_teams(subject: Subject, _: int, result: Result) -> Iterator[str]:
@@ -191,31 +190,35 @@ _RESULT: Mapping[str, Callable[[Subject, int, Result], Iterable[str | None]]] = 
     "previous": lambda subject, index, _: (subject.recalled.results[index].previous,),
     "result": lambda subject, index, _: (subject.recalled.results[index].became,),
     "streak": lambda subject, index, _: (subject.recalled.results[index].streak_text,),
-    "dataset": lambda _, __, result: (name for dataset in result.datasets for name in names(dataset)),
-    "datasource": lambda _, __, result: (dataset.datasource for dataset in result.datasets),
-    "owner": _owners,
+    "dataset": lambda _, __, result: [name for dataset in result.datasets for name in names(dataset)],
+    "datasource": lambda _, __, result: [dataset.datasource for dataset in result.datasets],
+    "owner": lambda _, __, result: [text for dataset in result.datasets for text in people(dataset.owners)],
     "team": _result_teams,
-    "tag": lambda _, __, result: (tag for dataset in result.datasets for tag in dataset.tags),
+    "tag": lambda _, __, result: [tag for dataset in result.datasets for tag in dataset.tags],
     "column": lambda _, __, result: (result.column,),
     "check": lambda _, __, result: (result.name, result.id),
 }
 
 
-def _attribute(result: Result, name: str) -> Iterator[str]:
-    for attributes in (*(dataset.attributes for dataset in result.datasets), result.attributes):
-        if name in attributes:
-            yield from texts_of(attributes[name])
+def _attribute(result: Result, name: str) -> list[str]:
+    found: list[str] = []
+    for dataset in result.datasets:
+        if name in dataset.attributes:
+            found += texts_of(dataset.attributes[name])
+    if name in result.attributes:
+        found += texts_of(result.attributes[name])
+    return found
 
 
-def texts_of(value: object) -> Iterator[str]:
+def texts_of(value: object) -> list[str]:
     """An attribute's value as texts: each entry of a list; ``true`` and ``false`` as TOML and JSON spell them."""
+    if isinstance(value, str):
+        return [value]
     if isinstance(value, list):
-        for entry in value:
-            yield from texts_of(entry)
-    elif isinstance(value, bool):
-        yield str(value).lower()
-    elif isinstance(value, str | int | float):
-        try:
-            yield str(value)
-        except ValueError:  # an integer of more digits than Python writes
-            return
+        return [text for entry in value for text in texts_of(entry)]
+    if isinstance(value, bool):
+        return [str(value).lower()]
+    if isinstance(value, int | float):
+        with suppress(ValueError):  # an integer of more digits than Python writes
+            return [str(value)]
+    return []

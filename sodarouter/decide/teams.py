@@ -89,12 +89,12 @@ class Teams:
         contract = replace(view.contract, team=self.of_contract(view.contract)) if view.contract else None
         return replace(view, results=results, contract=contract)
 
-    def _find(self, texts: Callable[[str], Iterable[str]]) -> Team | None:
+    def _find(self, texts: Callable[[str], Iterable[str | None]]) -> Team | None:
         known: dict[str, Mapping[str, int]] = {}
 
         def gathered(key: str) -> Mapping[str, int]:
             if key not in known:
-                known[key] = dict.fromkeys(texts(key), 1)
+                known[key] = {text: 1 for text in texts(key) if text}
             return known[key]
 
         for number in self._index.candidates(gathered):
@@ -103,19 +103,19 @@ class Teams:
         return None
 
 
-def _of_dataset(dataset: Dataset, key: str) -> Iterator[str]:
+def _of_dataset(dataset: Dataset, key: str) -> Iterable[str | None]:
     name, _, attribute = key.partition(".")
     match name:
         case "dataset":
-            yield from names(dataset)
+            return names(dataset)
         case "datasource":
-            yield from (dataset.datasource,) if dataset.datasource else ()
+            return [dataset.datasource]
         case "owner":
-            yield from people(dataset.owners)
+            return people(dataset.owners)
         case "tag":
-            yield from dataset.tags
-        case "attribute":
-            yield from texts_of(dataset.attributes.get(attribute))
+            return dataset.tags
+        case _:
+            return texts_of(dataset.attributes.get(attribute))
 
 
 def _of_contract(contract: Contract, key: str) -> Iterator[str]:
