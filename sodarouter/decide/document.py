@@ -5,7 +5,7 @@ false, so that no expression fails for want of it; ``null`` are only times, a re
 agreement that the event does not have.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from sodarouter.callback import is_mentioned
@@ -73,11 +73,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "dataset": "text",
         "datasource": "text",
         "author": "person",
-        "contents": "text",
+        "contents": "file",
         "changes": "text list",
         "teams": "text list",
     },
-    "agreement": {"id": "text", "label": "text", "url": "text", "path": "text", "contents": "text", "author": "person"},
+    "agreement": {"id": "text", "label": "text", "url": "text", "path": "text", "contents": "file", "author": "person"},
 }
 """The fields of everything in the document, each with its kind: a simple one, another table's name, or a list of either."""
 
@@ -92,6 +92,12 @@ VARIABLES: Mapping[str, str] = {
 
 SUBJECTS = ("incident", "contract", "agreement")
 """The variables that are null when the event has none."""
+
+MAX_TEXT = 10_000
+"""Characters of a text of a result or an incident. A longer one is cut: loops may ask it ten thousand times."""
+
+MAX_ENTRIES = 200
+"""Entries of a list in the document, but for the results. A longer one is cut."""
 
 _LARGEST = 2**63
 """Whole numbers are below this. A larger one is given as a number with a fraction."""
@@ -184,6 +190,11 @@ def _object(name: str, values: Mapping[str, object], known: Mapping[str, object]
 
 
 def _text(value: object) -> str:
+    return _file(value)[:MAX_TEXT]
+
+
+def _file(value: object) -> str:
+    """A text of any length: an event that has one has no results for loops to go through."""
     if not isinstance(value, str):
         return "" if value is None else str(value)
     # the evaluator ends a text at a NUL
@@ -214,7 +225,7 @@ def _any(value: object) -> object:
         case Mapping():
             return _named(value)
         case list() | tuple():
-            return [_any(entry) for entry in value]
+            return [_any(entry) for entry in value[:MAX_ENTRIES]]
         case _:
             return str(value)
 
@@ -231,11 +242,12 @@ def _named(value: object) -> dict[str, object]:
 
 
 def _list(make: Callable[[object], object]) -> Callable[[object], list[object]]:
-    return lambda value: [make(entry) for entry in value] if isinstance(value, Iterable) else []
+    return lambda value: [make(entry) for entry in value[:MAX_ENTRIES]] if isinstance(value, list | tuple) else []
 
 
 _SIMPLE: Mapping[str, Callable[[object], object]] = {
     "text": _text,
+    "file": _file,
     "whole": _whole,
     "truth": bool,
     "time": _time,
