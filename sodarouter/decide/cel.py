@@ -6,6 +6,7 @@ the fields of the document, each with its kind, and evaluated on plain dicts, wh
 
 import threading
 from collections.abc import Mapping
+from functools import cache
 
 from cel_expr_python import cel
 from google.protobuf import struct_pb2, timestamp_pb2
@@ -43,8 +44,15 @@ class _Asked(threading.local):
 
     index = 0
 
+    def __init__(self) -> None:
+        self.thread = object()
+        """Stands for the thread, whose number may be given to another one after it."""
+
 
 _asked = _Asked()
+
+_kept = cache(int)
+"""A number that is never freed: the library never gives back what a function gave it."""
 
 
 def _schema() -> DescriptorPool:
@@ -120,7 +128,7 @@ class Program:
         count = len(results) if isinstance(results, list) else 0
         if count**self._power > MAX_WORK:
             return f"{count:,} results are more than its loops can go through"
-        _asked.index = index
+        _asked.index = _kept(index)
         try:
             value = self._evaluate(_prepared(document, fresh=self._fresh and count > MAX_SHARED))
         except RuntimeError as error:
@@ -157,7 +165,8 @@ def _prepared(document: Mapping[str, object], *, fresh: bool) -> cel.Activation:
     """The document as the library wants it: converted once, variable by variable, when an expression first uses it."""
     if fresh or not isinstance(document, Document):
         return _runtime.Activation(document)
-    if document.prepared is None:
-        document.prepared = _runtime.Activation(document)
-    assert isinstance(document.prepared, cel.Activation)  # noqa: S101 (for the type checker)
-    return document.prepared
+    # the library can call a function only in the thread that made the activation
+    prepared = document.prepared
+    if prepared is None or prepared[0] is not _asked.thread:
+        document.prepared = prepared = (_asked.thread, _runtime.Activation(document))
+    return prepared[1]

@@ -95,9 +95,9 @@ class Tree:
     def _joins(self, node: Node) -> str:
         kind = self._type(node)
         if kind == "dyn":
-            return "what is added may not be numbers: write double(…) around each"
+            return "no '+' for what may not be numbers; write double(…) around each"
         if kind in {"string", "bytes"} or kind.startswith("list"):
-            return "texts and lists cannot be joined: compare their parts"
+            return "no '+'; texts and lists cannot be joined: compare their parts"
         return ""
 
     def _compares(self, one: str, other: str, nullable: frozenset[str]) -> str:
