@@ -45,7 +45,7 @@ def compile_fault(said: str, source: str, names: Names) -> str:
         return told
     if "recursion" in said:
         return "1:1: nests too deep; at most about 30 levels"
-    return f"1:1: {_plain(said.splitlines()[0])}"
+    return f"1:1: {run_fault(said)}"
 
 
 def place(source: str, offset: int) -> str:
