@@ -180,7 +180,7 @@ def test_a_disabled_plugin_may_keep_its_table(configured):
 
 
 def test_a_misspelt_name_among_the_disabled_is_warned_of(configured):
-    warnings = map(str, configured('[plugins]\ndisabled = ["promethius"]\n').warnings())
+    warnings = map(str, configured('[plugins]\ndisabled = ["promethius"]\n').warnings)
     assert "router.toml: plugins.disabled: no plugin 'promethius' is installed; did you mean 'prometheus'?" in warnings
 
 

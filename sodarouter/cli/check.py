@@ -27,7 +27,7 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
         else:
             print_faults(error.faults)
         raise typer.Exit(2) from None
-    warnings = list(loaded.warnings())
+    warnings = list(loaded.warnings)
     if as_json:
         print_json({"ok": True, "faults": [], "warnings": warnings})
         return

@@ -1,7 +1,7 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,8 @@ class Config:
     redact: Redactor
     origins: Origins
     """Where each of its parts stands: makes a place in `file` the place that is told to people."""
-
-    def warnings(self) -> Iterator[Fault]:
-        """What an operator should know and may want."""
-        # what is inherited is told of once
-        yield from dict.fromkeys(self.origins.told(advice) for advice in advise(self.file))
+    warnings: tuple[Fault, ...]
+    """What an operator should know and may want."""
 
 
 def load(path: Path, running: Config | None = None) -> Config:
@@ -89,8 +86,12 @@ def load(path: Path, running: Config | None = None) -> Config:
     rules = compile_rules(routing)
     redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
+    # what is inherited is told of once
+    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team)))
     files = (*(document.path for document in documents), *(one.path for one in teams))
-    return Config(path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins)
+    return Config(
+        path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins, warnings
+    )
 
 
 def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:
