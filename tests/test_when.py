@@ -1,7 +1,9 @@
+import re
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -159,6 +161,7 @@ def test_an_expression_says_what_cel_says(text, expected):
             "results.exists(r, r.datasets.name == 'x')",
             "1:29: a list(dataset) has no fields; ask its entries, with exists(x, …)",
         ),
+        ("event.id.exists(x, true)", "1:6: a string has no entries to ask"),
         ("result['name'] == ''", "1:7: no [ ] for (result, string); write a dot and the field's name"),
         ("event.id == 1", "1:10: no '==' for (string, int)"),
         ("event.id.startsWith(1)", "1:10: no startsWith() for (string, int)"),
@@ -385,6 +388,47 @@ except ValueError as error:
     print(error)
 """
     assert run(code) == f"when needs the package {package}; pip install 'sodarouter[cel]'"
+
+
+PAGE = (Path(__file__).parent.parent / "docs/when.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"(?ms)^```cel\n(.*?)^```$", PAGE))
+def test_an_example_of_the_page_is_an_expression(text):
+    compile_when(text)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_example_of_the_page_fails_for_an_event(name):
+    made = document(make_event(name), [], {})
+    results = made["results"]
+    assert isinstance(results, list)
+    for text in re.findall(r"(?ms)^```cel\n(.*?)^```$", PAGE):
+        when = compile_when(text)
+        for index in range(len(results)):
+            when.holds_for(made, index)
+
+
+def test_the_page_names_every_field_and_its_kind():
+    kinds = {
+        "text": "text",
+        "file": "text",
+        "whole": "whole number",
+        "truth": "true or false",
+        "time": "time or null",
+        "any": "anything",
+        "named": "anything, by name",
+        "text list": "texts",
+    }
+    told = {
+        heading.strip("`"): dict(re.findall(r"(?m)^\| `(\w+)` \| ([^|]+?) \|", text))
+        for heading, text in zip(*[iter(re.split(r"(?m)^### (.*)$", PAGE)[1:])] * 2, strict=True)
+    }
+    for name, fields in FIELDS.items():
+        plural = {f"{other} list": f"`{other}` objects" for other in FIELDS} | {
+            other: f"a `{other}`" for other in FIELDS
+        }
+        assert told[name] == {field: (kinds | plural)[kind] for field, kind in fields.items()}, name
 
 
 def shape(value: object, kind: str) -> None:
