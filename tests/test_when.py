@@ -242,6 +242,11 @@ def test_an_expression_that_cannot_be_answered_says_why(text, why):
     assert answer(text) == why
 
 
+def test_a_long_text_of_an_event_is_not_shown_whole():
+    made = document(evaluation(check("n" * 5000)), [], {})
+    assert answer("{'x': 1}[results[0].name] == 1", made) == f"there is no {'n' * 100!r}"
+
+
 def test_a_null_answer_can_be_had_any_number_of_times():
     """The library would give null away once too often whenever it is asked for the value."""
     when = compile_when("results[2].value")

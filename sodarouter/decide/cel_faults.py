@@ -15,6 +15,9 @@ FUNCTIONS = (
 )
 """What an expression can call."""
 
+MAX_SHOWN = 100
+"""Characters of a value that a message shows."""
+
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '\.?([^']*)'")
 _UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '(?:.*\.)?([^']*)'")
@@ -67,7 +70,8 @@ def run_fault(said: str) -> str:
         return _unfit(found["function"], types)
     for pattern, told in _RUN:
         if found := pattern.search(said):
-            return told.format(*found.groups())
+            # a key may be a text of the event
+            return told.format(*(group[:MAX_SHOWN] for group in found.groups()))
     return _plain(said.splitlines()[0] if said else "")
 
 
