@@ -5,15 +5,16 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 from support import SAMPLES, make_event, payload
 
 from sodarouter.decide.document import FIELDS, MAX_ENTRIES, MAX_TEXT, SUBJECTS, VARIABLES, Document, document
-from sodarouter.decide.when import MAX_SOURCE, WhenError, compile_when
+from sodarouter.decide.when import MAX_SOURCE, When, WhenError, compile_when
 from sodarouter.event import Event
 
 OWNER = {"type": "user", "id": "u1", "email": "ada@example.org"}
@@ -293,6 +294,14 @@ def test_two_expressions_of_one_source_are_equal():
     assert one != third
     assert one.source == "event.late"
     assert repr(one) == "When(source='event.late', on_result=False)"
+
+
+def test_an_expression_can_be_an_option():
+    kind = Annotated[When, PlainValidator(compile_when), WithJsonSchema({"type": "string"})]
+    adapter: TypeAdapter[When] = TypeAdapter(kind)
+    assert adapter.validate_python("event.late") == compile_when("event.late")
+    with pytest.raises(ValidationError, match="1:1: no name 'evnt'"):
+        adapter.validate_python("evnt.late")
 
 
 def test_owners_without_an_address_do_not_fail_an_expression():

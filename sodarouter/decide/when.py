@@ -3,14 +3,10 @@
 An expression that names `result` is asked of every result by itself; any other one is asked once of the event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sodarouter.errors import SodarouterError
-
-if TYPE_CHECKING:
-    from sodarouter.decide.cel import Program
 
 MAX_SOURCE = 4000
 """Characters of an expression. One of this length takes at most some milliseconds to compile."""
@@ -27,7 +23,8 @@ class When:
     source: str
     on_result: bool
     """Whether it is asked of every result by itself."""
-    _program: "Program" = field(compare=False, repr=False)
+    _ask: Callable[[Mapping[str, object], int], bool | str] = field(compare=False, repr=False)
+    """The answer, or why there is none."""
 
     def holds(self, document: Mapping[str, object]) -> bool:
         """Whether it is true of the event.
@@ -46,7 +43,7 @@ class When:
         return self._answer(document, index)
 
     def _answer(self, document: Mapping[str, object], index: int) -> bool:
-        answer = self._program.ask(document, index)
+        answer = self._ask(document, index)
         if isinstance(answer, str):
             raise WhenError(answer)
         return answer
@@ -69,7 +66,7 @@ def compile_when(text: str) -> When:
             f"when needs {_PACKAGES.get(error.name or '', error)}; pip install 'sodarouter[cel]'"
         ) from None
     program = Program(text)
-    return When(text, program.on_result, program)
+    return When(text, program.on_result, program.ask)
 
 
 _PACKAGES = {
