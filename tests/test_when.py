@@ -1,17 +1,20 @@
+import re
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 from support import SAMPLES, make_event, payload
 
 from sodarouter.decide.document import FIELDS, MAX_ENTRIES, MAX_TEXT, SUBJECTS, VARIABLES, Document, document
-from sodarouter.decide.when import MAX_SOURCE, WhenError, compile_when
+from sodarouter.decide.when import MAX_SOURCE, When, WhenError, compile_when
 from sodarouter.event import Event
 
 OWNER = {"type": "user", "id": "u1", "email": "ada@example.org"}
@@ -159,6 +162,7 @@ def test_an_expression_says_what_cel_says(text, expected):
             "results.exists(r, r.datasets.name == 'x')",
             "1:29: a list(dataset) has no fields; ask its entries, with exists(x, …)",
         ),
+        ("event.id.exists(x, true)", "1:6: a string has no entries to ask"),
         ("result['name'] == ''", "1:7: no [ ] for (result, string); write a dot and the field's name"),
         ("event.id == 1", "1:10: no '==' for (string, int)"),
         ("event.id.startsWith(1)", "1:10: no startsWith() for (string, int)"),
@@ -176,6 +180,7 @@ def test_an_expression_says_what_cel_says(text, expected):
         ("results.size()", "1:1: gives int, not true or false"),
         ("incident", "1:1: gives incident, not true or false"),
         ("results", "1:1: gives list, not true or false"),
+        ("results[0].attributes", "1:1: gives map, not true or false"),
         ("event.id == ", "1:13: ends too early"),
         ("[1, 2", "1:6: ends too early"),
         ("'a", "1:1: a text that does not end"),
@@ -228,7 +233,6 @@ def test_what_is_wrong_is_told_with_its_place_and_what_was_meant(text, fault):
         ("results[0].value.exists(x, true)", "only lists and maps have entries to ask"),
         ("results[0].value", "gives int, not true or false"),
         ("results[2].value", "gives null, not true or false"),
-        ("results[0].attributes", "gives map, not true or false"),
         ("results[0].streak / results[1].streak == 1", "divide by zero"),
         ("int(results[0].name) == 1", "cannot convert string to int"),
         ("results[0].streak + 9223372036854775807 > 0", "integer overflow"),
@@ -237,6 +241,11 @@ def test_what_is_wrong_is_told_with_its_place_and_what_was_meant(text, fault):
 )
 def test_an_expression_that_cannot_be_answered_says_why(text, why):
     assert answer(text) == why
+
+
+def test_a_long_text_of_an_event_is_not_shown_whole():
+    made = document(evaluation(check("n" * 5000)), [], {})
+    assert answer("{'x': 1}[results[0].name] == 1", made) == f"there is no {'n' * 100!r}"
 
 
 def test_a_null_answer_can_be_had_any_number_of_times():
@@ -285,6 +294,14 @@ def test_two_expressions_of_one_source_are_equal():
     assert one != third
     assert one.source == "event.late"
     assert repr(one) == "When(source='event.late', on_result=False)"
+
+
+def test_an_expression_can_be_an_option():
+    kind = Annotated[When, PlainValidator(compile_when), WithJsonSchema({"type": "string"})]
+    adapter: TypeAdapter[When] = TypeAdapter(kind)
+    assert adapter.validate_python("event.late") == compile_when("event.late")
+    with pytest.raises(ValidationError, match="1:1: no name 'evnt'"):
+        adapter.validate_python("evnt.late")
 
 
 def test_owners_without_an_address_do_not_fail_an_expression():
@@ -385,6 +402,47 @@ except ValueError as error:
     print(error)
 """
     assert run(code) == f"when needs the package {package}; pip install 'sodarouter[cel]'"
+
+
+PAGE = (Path(__file__).parent.parent / "docs/when.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"(?ms)^```cel\n(.*?)^```$", PAGE))
+def test_an_example_of_the_page_is_an_expression(text):
+    compile_when(text)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_example_of_the_page_fails_for_an_event(name):
+    made = document(make_event(name), [], {})
+    results = made["results"]
+    assert isinstance(results, list)
+    for text in re.findall(r"(?ms)^```cel\n(.*?)^```$", PAGE):
+        when = compile_when(text)
+        for index in range(len(results)):
+            when.holds_for(made, index)
+
+
+def test_the_page_names_every_field_and_its_kind():
+    kinds = {
+        "text": "text",
+        "file": "text",
+        "whole": "whole number",
+        "truth": "true or false",
+        "time": "time or null",
+        "any": "anything",
+        "named": "anything, by name",
+        "text list": "texts",
+    }
+    told = {
+        heading.strip("`"): dict(re.findall(r"(?m)^\| `(\w+)` \| ([^|]+?) \|", text))
+        for heading, text in zip(*[iter(re.split(r"(?m)^### (.*)$", PAGE)[1:])] * 2, strict=True)
+    }
+    for name, fields in FIELDS.items():
+        plural = {f"{other} list": f"`{other}` objects" for other in FIELDS} | {
+            other: f"a `{other}`" for other in FIELDS
+        }
+        assert told[name] == {field: (kinds | plural)[kind] for field, kind in fields.items()}, name
 
 
 def shape(value: object, kind: str) -> None:
@@ -507,22 +565,17 @@ FRAGMENTS = (
         "timestamp('2025-01-01T00:00:00Z')",
     ),
 )
+operators = st.sampled_from(["==", "!=", "<", ">", "&&", "||", "+", "-", "*", "/", "%", "in"])
+loops = st.sampled_from(["all", "exists", "exists_one", "filter", "map"])
+methods = st.sampled_from(["contains", "startsWith", "matches", "size"])
+functions = st.sampled_from(["size", "string", "int", "double", "type", "dyn", "has", "!"])
 expressions = st.recursive(
     st.sampled_from(FRAGMENTS),
     lambda inner: st.one_of(
-        st.builds(
-            "({} {} {})".format,
-            inner,
-            st.sampled_from(["==", "!=", "<", ">", "&&", "||", "+", "-", "*", "/", "%", "in"]),
-            inner,
-        ),
-        st.builds(
-            "{}.{}(r, {})".format, inner, st.sampled_from(["all", "exists", "exists_one", "filter", "map"]), inner
-        ),
-        st.builds("{}.{}({})".format, inner, st.sampled_from(["contains", "startsWith", "matches", "size"]), inner),
-        st.builds(
-            "{}({})".format, st.sampled_from(["size", "string", "int", "double", "type", "dyn", "has", "!"]), inner
-        ),
+        st.builds("({} {} {})".format, inner, operators, inner),
+        st.builds("{}.{}(r, {})".format, inner, loops, inner),
+        st.builds("{}.{}({})".format, inner, methods, inner),
+        st.builds("{}({})".format, functions, inner),
         st.builds("({} ? {} : {})".format, inner, inner, inner),
         st.builds("{}[{}]".format, inner, inner),
         st.builds("[{}, {}]".format, inner, inner),

@@ -18,7 +18,14 @@ def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: s
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
+        for number, test in enumerate(file.test):
+            for key, names in (("to", test.to), ("contains", test.contains), ("lacks", test.lacks)):
+                yield from _unknown(dotted(["test", number, key]), names, destinations)
         yield from _fallbacks(destinations)
+    if "source" not in unsure:
+        for number, test in enumerate(file.test):
+            if test.source is not None:
+                yield from _unknown(dotted(["test", number, "source"]), [test.source], file.source, "source")
     if "window" not in unsure:
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "active"]), route.active, file.window, "window")

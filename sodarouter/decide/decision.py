@@ -13,7 +13,7 @@ from sodarouter.decide.match import Condition
 from sodarouter.decide.memory import Memory
 from sodarouter.decide.rules import VALIDATE, OrderBy, Rule, Rules
 from sodarouter.decide.silences import Silence, in_force
-from sodarouter.decide.when import WhenError
+from sodarouter.decide.when import When, WhenError
 from sodarouter.delivery import Planned
 from sodarouter.event import Event
 
@@ -191,23 +191,31 @@ def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
         if not left:
             return 0, {"failed": _failure(condition, subject.texts(condition.key), before)}
     if rule.when is not None:
-        return _ask_when(rule, subject, left)
+        return _ask_when(rule.when, subject, left)
     return left, None
 
 
-def _ask_when(rule: Rule, subject: Subject, left: int) -> tuple[int, Step | None]:
-    when = rule.when
-    assert when is not None  # noqa: S101 (the caller has looked)
+def _ask_when(when: When, subject: Subject, left: int) -> tuple[int, Step | None]:
+    fits, error = _each(when, subject, left) if when.on_result else _once(when, subject, left)
+    return fits, None if fits else {"failed": {"when": when.source, "error": error}}
+
+
+def _once(when: When, subject: Subject, left: int) -> tuple[int, str | None]:
     try:
-        if not when.on_result:
-            fits = left if when.holds(subject.document) else 0
-        elif subject.count:
-            fits = sum(1 << index for index in indices(left) if when.holds_for(subject.document, index))
-        else:
-            fits = 0  # there is no result that it could be true of
+        return left if when.holds(subject.document) else 0, None
     except WhenError as error:
-        return 0, {"failed": {"when": when.source, "error": str(error)}}
-    return fits, None if fits else {"failed": {"when": when.source, "error": None}}
+        return 0, str(error)
+
+
+def _each(when: When, subject: Subject, left: int) -> tuple[int, str | None]:
+    fits, failed = 0, None
+    for index in indices(left) if subject.count else ():
+        try:
+            if when.holds_for(subject.document, index):
+                fits |= 1 << index
+        except WhenError as error:  # others may have what this one lacks
+            failed = str(error)
+    return fits, failed
 
 
 def _failure(condition: Condition, texts: Mapping[str, int], asked: int) -> Step:
