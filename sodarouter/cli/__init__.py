@@ -10,6 +10,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     deliveries,
     destinations,
     events,
+    explain,
     export,
     fixture,
     halt,

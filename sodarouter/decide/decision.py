@@ -46,11 +46,11 @@ class Decision:
 
     - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
       divided, and with ``muted``, the name of a window, if nothing goes out because of that;
-    - ``{route, matched: false, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
+    - ``{route, matched: false, to, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
       it when the route would have to name ``validate``;
-    - ``{route, matched: false, failed: {when, error}}``; ``error`` is ``null`` if the expression is merely false;
-    - ``{route, matched: false, inactive}``: the names of the windows in none of which the event came;
-    - ``{route, matched: false, stopped_by}``;
+    - ``{route, matched: false, to, failed: {when, error}}``; ``error`` is ``null`` if it is merely false;
+    - ``{route, matched: false, to, inactive}``: the names of the windows in none of which the event came;
+    - ``{route, matched: false, to, stopped_by}``;
     - ``{silence, author, reason, from, results}``: what was kept from which destinations;
     - ``{unrouted: true, to}``, for an event that matched no route.
     """
@@ -148,12 +148,12 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
         if stopped_by is not None:
             if not every:
                 break
-            trace.append({"route": rule.name, "matched": False, "stopped_by": stopped_by})
+            trace.append({"route": rule.name, "matched": False, "to": list(rule.to), "stopped_by": stopped_by})
             continue
         mask, failed = _ask(rule, subject, event)
         if failed is not None:
             if every or failed.get("failed", {}).get("error"):
-                trace.append({"route": rule.name, "matched": False, **failed})
+                trace.append({"route": rule.name, "matched": False, "to": list(rule.to), **failed})
             continue
         matched = True
         step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask)}
