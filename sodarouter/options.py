@@ -52,7 +52,8 @@ class Place:
         return SecretStr(value)
 
 
-def _place(info: ValidationInfo) -> Place:
+def place_of(info: ValidationInfo) -> Place:
+    """Where the option that is validated stands."""
     return info.context if isinstance(info.context, Place) else Place()
 
 
@@ -103,8 +104,13 @@ def _duration(value: object) -> float:
     return seconds
 
 
-def _secret(value: object, info: ValidationInfo) -> SecretStr:
-    place = _place(info)
+def read_secret(value: object, info: ValidationInfo) -> SecretStr:
+    """What an option that takes a secret was given, or what it refers to.
+
+    Raises:
+        ValueError: It cannot be had; the message does not quote it.
+    """
+    place = place_of(info)
     match value:
         case SecretStr():
             return place.secret(value.get_secret_value())
@@ -137,7 +143,7 @@ def _cause(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
-    return _place(info).folder / path
+    return place_of(info).folder / path
 
 
 def _path(value: object) -> object:
@@ -154,7 +160,7 @@ Size = ByteSize
 
 Secret = Annotated[
     SecretStr,
-    BeforeValidator(_secret),
+    BeforeValidator(read_secret),
     WithJsonSchema({"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}),
 ]
 """A value that is never printed: ``{ env = "NAME" }``, ``{ file = "path" }`` or the text itself."""
