@@ -123,6 +123,23 @@ class Budget:
             self.tick()
             yield value
 
+    def gathered(self, values: Iterable[Any], between: int = 0) -> list[Any]:
+        """What is about to be joined.
+
+        Args:
+            values: Of any number.
+            between: Characters that will stand between two of them.
+
+        Raises:
+            Exceeded: Together they are too large.
+        """
+        parts, weight = [], 0
+        for value in values:
+            weight += self.text(value) + between
+            self.allow(weight)
+            parts.append(value)
+        return parts
+
     def text(self, value: object) -> int:
         """The weight of what is about to be made text.
 

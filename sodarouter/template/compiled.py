@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import UndefinedError, pass_context
+from jinja2 import UndefinedError, nodes, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -45,6 +45,11 @@ _text = _environment()
 _html = _environment(escapes=True)
 _url = _environment(escapes=True, finalize=_percent_encoded)
 _url.add({"urlencode": _encode})
+
+
+def parse(source: str) -> nodes.Template:
+    """What a template that can be compiled is made of."""
+    return _text.parse(source)
 
 
 class Template:

@@ -44,10 +44,6 @@ def _indented(budget: Budget, text: object, width: int | str = 4, first: bool = 
     return len(str(text)) + lines * (width if isinstance(width, int) else len(width))
 
 
-def _joined(budget: Budget, separator: str, values: list[Any]) -> int:
-    return sum(budget.weigh(value) + len(separator) for value in values)
-
-
 def _timed(budget: Budget, time: Any, form: str = "") -> int:
     # as much as the C library is given room for
     return len(form) * 256
@@ -95,7 +91,6 @@ FILTERS: dict[str, Growth] = {
 
 METHODS: dict[str, Growth] = {
     "center": _padded,
-    "join": _joined,
     "ljust": _padded,
     "replace": _replaced,
     "rjust": _padded,

@@ -52,11 +52,7 @@ def _each(context: Context, values: Iterable[Any], attribute: str | int | None) 
 
 @pass_context
 def _join(context: Context, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> Any:
-    budget, parts, weight = current(), [], 0
-    for part in _each(context, value, attribute):
-        weight += budget.text(part) + len(d)
-        budget.allow(weight)
-        parts.append(part)
+    parts = current().gathered(_each(context, value, attribute), len(d))
     return _jinja(context, "(join)", parts, [d], {})
 
 

@@ -116,8 +116,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = current()
         if isinstance(__obj, BuiltinMethodType) and isinstance(__obj.__self__, str | date):
-            if __obj.__name__ == "join" and args:
-                args = (list(budget.ticking(args[0])), *args[1:])
+            if __obj.__name__ == "join" and isinstance(__obj.__self__, str) and args:
+                args = (budget.gathered(args[0], len(__obj.__self__)), *args[1:])
             if growth := METHODS.get(__obj.__name__):
                 budget.allow(growth(budget, __obj.__self__, *args, **kwargs))
         return budget.weighed(super().call(__context, __obj, *args, **kwargs))
