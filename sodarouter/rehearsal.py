@@ -31,6 +31,19 @@ class Rehearsed:
     fault: str = ""
     """Why nothing would be sent, or that the plugin fails."""
 
+    def body(self) -> str:
+        """What would be sent, or why nothing is; what is handed over, if the destination's type does not say."""
+        if self.fault:
+            return self.fault
+        return (self.preview.body if self.preview else self.event.raw_redacted).decode(errors="replace")
+
+    def text(self) -> str:
+        """The body, and before it where it would go and with which headers."""
+        if self.preview is None:
+            return self.body()
+        head = [self.preview.target, *(f"{name}: {value}" for name, value in self.preview.headers.items())]
+        return "\n".join([*head, self.body()])
+
 
 def rehearse(config: Config, event: Event, planned: Iterable[Planned]) -> Iterator[Rehearsed]:
     """What each delivery would hand over, in their order. Secrets are taken out."""

@@ -77,22 +77,20 @@ def _wrong_way(test: TestTable, place: str, decision: Decision) -> Iterator[Faul
 
 def _wrong_words(config: Config, test: TestTable, place: str, event: Event, decision: Decision) -> Iterator[Fault]:
     sent: dict[str, str] = {}
+    bodies: dict[str, str] = {}
     if not (test.contains or test.lacks):
         return
     for one in rehearse(config, event, decision.planned):
-        said = one.fault or (one.preview.told() if one.preview else one.event.raw_redacted.decode())
-        sent[one.delivery.destination] = sent.get(one.delivery.destination, "") + said + "\n"
+        name = one.delivery.destination
+        sent[name] = sent.get(name, "") + one.text() + "\n"
+        bodies[name] = bodies.get(name, "") + one.body() + "\n"
     for key, wanted, right in (("contains", test.contains, True), ("lacks", test.lacks, False)):
         for name, texts in wanted.items():
             for text in texts:
                 if name in sent and (text in sent[name]) != right:
                     what = "does not contain" if right else "contains"
-                    shown = " ".join(sent[name][:MAX_SHOWN].split())
-                    yield Fault(dotted([place_key(place), key, name]), f"what is sent {what} {text!r}: {shown}")
-
-
-def place_key(place: str) -> str:
-    return place
+                    shown = " ".join(bodies[name][:MAX_SHOWN].split())
+                    yield Fault(f"{place}.{dotted([key, name])}", f"what is sent {what} {text!r}: {shown}")
 
 
 def _listed(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     export,
     fixture,
     halt,
+    orphans,
     quarantine,
     reload,
     replay,

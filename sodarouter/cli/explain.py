@@ -26,7 +26,9 @@ from sodarouter.rehearsal import Rehearsed, rehearse
 from sodarouter.spool import Reader, SqliteReader, StoredEvent
 
 MOST_LINES = 40
-"""Lines of what would be sent that are shown to people."""
+"""Lines of what would be sent that are shown to people, and"""
+LONGEST_LINE = 500
+"""characters of each."""
 
 AllOption = Annotated[bool, typer.Option("--all", help="Tell of every route, however many there are.")]
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="An event, as `sodarouter events` lists them.")]
@@ -251,9 +253,9 @@ def _print_rehearsed(one: Rehearsed) -> None:
 def _print_body(body: bytes) -> None:
     lines = body.decode(errors="replace").splitlines()
     for line in lines[:MOST_LINES]:
-        out.print(f"      {shown(line)}")
-    if len(lines) > MOST_LINES:
-        out.print(f"      [dim]… and {len(lines) - MOST_LINES} more lines; --json has all[/]")
+        out.print(f"      {shown(line[:LONGEST_LINE])}" + (" [dim]…[/]" if len(line) > LONGEST_LINE else ""))
+    if len(lines) > MOST_LINES or any(len(line) > LONGEST_LINE for line in lines):
+        out.print(f"      [dim]{len(body):,} bytes in all, which --json shows[/]")
 
 
 def _document(one: Rehearsed) -> dict[str, Any]:

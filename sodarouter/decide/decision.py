@@ -46,8 +46,8 @@ class Decision:
 
     - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
       divided, and with ``muted``, the name of a window, if nothing goes out because of that;
-    - ``{route, matched: false, to, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
-      it when the route would have to name ``validate``;
+    - ``{route, matched: false, to, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name``
+      in it when the route would have to name ``validate``;
     - ``{route, matched: false, to, failed: {when, error}}``; ``error`` is ``null`` if it is merely false;
     - ``{route, matched: false, to, inactive}``: the names of the windows in none of which the event came;
     - ``{route, matched: false, to, stopped_by}``;

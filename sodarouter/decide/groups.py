@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from sodarouter.decide.facts import Subject, indices
-from sodarouter.view import Result
+from sodarouter.view import Dataset, Result
 
 Each = Literal["event", "result", "dataset", "owner", "team"]
 """What a delivery is made for."""
@@ -36,11 +36,14 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
     return [*parts[: MAX_PARTS - 1], (None, rest)]
 
 
+def dataset_name(dataset: Dataset) -> str | None:
+    """What people call a dataset: ``datasource/name``, if it has both."""
+    name = dataset.name or dataset.label or dataset.id
+    return f"{dataset.datasource}/{name}" if dataset.datasource and name else name
+
+
 def _datasets(_: Subject, result: Result) -> Iterator[str]:
-    for dataset in result.datasets:
-        name = dataset.name or dataset.label or dataset.id
-        if name:
-            yield f"{dataset.datasource}/{name}" if dataset.datasource else name
+    return (name for dataset in result.datasets if (name := dataset_name(dataset)))
 
 
 def _owners(_: Subject, result: Result) -> Iterator[str]:
