@@ -60,9 +60,7 @@ def fixture(
         raise fail(f"{wanted}: {error.detail}") from None
     made = anonymise(raw, keep=keep or (), key=key or own_key or secrets.token_hex())
     if output is None:
-        # not as text: JSON is UTF-8, whatever the locale
-        sys.stdout.flush()
-        sys.stdout.buffer.write(made)
+        sys.stdout.write(made.decode())
     else:
         _write(made, output, force)
     where = f"{output}: " if output else ""
