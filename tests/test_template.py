@@ -117,6 +117,8 @@ def test_a_secret_of_the_view_is_not_printed_by_accident():
         ("{% import 'os' as os %}", "there are no other templates"),
         ("{% extends 'x' %}", "there are no other templates"),
         ("{{ lipsum() }}", "'lipsum' is nothing"),
+        ("{% for a in results %}" * 30 + "{% endfor %}" * 30, "template, line 1: it is nested too deeply"),
+        ("{% block a %}{% endblock %}\n{% block a %}{% endblock %}", "template, line 2: block 'a' defined twice"),
         ("{{ results | random }}", "there is no filter 'random'"),
         ("{{ " + "(" * 500 + ")" * 500 + " }}", "template, line 1: "),
     ],
@@ -169,6 +171,8 @@ def test_what_the_language_has_still_works(source, expected):
         ("{{ results }}", "template, line 1: a Result is no text; print one of its fields"),
         ("{{ [incident] | tojson }}", "an Incident is no text"),
         ("{{ 'a' ~ incident }}", "an Incident is no text"),
+        ("{{ incident | slack }}", "an Incident is no text"),
+        ("{{ results | excerpt }}", "a Result is no text"),
         ("{{ '%s' | format(incident) }}", "an Incident is no text"),
         ("{{ incident.created | local(incident.title) }}", "there is no time zone 'There are missing values'"),
         ("{{ incident | link('slck') }}", "there is no markup 'slck'; did you mean 'slack'?"),
@@ -482,7 +486,7 @@ def test_slack_finds_no_mention_in_what_is_escaped(text):
 @given(st.text())
 def test_what_is_escaped_for_markdown_is_the_text_with_backslashes(text):
     escaped = markdown(text)
-    assert len(escaped) == len(text) + sum(sign in "\\`*_{}[]()#+-.!|<>~$&" for sign in text)
+    assert len(escaped) == len(text) + sum(sign in "\\`*_{}[]()#+-=.!|<>~$&" for sign in text)
 
 
 # options

@@ -120,8 +120,8 @@ METHODS: dict[str, Growth] = {
 """By the name of the method of texts and times; each takes what the method takes."""
 
 _TEXTUAL = """
-    capitalize center e escape forceescape format indent lower replace safe string striptags title tojson trim truncate upper
-    urlencode urlize wordcount wordwrap xmlattr
+    capitalize center e escape excerpt forceescape format indent lower markdown replace safe slack string striptags title
+    tojson trim truncate upper urlencode urlize wordcount wordwrap xmlattr
     """
 TEXTUAL = frozenset(_TEXTUAL.split())
 """The filters that make text of whatever they are given."""
