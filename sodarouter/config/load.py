@@ -16,7 +16,7 @@ from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
 from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
-from sodarouter.decide import Routing, Rules, compile_rules
+from sodarouter.decide import Routing, Rules, Window, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.options import Options
@@ -120,6 +120,31 @@ def destination_types(path: Path) -> dict[str, str]:
     tables = _destination_tables(read(path, found))
     found.raise_any()
     return {name: str(table.get("type", "")) for name, table in tables.items()}
+
+
+def source_names(path: Path) -> list[str]:
+    """The sources. Nothing of them is validated, so no secret is read.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return list(named_tables(read_main(path, Found()).table, "source"))
+
+
+def load_windows(path: Path) -> dict[str, Window]:
+    """The `[window.NAME]` tables alone.
+
+    Raises:
+        ConfigError: The file cannot be read, or one of them has faults.
+    """
+    found = Found()
+    document = read_main(path, found)
+    windows = {
+        name: found.validated(Window, table, document, "window", name)
+        for name, table in named_tables(document.table, "window").items()
+    }
+    found.raise_any()
+    return {name: window for name, window in windows.items() if window}
 
 
 def _destination_tables(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
