@@ -342,6 +342,20 @@ async def test_what_the_router_refuses_is_told(sodarouter, tmp_path):
         assert silence.scope == "outcome=fail not tag=a"
 
 
+async def test_a_dry_run_knows_the_teams_of_then(sodarouter, tmp_path):
+    team = '[[team]]\nname = "sales"\nmatch = { dataset = "orders" }\n'
+    path = tmp_path / "router.toml"
+    path.write_text(listening(*free_ports(2)) + team + HERE)
+    with router_process(tmp_path):
+        failed = ["checkEvaluation", "--set", "checkResults[0].datasets[0].name=orders", "--post", "soda"]
+        assert sodarouter("simulate", *failed).status == 0
+        await until(lambda: (tmp_path / "events.jsonl").exists())
+    path.write_text(path.read_text().replace(team, ""))
+    dry = ["silence", "add", "--dry-run", "--json", "--match"]
+    assert sodarouter(*dry, "team=sales").json["kept_back"]["destinations"] == {"log": 1}
+    assert sodarouter(*dry, "team=other").json["kept_back"]["destinations"] == {}
+
+
 def test_what_a_muted_route_kept_back_is_told_as_such(sodarouter, tmp_path):
     always = '[window.always]\nhours = "00:00-24:00"\n'
     muted = HERE.replace("[[route]]\n", '[[route]]\nmute = ["always"]\n')

@@ -9,7 +9,7 @@ import typer
 
 from sodarouter.cli.acting import acting
 from sodarouter.cli.app import ConfigOption, DryRunOption, JsonOption, config_path, fail
-from sodarouter.cli.choose import SinceOption, parse_length, parse_moment
+from sodarouter.cli.choose import parse_length, parse_moment, parse_time
 from sodarouter.cli.kept_back import print_tally, tried
 from sodarouter.cli.matching import MatchOption, NotOption, advice, parse_match
 from sodarouter.cli.output import counted, err, marked, moment, out, print_json, shown
@@ -73,7 +73,12 @@ def add(
     reason: ReasonOption = None,
     author: AuthorOption = None,
     dry_run: DryRunOption = False,
-    since: SinceOption = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since", parser=parse_time, metavar="TIME", help="How far back a dry run looks, as 2h; 7 days by default."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep events, or some of their results, from destinations until an end that has to be said.
