@@ -14,12 +14,15 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     export,
     fixture,
     halt,
+    mute,
     orphans,
     quarantine,
     reload,
     replay,
     retry,
     run,
+    silence,
+    silence_add,
     simulate,
 )
 from sodarouter.cli.app import app

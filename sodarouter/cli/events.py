@@ -96,7 +96,14 @@ def _deliveries(stored: StoredEvent, deliveries: list[StoredDelivery]) -> str:
         undecided = any(one.destination == ROUTE and one.state in given_up for one in deliveries)
         return "[red]not decided[/]" if undecided else "[yellow]deciding[/]"
     counts = Counter(delivery.state for delivery in deliveries)
-    return ", ".join(f"{counts[which]} {state(which)}" for which in State if counts[which]) or "[dim]none[/]"
+    there = ", ".join(f"{counts[which]} {state(which)}" for which in State if counts[which])
+    return there or f"[dim]{_why_none(stored)}[/]"
+
+
+def _why_none(stored: StoredEvent) -> str:
+    if not stored.withheld:
+        return "none"
+    return "silenced" if any("silence" in step for step in stored.trace) else "muted"
 
 
 @app.command(rich_help_panel=LOOK)

@@ -152,6 +152,15 @@ def destination_types(path: Path) -> dict[str, str]:
     return {name: str(table.get("type", "")) for name, table in tables.items()}
 
 
+def source_names(path: Path) -> list[str]:
+    """The sources. Nothing of them is validated, so no secret is read.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return list(named_tables(read_main(path, Found()).table, "source"))
+
+
 def _destination_tables(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
     """Of two of one name, the first."""
     tables: dict[str, dict[str, Any]] = {}
