@@ -322,7 +322,7 @@ async def test_the_running_router_keeps_back_what_a_muted_source_takes_in_and_sa
         assert sodarouter("unmute", "soda").out == "soda is not muted any more\n"
         router.until_logged("a silence was ended before its time")
         posted(sodarouter)
-        await until(lambda: (tmp_path / "events.jsonl").exists())
+        await until(lambda: (tmp_path / "events.jsonl").stat().st_size > 0)  # it is there from the start
         (again,) = re.findall(r"sodarouter (replay .*)\n", ran.out)
         assert "1 event to where the routes" in sodarouter(*again.split(), "--yes", "--wait").out
         assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 2
@@ -349,7 +349,7 @@ async def test_a_dry_run_knows_the_teams_of_then(sodarouter, tmp_path):
     with router_process(tmp_path):
         failed = ["checkEvaluation", "--set", "checkResults[0].datasets[0].name=orders", "--post", "soda"]
         assert sodarouter("simulate", *failed).status == 0
-        await until(lambda: (tmp_path / "events.jsonl").exists())
+        await until(lambda: (tmp_path / "events.jsonl").stat().st_size > 0)  # it is there from the start
     path.write_text(path.read_text().replace(team, ""))
     dry = ["silence", "add", "--dry-run", "--json", "--match"]
     assert sodarouter(*dry, "team=sales").json["kept_back"]["destinations"] == {"log": 1}
