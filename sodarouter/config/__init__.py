@@ -2,5 +2,6 @@
 
 from sodarouter.config.destinations import ConfiguredDestination
 from sodarouter.config.load import Config, destination_types, load, load_table
+from sodarouter.config.routing import load_routing
 
-__all__ = ["Config", "ConfiguredDestination", "destination_types", "load", "load_table"]
+__all__ = ["Config", "ConfiguredDestination", "destination_types", "load", "load_routing", "load_table"]

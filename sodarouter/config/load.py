@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sodarouter.config.advice import advise
 from sodarouter.config.crossed import crossed, fixed
 from sodarouter.config.defaults import check_destination_defaults, check_route_defaults, lay_defaults
 from sodarouter.config.destinations import ConfiguredDestination, configured
-from sodarouter.config.document import Document, Found, OptionsT, named_tables
+from sodarouter.config.document import Document, Found, OptionsT
 from sodarouter.config.include import read, read_main
 from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
+from sodarouter.config.routing import destination_tables, routing_of
 from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import Routing, Rules, compile_rules
@@ -74,18 +74,12 @@ def load(path: Path, running: Config | None = None) -> Config:
     for document in documents:
         check_destination_defaults(document, plugins.types, found)
     destinations = tuple(one for document in documents for one in configured(document, plugins.types, found))
-    for fault in crossed(file, _destination_tables(documents), found.unsure):
+    for fault in crossed(file, destination_tables(documents), found.unsure):
         found.add(fault, origins)
     teams = read_teams(file.teams.files, documents[0], found)
     found.raise_any()
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
-    routing = Routing(
-        route=file.route,
-        unrouted=file.unrouted.to,
-        order_by=order_by,
-        team=[*file.team, *(team for one in teams for team in one.teams)],
-        window=file.window,
-    )
+    routing = routing_of(file, order_by, teams)
     rules = compile_rules(routing)
     redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
@@ -117,18 +111,9 @@ def destination_types(path: Path) -> dict[str, str]:
         ConfigError: One of the files cannot be read.
     """
     found = Found()
-    tables = _destination_tables(read(path, found))
+    tables = destination_tables(read(path, found))
     found.raise_any()
     return {name: str(table.get("type", "")) for name, table in tables.items()}
-
-
-def _destination_tables(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
-    """Of two of one name, the first."""
-    tables: dict[str, dict[str, Any]] = {}
-    for document in documents:
-        for name, table in named_tables(document.table, "destination").items():
-            tables.setdefault(name, table)
-    return tables
 
 
 def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:
