@@ -82,6 +82,7 @@ def what_if(
     zone: tzinfo | None = UTC,
     samples: int = SAMPLES,
     describe: Callable[[Event], str] = lambda event: event.type,
+    event_type: str | None = None,
     earlier: Callable[[], Iterable[StoredEvent]] = tuple,
 ) -> Report:
     """What a silence would have kept back of the events, had it been there all along: in its recurring windows, if it has
@@ -103,6 +104,7 @@ def what_if(
         zone=zone,
         samples=samples,
         describe=describe,
+        event_type=event_type,
         earlier=earlier,
     )
 
