@@ -5,6 +5,7 @@ import sys
 from io import TextIOWrapper
 
 from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order of the help)
+    backtest,
     backup,
     check,
     deliveries,

@@ -58,6 +58,8 @@ class Teams:
     """Finds the team of a dataset: that of the first table that fits it."""
 
     def __init__(self, tables: Sequence[TeamTable]) -> None:
+        self.tables = tuple(tables)
+        """What they were made of: with the same tables, teams are the same."""
         named: dict[str, Team] = {}
         self._teams = []
         for table in tables:
