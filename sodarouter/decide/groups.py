@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from sodarouter.decide.facts import Subject, indices
-from sodarouter.view import Result
 
 Each = Literal["event", "result", "dataset", "owner", "team"]
 """What a delivery is made for."""
@@ -25,7 +24,7 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
     else:
         groups: dict[str | None, int] = {}
         for index in indices(mask):
-            for name in dict.fromkeys(_NAMES[each](subject, subject.event.view.results[index])) or (None,):
+            for name in dict.fromkeys(_NAMES[each](subject, index)) or (None,):
                 groups[name] = groups.get(name, 0) | 1 << index
         parts = list(groups.items())
     if len(parts) <= MAX_PARTS:
@@ -36,26 +35,22 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
     return [*parts[: MAX_PARTS - 1], (None, rest)]
 
 
-def _datasets(_: Subject, result: Result) -> Iterator[str]:
-    for dataset in result.datasets:
+def _datasets(subject: Subject, index: int) -> Iterator[str]:
+    for dataset in subject.event.view.results[index].datasets:
         name = dataset.name or dataset.label or dataset.id
         if name:
             yield f"{dataset.datasource}/{name}" if dataset.datasource else name
 
 
-def _owners(_: Subject, result: Result) -> Iterator[str]:
-    for dataset in result.datasets:
+def _owners(subject: Subject, index: int) -> Iterator[str]:
+    for dataset in subject.event.view.results[index].datasets:
         for owner in dataset.owners:
             if name := owner.email or owner.name or owner.id:
                 yield name
 
 
-def _teams(subject: Subject, result: Result) -> Iterator[str]:
-    return (team.name for dataset in result.datasets if (team := subject.team_of(dataset)))
-
-
-_NAMES: Mapping[str, Callable[[Subject, Result], Iterable[str]]] = {
+_NAMES: Mapping[str, Callable[[Subject, int], Iterable[str]]] = {
     "dataset": _datasets,
     "owner": _owners,
-    "team": _teams,
+    "team": lambda subject, index: subject.teams[index],
 }
