@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sodarouter.decide.facts import Subject, indices
@@ -13,7 +14,7 @@ from sodarouter.decide.match import Condition
 from sodarouter.decide.memory import Memory
 from sodarouter.decide.rules import VALIDATE, OrderBy, Rule, Rules
 from sodarouter.decide.silences import Silence, in_force
-from sodarouter.decide.when import WhenError
+from sodarouter.decide.when import When, WhenError
 from sodarouter.delivery import Planned
 from sodarouter.event import Event
 
@@ -45,7 +46,8 @@ class Decision:
     the other rules too. A step is one of these:
 
     - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
-      divided, and with ``muted``, the name of a window, if nothing goes out because of that;
+      divided, with ``muted``, the name of a window, if nothing goes out because of that, and with ``unanswered``, an error,
+      if the expression has no answer for other results, which then do not travel;
     - ``{route, matched: false, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
       it when the route would have to name ``validate``;
     - ``{route, matched: false, failed: {when, error}}``; ``error`` is ``null`` if the expression is merely false;
@@ -126,16 +128,12 @@ class _Plan:
         for destination, shares in self._shares.items():
             part = 0
             for each, mask in shares.items():
+                divided = each != "event" and subject.count > 0
                 for group, those in divide(subject, each, mask):
-                    part += each != "event"
+                    part += divided
                     results = _travelling(subject, those)
-                    yield Planned(
-                        destination,
-                        results,
-                        _keys(subject.event, results, order_by.get(destination)),
-                        0 if each == "event" else part,
-                        group,
-                    )
+                    keys = _keys(subject.event, results, order_by.get(destination))
+                    yield Planned(destination, results, keys, part if divided else 0, group)
 
 
 def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
@@ -150,13 +148,13 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
                 break
             trace.append({"route": rule.name, "matched": False, "stopped_by": stopped_by})
             continue
-        mask, failed = _ask(rule, subject, event)
-        if failed is not None:
-            if every or failed.get("failed", {}).get("error"):
-                trace.append({"route": rule.name, "matched": False, **failed})
+        mask, said = _ask(rule, subject, event)
+        if not mask:
+            if every or said.get("failed", {}).get("error"):
+                trace.append({"route": rule.name, "matched": False, **said})
             continue
         matched = True
-        step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask)}
+        step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask), **said}
         if rule.each != "event" and subject.count:
             step["each"] = rule.each
         if window := next((name for name, times in rule.mute if times.contains(event.received)), None):
@@ -176,8 +174,8 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
     return Decision(tuple(plan.planned()), (*trace, *silenced), withheld=muted or bool(silenced))
 
 
-def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
-    """The results that match, as bits; or, second, why none does."""
+def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step]:
+    """The results that match, as bits, and what the trace says of them: why none does, or what kept some away."""
     if event.type == VALIDATE and not rule.names_validate:
         failed = {"key": "event", "not": False, "wanted": [VALIDATE], "found": [VALIDATE], "by_name": True}
         return 0, {"failed": failed}
@@ -190,24 +188,26 @@ def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
         left &= ~fitting if condition.negated else fitting
         if not left:
             return 0, {"failed": _failure(condition, subject.texts(condition.key), before)}
-    if rule.when is not None:
-        return _ask_when(rule, subject, left)
-    return left, None
+    return (left, {}) if rule.when is None else _ask_when(rule.when, subject, left)
 
 
-def _ask_when(rule: Rule, subject: Subject, left: int) -> tuple[int, Step | None]:
-    when = rule.when
-    assert when is not None  # noqa: S101 (the caller has looked)
-    try:
-        if not when.on_result:
-            fits = left if when.holds(subject.document) else 0
-        elif subject.count:
-            fits = sum(1 << index for index in indices(left) if when.holds_for(subject.document, index))
-        else:
-            fits = 0  # there is no result that it could be true of
-    except WhenError as error:
-        return 0, {"failed": {"when": when.source, "error": str(error)}}
-    return fits, None if fits else {"failed": {"when": when.source, "error": None}}
+def _ask_when(when: When, subject: Subject, left: int) -> tuple[int, Step]:
+    fits, error = 0, None
+    if not when.on_result:
+        asked = [(left, partial(when.holds, subject.document))]
+    elif subject.count:
+        asked = [(1 << index, partial(when.holds_for, subject.document, index)) for index in indices(left)]
+    else:
+        asked = []  # there is no result that it could be true of
+    for those, holds in asked:
+        try:
+            fits |= those if holds() else 0
+        except WhenError as failure:
+            # that one result has no value, say, must not keep the others back
+            error = error or str(failure)
+    if fits:
+        return fits, {"unanswered": error} if error else {}
+    return 0, {"failed": {"when": when.source, "error": error}}
 
 
 def _failure(condition: Condition, texts: Mapping[str, int], asked: int) -> Step:

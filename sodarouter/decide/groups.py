@@ -23,8 +23,11 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
         parts: list[tuple[str | None, int]] = [(None, 1 << index) for index in indices(mask)]
     else:
         groups: dict[str | None, int] = {}
+        spelt: dict[str, str] = {}
         for index in indices(mask):
-            for name in dict.fromkeys(_NAMES[each](subject, index)) or (None,):
+            # matchers take owners in upper and lower case for the same, and so does this: the first spelling stays
+            folded = {spelt.setdefault(_FOLD[each](name), name): None for name in _NAMES[each](subject, index)}
+            for name in folded or (None,):
                 groups[name] = groups.get(name, 0) | 1 << index
         parts = list(groups.items())
     if len(parts) <= MAX_PARTS:
@@ -54,3 +57,4 @@ _NAMES: Mapping[str, Callable[[Subject, int], Iterable[str]]] = {
     "owner": _owners,
     "team": lambda subject, index: subject.teams[index],
 }
+_FOLD: Mapping[str, Callable[[str], str]] = {"dataset": str, "owner": str.casefold, "team": str}

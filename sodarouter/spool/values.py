@@ -77,7 +77,7 @@ class Routed:
     withheld: bool = False
     """Whether a silence or a window kept something back."""
     state: str | None = None
-    """What the memory said of the event, for whoever decides it again; ``None`` leaves what is stored."""
+    """What the memory said of the event, for whoever decides it again; ``None`` if nobody knows any more."""
     memory: Mapping[bytes, str] = field(default_factory=dict)
     """What is to be remembered from now on."""
 
