@@ -181,7 +181,7 @@ class Router:
             marks = ({"replay": replay},)
         else:
             state = State({key: known.memory[key] for key in one.keys if key in known.memory}, known.silences)
-            text, learnt = dump_state(event, state.memory), recall(event, state.memory).after
+            text, learnt = dump_state(one.keys, state.memory), recall(event, state.memory).after
         decision = decide(event, ruleset.rules, state)
         known.memory.update(learnt)
         if text is not None:

@@ -252,9 +252,14 @@ def parse(text: str) -> Memory | None:
     return _made(json.loads(text))
 
 
-def dump_state(event: Event, memory: Mapping[bytes, Memory]) -> str:
-    """What a decision was told of an event's subjects, as text: to be stored with it."""
-    known = (memory.get(key) for key in subjects(event))
+def dump_state(keys: Iterable[bytes], memory: Mapping[bytes, Memory]) -> str:
+    """What a decision was told, as text: to be stored with it.
+
+    Args:
+        keys: The event's, as `subjects` gives them.
+        memory: What is known, by key.
+    """
+    known = (memory.get(key) for key in keys)
     return "[" + ",".join("null" if one is None else dump(one) for one in known) + "]"
 
 

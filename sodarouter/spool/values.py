@@ -1,7 +1,7 @@
 """The values that go into the spool and come out of it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -245,6 +245,16 @@ def delivery_id(event: str, destination: str, replay: int = 0, part: int = 0) ->
     everything that goes out."""
     name = f"{event}/{destination}.{part}" if part else f"{event}/{destination}"
     return f"{name}/{replay}" if replay else name
+
+
+def covers(deliveries: Iterable[tuple[int, ...] | None], results: tuple[int, ...] | None) -> bool:
+    """Whether all of these results are in some of these deliveries. ``None`` is the whole event."""
+    handed: set[int] = set()
+    for one in deliveries:
+        if one is None:
+            return True
+        handed.update(one)
+    return results is not None and handed.issuperset(results)
 
 
 class DeliveryKey(NamedTuple):
