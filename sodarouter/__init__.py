@@ -10,8 +10,9 @@ from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.plugin import Plugin, hookimpl
+from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
-from sodarouter.template import HtmlTemplate, Template, TextTemplate
+from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Event",
     "Fallback",
     "Halt",
+    "HiddenTemplate",
     "HmacSignature",
     "HtmlTemplate",
     "HttpRequest",
@@ -39,11 +41,13 @@ __all__ = [
     "Options",
     "Person",
     "Plugin",
+    "Preview",
     "Queue",
     "Reject",
     "Result",
     "Retry",
     "Secret",
+    "SecretTemplate",
     "Settled",
     "Signature",
     "Size",
@@ -54,6 +58,7 @@ __all__ = [
     "Team",
     "Template",
     "TextTemplate",
+    "UrlTemplate",
     "View",
     "hookimpl",
 ]

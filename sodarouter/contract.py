@@ -81,6 +81,23 @@ def check_type(kind: object) -> None:
         check_hook("deliver", deliver)
     except PluginError as error:
         raise PluginError(f"the destination type {name!r}: {error}") from None
+    _check_preview(name, getattr(object.__new__(kind), "preview", None))
+
+
+def _check_preview(name: str, preview: object) -> None:
+    if not inspect.isroutine(preview):
+        raise PluginError(f"the preview of the destination type {name!r} must be a method")
+    if any(check(preview) for check in _LAZY):
+        raise PluginError(
+            f"the preview of the destination type {name!r} must be an ordinary function: it is not awaited"
+        )
+    try:
+        inspect.signature(preview).bind(object(), object())
+    except TypeError:
+        raise PluginError(f"the preview of the destination type {name!r} is called with event and delivery") from None
+
+
+_LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 def check_route(route: object) -> None:

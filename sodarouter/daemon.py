@@ -159,7 +159,7 @@ def _renew(tls: Tls) -> None:
 
 
 def _tell_ready(config: Config, running: Running) -> None:
-    for warning in config.warnings():
+    for warning in config.warnings:
         log.warning(str(warning))
     log.info(
         "ready",

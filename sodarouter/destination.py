@@ -4,7 +4,10 @@ from typing import Any, ClassVar
 
 import structlog
 
+from sodarouter.delivery import Delivery
+from sodarouter.event import Event
 from sodarouter.plugin import Configured, OptionsT, hookimpl
+from sodarouter.preview import Preview
 
 
 class Destination(Configured[OptionsT]):
@@ -48,6 +51,19 @@ class Destination(Configured[OptionsT]):
 
     async def close(self) -> None:
         """Called once after the last delivery, with a few seconds to finish."""
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+        """What ``deliver`` would send. Asked without ``open`` and never awaited, so it opens nothing and sends nothing.
+
+        Make it with the functions that ``deliver`` uses, so that what is shown is what arrives.
+
+        Returns:
+            ``None``: this type does not say.
+
+        Raises:
+            Reject: What ``deliver`` would raise for this event, before it sends anything.
+        """
+        return None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

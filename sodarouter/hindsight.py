@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 from sodarouter.decide import Decision, Rules, Silence, State, Step, compile_rules, explain, parse_routing
 from sodarouter.decide.memory import parse_state
-from sodarouter.spool import Reader, StoredEvent, StoredSilence
+from sodarouter.delivery import Planned
+from sodarouter.spool import DeliveryFilter, Reader, StoredEvent, StoredSilence
+
+MOST = 10_000
+"""Deliveries of one event that are looked at."""
 
 
 def silences_of(stored: Iterable[StoredSilence]) -> list[Silence]:
@@ -20,11 +24,21 @@ def state_of(stored: StoredEvent, silences: Sequence[Silence]) -> State:
     return State(memory, () if replayed else silences)
 
 
+Going = tuple[str, int, tuple[int, ...] | None]
+"""A destination, the part of the event that goes there, and its results."""
+
+
+def going(planned: Iterable[Planned]) -> frozenset[Going]:
+    """What of planned deliveries two decisions can be compared by."""
+    return frozenset((plan.destination, plan.part, plan.results) for plan in planned)
+
+
 @dataclass(frozen=True)
 class Told:
     """Why an event went where it went."""
 
     steps: Sequence[Step]
+    planned: frozenset[Going]
     whole: bool
     """Whether there is a step for every rule; otherwise only what was stored, as the rules are not known any more."""
 
@@ -37,16 +51,24 @@ def why(reader: Reader, stored: StoredEvent) -> Told:
     """
     routing = reader.routing(stored.config)
     if routing is None:
-        return Told(stored.trace, whole=False)
+        return _stored(reader, stored)
     try:
         rules, silences = compile_rules(parse_routing(routing)), silences_of(reader.silences())
     except ValueError:  # another version of the router wrote them, or what an expression needs is not there any more
-        return Told(stored.trace, whole=False)
+        return _stored(reader, stored)
     again = explain(stored.event, rules, state_of(stored, silences))
     marks = [step for step in stored.trace if "replay" in step]
     if stored.trace != [*marks, *effective(again)]:
-        return Told(stored.trace, whole=False)
-    return Told([*marks, *again.trace], whole=True)
+        return _stored(reader, stored)
+    return Told([*marks, *again.trace], going(again.planned), whole=True)
+
+
+def _stored(reader: Reader, stored: StoredEvent) -> Told:
+    """Without the rules: the deliveries tell what was planned, but for those that stand in for others."""
+    replay = max((step["replay"] for step in stored.trace if "replay" in step), default=0)
+    found = reader.deliveries(DeliveryFilter(event=stored.event.id, replay=replay), limit=MOST)
+    planned = ((one.destination, one.part, one.results) for one in found if one.fallback is None)
+    return Told(stored.trace, frozenset(planned), whole=False)
 
 
 def effective(decision: Decision) -> list[Step]:

@@ -67,7 +67,8 @@ class Inherited(str):
         return made
 
 
-def _place(info: ValidationInfo) -> Place:
+def place_of(info: ValidationInfo) -> Place:
+    """Where the option that is validated stands."""
     return info.context if isinstance(info.context, Place) else Place()
 
 
@@ -118,8 +119,13 @@ def _duration(value: object) -> float:
     return seconds
 
 
-def _secret(value: object, info: ValidationInfo) -> SecretStr:
-    place = _place(info)
+def read_secret(value: object, info: ValidationInfo) -> SecretStr:
+    """What an option that takes a secret was given, or what it refers to.
+
+    Raises:
+        ValueError: It cannot be had; the message does not quote it.
+    """
+    place = place_of(info)
     match value:
         case SecretStr():
             return place.secret(value.get_secret_value())
@@ -152,7 +158,7 @@ def _cause(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _folder(name: str, info: ValidationInfo) -> Path:
-    return name.folder if isinstance(name, Inherited) else _place(info).folder
+    return name.folder if isinstance(name, Inherited) else place_of(info).folder
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -160,7 +166,7 @@ def _path(value: object, info: ValidationInfo) -> object:
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
-    return _place(info).folder / path
+    return place_of(info).folder / path
 
 
 Duration = Annotated[
@@ -173,7 +179,7 @@ Size = ByteSize
 
 Secret = Annotated[
     SecretStr,
-    BeforeValidator(_secret),
+    BeforeValidator(read_secret),
     WithJsonSchema({"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}),
 ]
 """A value that is never printed: ``{ env = "NAME" }``, ``{ file = "path" }`` or the text itself."""

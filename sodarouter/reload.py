@@ -75,7 +75,7 @@ class Live:
             for one in replaced:
                 self._nursery.start_soon(self._close, one)
             self._change()
-            for warning in config.warnings():
+            for warning in config.warnings:
                 log.warning(str(warning))
             log.info(
                 "another configuration is in place", config=config.hash, replaced=[one.lane.name for one in replaced]

@@ -155,8 +155,7 @@ class Router:
             for stored in found.silences
         }
         silences = [silence for silence in self._silences.values() if silence]
-        memory = {key: one for key, text in found.memory.items() if (one := parse(text))}
-        return _Known(memory, dict(found.states), silences)
+        return _Known(parse(found.memory), dict(found.states), silences)
 
     def _decided(self, one: _Waiting, ruleset: Ruleset, known: _Known) -> Routed | Outcome:
         now = self._now()

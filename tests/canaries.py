@@ -135,7 +135,7 @@ def places(model: type[BaseModel], place: str = "") -> Iterator[str]:
 
 
 def _places(annotation: Any, place: str) -> Iterator[str]:
-    if annotation is SecretStr:
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr):
         yield place
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from places(annotation, place)

@@ -13,7 +13,8 @@ LOG = {"log": {"type": "file", "path": "log"}}
 def advice(**tables: object) -> list[str]:
     """What is advised of a file that is otherwise in order."""
     document = {"spool": {}, "source": SOURCE, "destination": LOG, "route": [{"to": ["log"]}]} | tables
-    return [str(fault) for fault in advise(File.model_validate(document, context=Place()))]
+    file = File.model_validate(document, context=Place())
+    return [str(fault) for fault in advise(file, file.team)]
 
 
 def matching(match: dict[str, object]) -> list[str]:
@@ -71,8 +72,10 @@ def test_a_route_that_no_event_reaches_is_told():
     behind = {"to": ["log"], "match": {"severity": "high"}}
     told = "no event comes this far: route[0] takes all and says stop = true"
     assert advice(route=[{"to": ["log"], "stop": True}, behind, behind]) == [f"route[1]: {told}", f"route[2]: {told}"]
-    assert advice(route=[{"to": ["log"]}, behind]) == []
-    assert advice(route=[behind | {"stop": True}, behind]) == []
+    assert advice(route=[{"to": ["log"]}, behind]) == ["route[1]: adds nothing: route[0] sends the same to log already"]
+    assert advice(route=[behind | {"stop": True}, behind]) == [
+        "route[1]: no event comes this far: route[0] takes all that this one matches and says stop = true"
+    ]
 
 
 def test_a_route_that_names_validate_is_reached_all_the_same():
@@ -93,4 +96,80 @@ def test_a_source_without_verification_a_short_stop_and_a_plugin_that_is_not_the
         f"source.soda: {unverified}",
         "server.stop_timeout: is shorter than body_timeout; a sender may be cut off when the router stops",
         "plugins.disabled: no plugin 'promethius' is installed; did you mean 'prometheus'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        ({"event": "checkEvaluation", "severity": "high"}, "checkEvaluation has no severity"),
+        ({"event": "contractPublished", "outcome": "fail"}, "contractPublished has no outcome"),
+        ({"scope": "contracts", "tag": "pii"}, "contractPublished has no tag"),
+        ({"event": "incidentCreated", "streak": ">=3"}, "incidentCreated has no streak"),
+        ({"event": "checkEvaluation", "scope": "incidents"}, "no event has this scope and this type"),
+        ({"dataset": "prod/a", "not": {"dataset": "prod/*"}}, "dataset wants what not.dataset forbids"),
+        (
+            {"severity": ["high", "low"], "not": {"severity": ["high", "l*"]}},
+            "severity wants what not.severity forbids",
+        ),
+    ],
+)
+def test_a_route_that_can_never_match_is_told_with_why(match, why):
+    assert matching(match) == [f"route[0]: can never match: {why}"]
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {"event": "*", "severity": "high"},
+        {"event": "monitor*", "severity": "high"},
+        {"event": ["checkEvaluation", "incident*"], "severity": "high"},
+        {"owner": "ann@example.org", "not": {"owner": "bob@example.org"}},
+        {"dataset": ["prod/a", "stage/a"], "not": {"dataset": "prod/*"}},
+        {"contract": "breaking", "author": "ann@example.org"},
+        {"result": "first_failure", "previous": "pass", "streak": ["1", ">=3"]},
+    ],
+)
+def test_a_route_that_may_match_is_left_alone(match):
+    assert matching(match) == []
+
+
+def test_a_route_behind_one_that_stops_for_all_that_it_matches_is_told():
+    stop = {"to": ["log"], "match": {"event": "incident*", "not": {"status": "resolved"}}, "stop": True}
+    behind = {"event": "incidentCreated", "severity": "high", "not": {"status": ["resolved", "fixing"]}}
+    told = "route[1]: no event comes this far: route[0] takes all that this one matches and says stop = true"
+    assert advice(route=[stop, {"to": ["log"], "match": behind}]) == [told]
+    for other in ({"event": "incidentCreated"}, {"event": "*", "not": {"status": "resolved"}}):
+        assert advice(route=[stop, {"to": ["log"], "match": other}]) == []
+    office = {"office": {"days": "mon-fri"}}
+    assert advice(route=[stop | {"active": ["office"]}, {"to": ["log"], "match": behind}], window=office) == []
+
+
+def test_two_destinations_that_are_one_place_are_told_if_an_event_may_go_to_both():
+    both = {"log": {"type": "file", "path": "a"}, "twin": {"type": "file", "path": "a", "timeout": "5s"}}
+    told = "destination.twin: is the same as destination.log, and events go to both: they arrive twice"
+    hint = "; send them to one of the two"
+    assert advice(destination=both, route=[{"to": ["log", "twin"]}]) == [told + hint]
+    apart = [
+        {"to": [name], "match": {"event": event}} for name, event in (("log", "validate"), ("twin", "incidentCreated"))
+    ]
+    assert advice(destination=both, route=apart) == []
+
+
+def test_windows_and_teams_that_are_not_there_or_of_no_use_are_told():
+    office = {"office": {"days": "mon-fri"}}
+    assert advice(window=office) == [
+        "window.office: no route names it; silences can: `sodarouter silence add --during`"
+    ]
+    muted = [{"to": ["log"], "active": ["office"], "mute": ["office"]}]
+    assert advice(window=office, route=muted) == [
+        "route[0]: sends nothing in the window office, which is both in active and in mute"
+    ]
+    assert advice(route=[{"to": ["log"], "each": "team", "match": {"team": "sales"}}]) == [
+        "route[0].match.team: there is no team 'sales'; there are none",
+        "route[0].each: there is no team; add one: [[team]] with name and match",
+    ]
+    teams = [{"name": "sales", "match": {"dataset": "s*"}}]
+    assert advice(team=teams, route=[{"to": ["log"], "match": {"team": "slaes"}}]) == [
+        "route[0].match.team: there is no team 'slaes'; did you mean 'sales'?"
     ]

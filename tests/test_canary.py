@@ -226,7 +226,8 @@ async def _settled(spool: Path) -> None:
 def _look(left: Left) -> None:
     """Runs every command that looks, on a configuration that is right and on all those that are wrong."""
     reader = SqliteReader(left.config.file.spool.path)
-    shown = [stored.event.id for stored in reader.events(limit=100)]
+    events = [stored.event.id for stored in reader.events(limit=100)]
+    shown = [*events]
     shown += [delivery.id for delivery in reader.deliveries(DeliveryFilter(event=shown[-1]), limit=1000)]
     shown += [refused.id for refused in reader.quarantined(limit=100)]
     reader.close()
@@ -257,6 +258,8 @@ def _look(left: Left) -> None:
         ["backup", "copy.db", "--force"],
         ["restore", "copy.db", "--yes"],
         *(["show", name] for name in shown),
+        *(["fixture", name] for name in events),
+        *(["fixture", name, "--keep", "*"] for name in events),
         *(["check", "--config", f"{mistake}.toml"] for mistake in MISTAKES),
     ]
     for command in commands:

@@ -72,7 +72,7 @@ def uncommented(text: str) -> Iterator[str]:
 
 def test_the_shipped_file_loads_and_warns_only_that_nothing_is_verified():
     config = load(SHIPPED)
-    (warning,) = config.warnings()
+    (warning,) = config.warnings
     assert str(warning) == (
         "router.toml: source.soda: nothing is verified: whoever can reach it can send events; "
         "set verify before it faces the internet"
@@ -95,7 +95,7 @@ def test_the_shipped_file_loads_with_all_its_examples_in_force(written, tmp_path
     assert config.file.source["soda"].verify
     assert {destination.name for destination in config.destinations} == {"log"} | set(examples) - {"route"}
     assert len(config.file.route) == 1 + examples.count("route")
-    assert list(config.warnings()) == []
+    assert list(config.warnings) == []
 
 
 def test_paths_start_at_the_folder_of_the_file(written, monkeypatch):

@@ -112,7 +112,7 @@ def test_all_routes_that_match_apply_until_one_stops() -> None:
     routes = [{"to": ["one"]}, {"to": ["two"], "stop": True, "name": "last"}, {"to": ["three"], "name": "never"}]
     decision = decided(V3, *routes)
     assert [planned.destination for planned in decision.planned] == ["one", "two"]
-    assert decision.trace[2] == {"route": "never", "matched": False, "stopped_by": "last"}
+    assert decision.trace[2] == {"route": "never", "matched": False, "to": ["three"], "stopped_by": "last"}
 
 
 def test_a_route_that_does_not_match_does_not_stop() -> None:
@@ -137,7 +137,7 @@ def test_validate_goes_only_where_a_route_names_it() -> None:
 def test_the_trace_names_the_first_condition_that_failed() -> None:
     (step, _) = decided(V3, {"name": "calm", "match": {"event": "incident*", "severity": ["low", "medium"]}}).trace
     failed = {"key": "severity", "not": False, "wanted": ["low", "medium"], "found": ["high"]}
-    assert step == {"route": "calm", "matched": False, "failed": failed}
+    assert step == {"route": "calm", "matched": False, "to": ["there"], "failed": failed}
 
 
 def test_unknown_events_are_routed_like_any_other() -> None:

@@ -109,7 +109,7 @@ def test_a_fallback_that_leads_back_is_not_inherited(write: Write) -> None:
         "first": "second",
         "second": None,
     }
-    assert not [warning for warning in config.warnings() if "first" in warning.place]
+    assert not [warning for warning in config.warnings if "first" in warning.place]
     # but what destinations say themselves is a circle still
     circle = FILE.format("first") + 'fallback = "second"\n' + FILE.format("second") + 'fallback = "first"\n'
     assert faults(write(defaults + circle)) == [
@@ -175,7 +175,7 @@ def test_what_shows_only_between_tables_is_told_where_it_was_written(write: Writ
         "router.toml: defaults.route.to: there is no destination 'sale'; did you mean 'sales'?",
     ]
     path.write_text(path.read_text().replace('"lgo", "sale"', '"log", "sales"'))
-    assert [str(warning) for warning in load(path).warnings()][1:] == [
+    assert [str(warning) for warning in load(path).warnings][1:] == [
         "router.toml: defaults.route.match.severity: there is no severity 'hihg'; did you mean 'high'?"
     ]
 

@@ -25,7 +25,7 @@ from sodarouter_email import Email, destination_types
 from sodarouter_email.addresses import parse_address
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Event, Fallback, Reject, Retry
+from sodarouter import Dataset, Event, Fallback, Reject, Result, Retry, Team, View
 from sodarouter.options import Place
 
 PATIENCE = 10.0
@@ -391,6 +391,58 @@ async def test_only_the_given_domains_are_taken_from_events(server: Server) -> N
     assert server.mails[0][0].rcpt_tos == ["one@EXAMPLE.org", "partner@example.net"]
 
 
+@pytest.mark.parametrize(
+    ("group", "reached"),
+    [
+        ("two@example.org", ["two@example.org"]),
+        ("Two", ["two@example.org"]),
+        ("2", ["two@example.org"]),
+        ("three@example.net", []),
+        ("nobody@example.org", []),
+        (None, []),
+    ],
+)
+async def test_the_owner_is_the_one_that_the_delivery_is_for(
+    group: str | None, reached: list[str], server: Server
+) -> None:
+    owners = [
+        {"type": "user", "email": "one@example.org"},
+        {"type": "user", "id": "2", "email": "two@example.org", "name": "Two"},
+        {"type": "user", "email": "three@example.net"},
+    ]
+    event = checks({"name": "a", "datasets": [{"name": "d", "owners": owners}]})
+    options = table(server, to=["$owner"], cc=["ann@example.org"], domains=["example.org"])
+    async with opened(Email, options) as destination:
+        await destination.deliver(event, make_delivery(event, group=group))
+    assert server.mails[0][0].rcpt_tos == [*reached, "ann@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("group", "reached"),
+    [
+        ("sales", ["sales@example.net"]),
+        (None, ["sales@example.net", "ops@example.net", "lead@example.net"]),
+        ("orders", ["sales@example.net", "ops@example.net", "lead@example.net"]),
+    ],
+)
+async def test_a_team_is_reached_wherever_its_addresses_are(
+    group: str | None, reached: list[str], server: Server
+) -> None:
+    def enrich(view: View) -> View:
+        sales, ops = (
+            Team("sales", recipients=("sales@example.net",)),
+            Team("ops", recipients=("ops@example.net", "lead@example.net")),
+        )
+        return View(view.type, results=(Result(datasets=(Dataset(team=sales), Dataset(team=ops))),))
+
+    event = make_event(enrich=enrich)
+    options = table(server, to=["$team"], domains=["example.org"], subject="{{ team.name }} of {{ teams | length }}")
+    async with opened(Email, options) as destination:
+        await destination.deliver(event, make_delivery(event, group=group))
+    assert server.mails[0][0].rcpt_tos == reached
+    assert server.mail()["Subject"] == "sales of 2"
+
+
 async def test_the_fallback_gets_what_nobody_else_gets(server: Server) -> None:
     await send(server, "v3-validate", to=["$owners"], fallback_to=["duty@example.org"])
     await send(server, "v3-checkEvaluation", to=["$owners"], fallback_to=["duty@example.org"])
@@ -439,6 +491,34 @@ async def test_names_and_domains_beyond_ascii_do_not(server: Server) -> None:
 def test_what_is_not_one_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a mail address"):
         parse_address(text)
+
+
+# --- previews
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize(
+    "more", [{}, {"text": "{{ event.type }}", "subject": "ä {{ event.id }}"}], ids=["built-in", "own"]
+)
+async def test_a_preview_is_what_arrives(sample: str, more: dict[str, Any], server: Server) -> None:
+    event = make_event(sample)
+    options = table(server, to=["Jörg <joerg@example.org>"], bcc=["hidden@example.org"], **more)
+    shown = Email("there", Email.options_type.model_validate(options, context=Place())).preview(
+        event, make_delivery(event)
+    )
+    async with opened(Email, options) as destination:
+        for attempt in (1, 2):
+            await destination.deliver(event, make_delivery(event, attempt=attempt))
+    assert shown.target == f"joerg@example.org, hidden@example.org by 127.0.0.1:{server.port}"
+    for envelope, message in server.mails:
+        assert isinstance(envelope.content, bytes)
+        assert shown.body == envelope.content.partition(b"\r\n\r\n")[2]
+        ours = {
+            name: str(value)
+            for name, value in message.items()
+            if name not in ("Date", "X-Peer", "X-MailFrom", "X-RcptTo")
+        }
+        assert shown.headers == ours
 
 
 # --- the connection
@@ -681,7 +761,7 @@ def faults(**more: Any) -> str:
     ("more", "fault"),
     [
         ({"to": []}, "at least 1 item"),
-        ({"to": ["$everybody"]}, "'$everybody' is none of $owners, $reporter, $lead, $author"),
+        ({"to": ["$everybody"]}, "'$everybody' is none of $owners, $owner, $team, $reporter, $lead, $author"),
         ({"from": "soda"}, "'soda' is not a mail address"),
         ({"fallback_to": ["$owners"]}, "is not a mail address"),
         ({"username": "router"}, "username and password go together"),

@@ -21,7 +21,8 @@ from sodarouter_file import File
 from sodarouter_file.options import FileOptions
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Event, Fallback, Retry
+from sodarouter import Event, Fallback, Reject, Retry
+from sodarouter.options import Place
 from sodarouter.plugins import Found, Plugins
 
 CALLBACK = "https://cloud.soda.io/integrations/webhook/1/incident-link/2/s3cret-token"
@@ -434,3 +435,48 @@ def test_the_router_finds_the_type_and_no_fault() -> None:
     plugins = Plugins([Found("file", "sodarouter", "0", target=sodarouter_file)], {})
     assert not plugins.faults()
     assert plugins.types == {"file": File}
+
+
+# a line of one's own, and previews
+
+
+async def test_a_template_makes_the_line_and_its_line_breaks_become_spaces(path: Path) -> None:
+    body = {
+        "event": "incidentCreated",
+        "incident": {"title": "a\r\nb", "number": 7},
+        "incidentLinkCallbackUrl": CALLBACK,
+    }
+    async with a_file(path, line="INC-{{ incident.number }}\n{{ incident.title }} {{ payload }}\n") as file:
+        await write(file, make_event(body))
+        await write(file, make_event("v3-incidentCreated"))
+    first, second = path.read_text().splitlines()
+    assert first.startswith("INC-7 a b {'event'")
+    assert second.startswith("INC-196 Invalid customer ids")
+    assert "s3cret" not in first
+
+
+async def test_a_template_that_fails_rejects_its_own_event_alone(path: Path) -> None:
+    async with a_file(path, line="{{ incident.title }}") as file:
+        with pytest.raises(Reject, match="template"):
+            await write(file, numbered(1))
+        await write(file, make_event("v3-incidentCreated"))
+    assert path.read_text() == "Invalid customer ids\n"
+
+
+def test_a_line_takes_the_place_of_a_format(path: Path) -> None:
+    with pytest.raises(ValidationError, match="line takes the place of format"):
+        FileOptions.model_validate({"path": str(path), "line": "x", "format": "payload"})
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "payload"}, {"line": "{{ event.type }}\n{{ delivery.id }}"}])
+async def test_a_preview_is_the_line_that_arrives(path: Path, options: dict[str, Any]) -> None:
+    event = make_event("v3-incidentCreated", late=True)
+    delivery = make_delivery(event, replay=2, fallback=Fallback("pager", "gone"))
+    shown = File("there", FileOptions.model_validate({"path": str(path), **options}, context=Place())).preview(
+        event, delivery
+    )
+    assert not path.exists()
+    async with a_file(path, **options) as file:
+        await file.deliver(event, delivery)
+    assert shown.body == path.read_bytes()
+    assert shown.target == str(path)

@@ -24,11 +24,14 @@ import tomli
 import trio
 import trio.testing
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from sink import Answer, open_sink
 from sodarouter_forward import Forward
 from sodarouter_forward.answer import judge
 from sodarouter_forward.options import ForwardOptions, Tls
+from sodarouter_forward.request import Composer
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
 from sodarouter import Fallback, Reject, Retry
@@ -201,6 +204,127 @@ async def test_one_connection_serves_many_deliveries(sink):
         for _ in range(5):
             await forward.deliver(event, make_delivery(event))
     assert (len(sink.requests), sink.connections) == (5, 1)
+
+
+# templates in the URL and in headers
+
+
+INCIDENT = {"event": "incidentCreated", "incident": {"id": "a/../b?c#d &%", "number": 7, "title": "Zo\u00eb\r\nX-A: b"}}
+
+
+async def test_a_url_may_hold_templates_and_what_they_insert_is_encoded(sink):
+    event = make_event(INCIDENT)
+    async with opened(
+        Forward, {"url": f"{sink.url}/v2/{{{{ incident.id }}}}/x%20y?n={{{{ incident.number }}}}"}
+    ) as forward:
+        await forward.deliver(event, make_delivery(event))
+    assert sink.requests[0].target == "/v2/a%2F..%2Fb%3Fc%23d%20%26%25/x%20y?n=7"
+
+
+async def test_a_header_may_hold_a_template(sink):
+    headers = {"X-Dedup": "soda-{{ incident.number }}", "X-Brace": "{ {x} }"}
+    await deliver_once(sink.url, INCIDENT, headers=headers)
+    assert sink.requests[0].headers["x-dedup"] == "soda-7"
+    assert sink.requests[0].headers["x-brace"] == "{ {x} }"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"headers": {"X-A": "{{ incident.title }}"}}, "headers.X-A: what the template gives is not printable ASCII"),
+        ({"headers": {"X-A": "{{ '' }}"}}, "headers.X-A: what the template gives is not"),
+        ({"headers": {"X-A": "{{ contract.dataset }}"}}, "template, line 1, of a secret: it fails on this event"),
+        ({"path": "/{{ '..' }}/x"}, r"url: a part of the rendered path is . or .."),
+        ({"path": "/{{ '.' }}"}, r"url: a part of the rendered path is . or .."),
+        ({"path": "/{{ incident.title | safe }}"}, "url: what the template gives is no URL"),
+        ({"path": "/{{ contract.dataset }}"}, "template, line 1, of a secret: it fails on this event"),
+    ],
+)
+async def test_what_a_template_gives_that_cannot_be_sent_is_refused(sink, options, reason):
+    url = sink.url + options.pop("path", "/hook")
+    event = make_event(INCIDENT)
+    async with opened(Forward, {"url": url, **options}) as forward:
+        with pytest.raises(Reject, match=re.escape(reason)):
+            await forward.deliver(event, make_delivery(event))
+    assert not sink.requests
+
+
+@given(st.text())
+def test_no_event_chooses_the_host(text):
+    event = make_event({"event": "x", "a": text})
+    url = "https://example.org:8443/a/{{ payload.a }}?b={{ payload.a | safe }}#{{ payload.a }}"
+    composer = Composer(ForwardOptions.model_validate({"url": url}))
+    try:
+        composed = composer.compose(event, make_delivery(event), 0)
+    except Reject:
+        return
+    assert (composed.url.scheme, composed.url.host, composed.url.port) == ("https", "example.org", 8443)
+    assert composed.url.path.startswith("/a/")
+
+
+async def test_a_template_that_computes_for_long_keeps_nothing_else(sink, monkeypatch):
+    monkeypatch.setattr("sodarouter.template.budget.SECONDS", 0.2)
+    late = 0.0
+
+    async def others() -> None:
+        nonlocal late
+        while True:
+            due = trio.current_time() + 0.01
+            await trio.sleep_until(due)
+            late = max(late, trio.current_time() - due)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        with pytest.raises(Reject, match="it was stopped after"):
+            await deliver_once(
+                sink.url, body="{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+            )
+        nursery.cancel_scope.cancel()
+    assert late < 0.15
+
+
+# previews
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"body": "{{ incident.title | tojson }}", "content_type": "text/plain", "method": "PUT"},
+        {"headers": {"X-Key": "c4nary-{{ incident.number }}", "User-Agent": "c4nary/1"}, "auth": {"bearer": "c4nary"}},
+        {"sign": {"type": "hmac", "header": "X-Signature", "secrets": ["c4nary"], "timestamp_header": "X-Time"}},
+        {"sign": {"type": "standard-webhooks", "secrets": [WEBHOOK_SECRET]}, "idempotency_header": ""},
+    ],
+)
+async def test_a_preview_is_what_arrives(sink, options):
+    event = make_event(INCIDENT, late=True)
+    delivery = make_delivery(event, replay=2, fallback=Fallback("pager", "gone"), attempt=3)
+    table = {"url": f"{sink.url}/c4nary/{{{{ incident.number }}}}", **options}
+    shown = Forward("there", ForwardOptions.model_validate(table)).preview(event, delivery)
+    async with opened(Forward, table) as forward:
+        assert forward.preview(event, delivery) == shown
+        await forward.deliver(event, delivery)
+    [request] = sink.requests
+    assert shown.target == f"{request.method} {sink.url}/**********"
+    assert shown.body == request.body
+    arrived = {
+        name: value for name, value in request.headers.items() if name not in ("host", "content-length", "connection")
+    }
+    hidden = {name for name, value in shown.headers.items() if value == "**********"}
+    assert {**shown.headers, **{name: arrived[name] for name in hidden}} == arrived
+    assert hidden <= {"x-key", "user-agent", "authorization", "x-signature", "x-time", *WEBHOOK_HEADERS}
+    assert "c4nary" not in repr(shown)
+
+
+WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+
+def test_a_preview_refuses_what_deliver_would():
+    event = make_event()
+    with pytest.raises(Reject, match="template"):
+        Forward("there", ForwardOptions.model_validate({"url": "http://h/", "body": "{{ incident.id }}"})).preview(
+            event, make_delivery(event)
+        )
 
 
 # signatures
@@ -656,6 +780,20 @@ async def test_an_answer_that_quotes_the_request_is_stored_without_secrets(sink,
     no_canary(f"{caught.value!r} {caught.value} {caught.value.response}")
 
 
+async def test_an_answer_that_quotes_what_templates_gave_is_stored_without_it(sink, no_canary):
+    options = {
+        "url": f"{sink.url}/c4nary-in-path/{{{{ incident.number }}}}?q=c4nary{{{{ incident.number }}}}",
+        "headers": {"X-Key": "c4nary-key-{{ incident.number }}"},
+    }
+    sink.reply = lambda request: Answer(400, body=f"{sink.url}{request.target} {request.headers['x-key']}".encode())
+    event = make_event(INCIDENT)
+    async with opened(Forward, options) as forward:
+        with pytest.raises(Reject) as caught:
+            await forward.deliver(event, make_delivery(event))
+    assert "**********" in caught.value.response
+    no_canary(f"{caught.value!r} {caught.value.response}")
+
+
 @pytest.mark.parametrize(
     ("answer", "proxied"),
     [
@@ -779,7 +917,8 @@ async def test_the_examples_in_the_documentation_load(example, authority, tmp_pa
     mine.private_key_pem.write_to_path(tmp_path / "client-key.pem")
     [table] = tomli.loads(example)["destination"].values()
     assert table.pop("type") == Forward.type
-    event = make_event()
+    event = make_event("v3-incidentCreated")
     async with opened(Forward, table, folder=tmp_path) as forward:
+        forward.preview(event, make_delivery(event))
         if body := forward.options.body:
             assert json.loads(body.render(event, make_delivery(event)))

@@ -51,7 +51,7 @@ def faults(path: Path) -> list[str]:
 
 
 def warnings(config: Config) -> list[str]:
-    return [str(warning) for warning in config.warnings() if "nothing is verified" not in warning.fault]
+    return [str(warning) for warning in config.warnings if "nothing is verified" not in warning.fault]
 
 
 # --- which files ------------------------------------------------------------------------------------------------------

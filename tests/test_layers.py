@@ -13,12 +13,12 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address callback cut delivery errors event failures faults folders http ids options plugin problem ready
+       address callback cut delivery errors event failures faults folders http ids options plugin preview problem ready
        redact seal shares signature soda sparing view wake
        """,
     1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",
-    3: "attempt config contract hindsight logs operations plugins",
+    3: "attempt config contract hindsight logs operations plugins rehearsal trial",
     4: "api deliver receive route serve systemd web",
     5: "daemon lanes process reload stations upkeep",
     6: "__main__ cli",

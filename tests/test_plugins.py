@@ -180,7 +180,7 @@ def test_a_disabled_plugin_may_keep_its_table(configured):
 
 
 def test_a_misspelt_name_among_the_disabled_is_warned_of(configured):
-    warnings = map(str, configured('[plugins]\ndisabled = ["promethius"]\n').warnings())
+    warnings = map(str, configured('[plugins]\ndisabled = ["promethius"]\n').warnings)
     assert "router.toml: plugins.disabled: no plugin 'promethius' is installed; did you mean 'prometheus'?" in warnings
 
 
@@ -337,6 +337,8 @@ def test_a_module_whose_functions_are_not_marked_is_told_how(site, faults):
     assert faults() == called("bare", "it implements no hook; mark what implements one with @hookimpl")
 
 
+PREVIEWING = "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event): ...\n"
+
 DESTINATION = """
 from dataclasses import dataclass
 from sodarouter import Destination, Options, hookimpl
@@ -360,6 +362,23 @@ def destination_types():
             "class Mine(Destination):\n    type = 'mine'\n    deliver = 'later'",
             "the destination type 'mine' has no deliver method",
         ),
+        (
+            PREVIEWING + "    async def preview(self, event, delivery): ...",
+            "the preview of the destination type 'mine' must be an ordinary function: it is not awaited",
+        ),
+        (
+            PREVIEWING + "    def preview(self, event, delivery):\n        yield",
+            "the preview of the destination type 'mine' must be an ordinary function: it is not awaited",
+        ),
+        (
+            PREVIEWING + "    def preview(self, event): ...",
+            "the preview of the destination type 'mine' is called with event and delivery",
+        ),
+        (
+            PREVIEWING + "    def preview(self, event, delivery, folder): ...",
+            "the preview of the destination type 'mine' is called with event and delivery",
+        ),
+        (PREVIEWING + "    preview = None", "the preview of the destination type 'mine' must be a method"),
         (
             "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event, attempt): ...",
             (

@@ -2,11 +2,13 @@
 
 import smtplib
 from collections.abc import Callable
+from email import message_from_bytes
+from email.policy import default
 from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 
-from sodarouter import Delivery, Destination, Event, Reject, Retry, hookimpl
+from sodarouter import Delivery, Destination, Event, Preview, Reject, Retry, hookimpl
 from sodarouter_email.message import compose
 from sodarouter_email.options import EmailOptions
 from sodarouter_email.pool import Pool
@@ -46,6 +48,14 @@ class Email(Destination[EmailOptions]):
                 where = f"{self.options.host}:{self.options.effective_port}"
                 raise Retry(self._clean(f"{where}: {reason}"), response=self._clean(response)) from error
         self._settle(answer)
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview:
+        mail = compose(event, delivery, self.options)
+        head, _, body = mail.content.partition(b"\r\n\r\n")
+        headers = {name: str(value) for name, value in message_from_bytes(head, policy=default).items()}
+        del headers["Date"]  # that of the attempt
+        target = f"{', '.join(mail.recipients)} by {self.options.host}:{self.options.effective_port}"
+        return Preview(target, body, headers)
 
     async def close(self) -> None:
         self._pool.close()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from sodarouter import Person, View
+from sodarouter import View
 
 # Narrower than RFC 5321, which allows quoted local parts with spaces and brackets in them: nobody has one, and smtplib
 # mistakes them. The standard library's own parser raises IndexError for some texts.
@@ -50,10 +50,12 @@ Mailbox = Annotated[str, AfterValidator(_mailbox)]
 """An option that is one address."""
 
 Recipient = Annotated[str, AfterValidator(_recipient)]
-"""An option that is one address, or ``$owners``, ``$reporter``, ``$lead`` or ``$author``."""
+"""An option that is one address, or stands for people: ``$owners`` and its like."""
 
 
-def resolve(recipients: Iterable[str], view: View, domains: Iterable[str] | None = None) -> Iterator[Address]:
+def resolve(
+    recipients: Iterable[str], view: View, group: str | None = None, domains: Iterable[str] | None = None
+) -> Iterator[Address]:
     """The addresses that ``recipients`` stand for in one event.
 
     People without an address (a group has none) and addresses that are malformed are passed over.
@@ -61,32 +63,57 @@ def resolve(recipients: Iterable[str], view: View, domains: Iterable[str] | None
     Args:
         recipients: Valid values of `Recipient`.
         view: Where the people are.
+        group: As in `Delivery.group`.
         domains: Which domains an address that comes from the event may have; ``None``: any.
     """
     for recipient in recipients:
         if recipient not in _PEOPLE:
             yield parse_address(recipient)
             continue
-        for person in _PEOPLE[recipient](view):
+        for mailbox in _PEOPLE[recipient](view, group):
             try:
-                address = parse_address(person.email or "") if person else None
+                address = parse_address(mailbox or "")
             except ValueError:
                 continue
-            if address and (domains is None or address.domain.lower() in map(str.lower, domains)):
+            # a team's addresses are the operator's own
+            if recipient == "$team" or domains is None or address.domain.lower() in map(str.lower, domains):
                 yield address
 
 
-def _owners(view: View) -> Iterator[Person]:
-    return (owner for result in view.results for dataset in result.datasets for owner in dataset.owners)
+Mailboxes = Iterator[str | None]
 
 
-def _author(view: View) -> Iterator[Person | None]:
-    return (subject.author for subject in (view.contract, view.agreement) if subject)
+def _owners(view: View, group: str | None) -> Mailboxes:
+    return (owner.email for result in view.results for dataset in result.datasets for owner in dataset.owners)
 
 
-_PEOPLE: dict[str, Callable[[View], Iterable[Person | None]]] = {
+def _owner(view: View, group: str | None) -> Mailboxes:
+    owners = (owner for result in view.results for dataset in result.datasets for owner in dataset.owners)
+    return (owner.email for owner in owners if group and group in (owner.email, owner.name, owner.id))
+
+
+def _team(view: View, group: str | None) -> Mailboxes:
+    named = [team for team in view.teams if team.name == group]
+    return (mailbox for team in named or view.teams for mailbox in team.recipients)
+
+
+def _author(view: View, group: str | None) -> Mailboxes:
+    return (subject.author.email for subject in (view.contract, view.agreement) if subject and subject.author)
+
+
+def _reporter(view: View, group: str | None) -> Mailboxes:
+    return (incident.reporter.email for incident in (view.incident,) if incident and incident.reporter)
+
+
+def _lead(view: View, group: str | None) -> Mailboxes:
+    return (incident.lead.email for incident in (view.incident,) if incident and incident.lead)
+
+
+_PEOPLE: dict[str, Callable[[View, str | None], Mailboxes]] = {
     "$owners": _owners,
-    "$reporter": lambda view: [view.incident.reporter] if view.incident else [],
-    "$lead": lambda view: [view.incident.lead] if view.incident else [],
+    "$owner": _owner,
+    "$team": _team,
+    "$reporter": _reporter,
+    "$lead": _lead,
     "$author": _author,
 }

@@ -51,9 +51,11 @@ def compose(event: Event, delivery: Delivery, options: EmailOptions) -> Mail:
     Raises:
         Reject: There is nobody to send it to, or a template fails.
     """
-    to = list(resolve(options.to, event.view, options.domains)) or list(resolve(options.fallback_to, event.view))
-    cc, bcc = (list(resolve(entries, event.view, options.domains)) for entries in (options.cc, options.bcc))
-    to, cc, bcc = _distinct(to, cc, bcc)
+    to, cc, bcc = (
+        list(resolve(entries, event.view, delivery.group, options.domains))
+        for entries in (options.to, options.cc, options.bcc)
+    )
+    to, cc, bcc = _distinct(to or resolve(options.fallback_to, event.view), cc, bcc)
     if not (to or cc or bcc):
         raise Reject(f"no recipient: the event has no usable address for {', '.join(options.to)}")
     sender = parse_address(options.sender)
@@ -79,6 +81,8 @@ def compose(event: Event, delivery: Delivery, options: EmailOptions) -> Mail:
     html = options.html or (None if options.text else _HTML)
     if html and (rendered := _render(html, event, delivery)).strip():
         message.add_alternative(rendered, subtype="html")
+        # the library would draw one, and the mail would be another at each attempt
+        message.set_boundary(f"={_digest(delivery.id, 'boundary')}=")
 
     recipients = tuple(address.addr_spec for address in (*to, *cc, *bcc))
     international = not all(address.addr_spec.isascii() for address in (sender, *reply_to, *to, *cc, *bcc))

@@ -33,7 +33,8 @@ class EmailOptions(Options):
     sender: Mailbox = Field(alias="from")
     """The address that mails come from; bounces go there too."""
     to: list[Recipient] = Field(min_length=1)
-    """Who gets the mail: addresses, and `$owners`, `$reporter`, `$lead`, `$author` for people named in the event."""
+    """Who gets the mail: addresses, and `$owners`, `$owner`, `$reporter`, `$lead`, `$author` for people named in the event,
+    `$team` for those of its teams."""
     cc: list[Recipient] = Field(default_factory=list)
     """Who gets a copy; written as `to`."""
     bcc: list[Recipient] = Field(default_factory=list)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from sodarouter import Delivery, Destination, Event, Retry, hookimpl
+from sodarouter import Delivery, Destination, Event, Preview, Retry, hookimpl
 from sodarouter_file.line import compose
 from sodarouter_file.live import LiveFile
 from sodarouter_file.options import FileOptions
@@ -79,6 +79,9 @@ class File(Destination[FileOptions]):
                 self._waiting.remove(line)
         if line.failure is not None:
             raise line.failure
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview:
+        return Preview(str(self.options.path), compose(event, delivery, self.options))
 
     def _write(self, batch: list[_Line]) -> None:
         texts = []

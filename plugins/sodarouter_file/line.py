@@ -2,13 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
 from sodarouter import Delivery, Event
 from sodarouter_file.options import FileOptions
 
 
 def compose(event: Event, delivery: Delivery, options: FileOptions) -> bytes:
-    """The line, with its end."""
+    """The line, with its end.
+
+    Raises:
+        Reject: The template fails.
+    """
+    if options.line is not None:
+        # whatever a template prints: who has the callback URL can write to the incident
+        shown = replace(event, raw=event.raw_redacted)
+        return b" ".join(options.line.render(shown, delivery).encode().splitlines()) + b"\n"
     return (_as_event(event, delivery) if options.format == "event" else _as_payload(event)) + b"\n"
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sodarouter import ConfigPath, Duration, Options, Size
+from sodarouter import ConfigPath, Duration, Options, Size, TextTemplate
 
 
 class FileOptions(Options):
@@ -14,6 +14,8 @@ class FileOptions(Options):
     """The file. It and the folders above it are made when they are missing."""
     format: Literal["event", "payload"] = "event"
     """`event`: what the router knows of it, the normalised view and the payload. `payload`: what Soda sent, alone."""
+    line: TextTemplate | None = None
+    """A template for the line, instead of `format`. Line breaks in what it gives become spaces."""
     fsync: bool = False
     """Whether a delivery ends only when its line would survive a loss of power."""
     rotate_size: Annotated[Size, Field(gt=0)] | None = None
@@ -33,4 +35,10 @@ class FileOptions(Options):
     def _nothing_idle(self) -> Self:
         if not self.rotates and self.model_fields_set & {"keep", "gzip"}:
             raise ValueError("keep and gzip are about rotated files: set rotate_size or rotate_age too")
+        return self
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.line is not None and "format" in self.model_fields_set:
+            raise ValueError("line takes the place of format: give one of them")
         return self

@@ -1,19 +1,22 @@
 """The destination type ``forward``: one HTTP request for each delivery, to any URL."""
 
 import time
-from importlib.metadata import version
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import httpx2
+import trio
 
-from sodarouter import Delivery, Destination, Event, HmacSignature, Retry, StandardWebhooks, hookimpl
-from sodarouter_forward.answer import judge, read, secrets
+from sodarouter import Delivery, Destination, Event, Preview, Retry, hookimpl
+from sodarouter_forward.answer import REDACTED, judge, read, rendered, secrets
 from sodarouter_forward.failure import explain
 from sodarouter_forward.options import ForwardOptions
+from sodarouter_forward.request import Composed, Composer
 
 LIMITS = httpx2.Limits()
 """None: there are never more connections than the destination's ``concurrency``."""
+
+THREADS = 64
 
 
 class Forward(Destination[ForwardOptions]):
@@ -26,18 +29,15 @@ class Forward(Destination[ForwardOptions]):
     type = "forward"
     default_concurrency = 8
 
+    def __init__(self, name: str, options: ForwardOptions) -> None:
+        super().__init__(name, options)
+        self._composer = Composer(options)
+
     async def open(self) -> None:
         options = self.options
-        self._url = httpx2.URL(options.url.get_secret_value())
         self._timeout = httpx2.Timeout(None, connect=options.connect_timeout).as_dict()
-        self._headers = {
-            "Accept-Encoding": "identity",
-            "User-Agent": f"sodarouter/{version('sodarouter')}",
-            "Content-Type": options.content_type,
-        }
-        self._own_headers = {name: value.get_secret_value() for name, value in options.headers.items()}
-        if options.auth:
-            self._own_headers["Authorization"] = options.auth.header
+        # of its own: templates that compute for long take no threads from other destinations
+        self._threads = trio.CapacityLimiter(THREADS)
         self._secrets = secrets(options)
         if not options.tls.verify:
             self.log.warning("the server's certificate is not checked", hint="name its authority with tls.ca")
@@ -49,13 +49,12 @@ class Forward(Destination[ForwardOptions]):
         )
 
     async def deliver(self, event: Event, delivery: Delivery) -> None:
-        template = self.options.body
-        body = event.raw if template is None else template.render(event, delivery).encode()
+        composed = await self._compose(event, delivery)
         request = httpx2.Request(
-            self.options.method,
-            self._url,
-            headers=self._headers_for(event, delivery, body),
-            content=body,
+            composed.method,
+            composed.url,
+            headers=composed.headers,
+            content=composed.body,
             extensions={"timeout": self._timeout},
         )
         try:
@@ -64,41 +63,32 @@ class Forward(Destination[ForwardOptions]):
             # not "from error": it holds the request, and with it the URL and the headers
             raise Retry(explain(error)) from None
         try:
-            answer = await read(response, self._secrets)
+            answer = await read(
+                response, rendered(composed) | self._secrets if self._composer.renders else self._secrets
+            )
         finally:
             await response.aclose()
         if refusal := judge(response.status_code, response.headers.get("Retry-After"), answer, time.time()):
             raise refusal
 
+    def preview(self, event: Event, delivery: Delivery) -> Preview:
+        composed = self._composer.compose(event, delivery, time.time())
+        # any part of the path may be what lets its holder post
+        port = f":{composed.url.port}" if composed.url.port else ""
+        target = f"{composed.method} {composed.url.scheme}://{composed.url.host}{port}/{REDACTED}"
+        headers = {
+            name: REDACTED if name in composed.secret_headers else value for name, value in composed.headers.items()
+        }
+        return Preview(target, composed.body, headers)
+
     async def close(self) -> None:
         await self._transport.aclose()
 
-    def _headers_for(self, event: Event, delivery: Delivery, body: bytes) -> httpx2.Headers:
-        message_id = _message_id(delivery)
-        headers = httpx2.Headers(self._headers)
-        headers["X-Sodarouter-Event"] = event.id
-        headers["X-Sodarouter-Attempt"] = str(delivery.attempt)
-        if event.late:
-            headers["X-Sodarouter-Late"] = "true"
-        if delivery.replay:
-            headers["X-Sodarouter-Replay"] = str(delivery.replay)
-        if delivery.fallback:
-            headers["X-Sodarouter-Fallback-For"] = delivery.fallback.destination
-            headers["X-Sodarouter-Fallback-Reason"] = quote(delivery.fallback.reason[:200], safe=" ,:;/()")
-        if self.options.idempotency_header:
-            headers[self.options.idempotency_header] = message_id
-        headers.update(self._own_headers)
-        match self.options.sign:
-            case HmacSignature() as signature:
-                headers.update(signature.sign(body, time.time()))
-            case StandardWebhooks() as signature:
-                headers.update(signature.sign(body, time.time(), message_id))
-        return headers
-
-
-def _message_id(delivery: Delivery) -> str:
-    """`Delivery.id`, fit for a header. Standard Webhooks joins what it signs with full stops, so an id must have none."""
-    return quote(delivery.id).replace(".", "%2E")
+    async def _compose(self, event: Event, delivery: Delivery) -> Composed:
+        compose = partial(self._composer.compose, event, delivery, time.time())
+        if not self._composer.renders:
+            return compose()
+        return await trio.to_thread.run_sync(compose, abandon_on_cancel=True, limiter=self._threads)
 
 
 @hookimpl

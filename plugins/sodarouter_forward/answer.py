@@ -11,6 +11,7 @@ import trio
 
 from sodarouter import Reject, Retry
 from sodarouter_forward.options import ForwardOptions
+from sodarouter_forward.request import Composed
 
 MAX_KEPT = 8192
 """Characters of an answer's body that are kept with the attempt."""
@@ -71,26 +72,45 @@ async def read(response: httpx2.Response, hide: Collection[str]) -> str:
     return f"{_without(hide, head)[:200]}\n{_without(hide, body.decode(errors='replace'))[:MAX_KEPT]}".rstrip()
 
 
+REDACTED = "**********"
+
+
 def _without(secrets: Collection[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "**********")
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
     return text
 
 
-def secrets(options: ForwardOptions) -> list[str]:
-    """What an answer must not be stored with, longest first: many error pages quote the request."""
-    found = {options.url.get_secret_value(), *_url_parts(httpx2.URL(options.url.get_secret_value()))}
-    found.update(value.get_secret_value() for value in options.headers.values())
+def secrets(options: ForwardOptions) -> frozenset[str]:
+    """What an answer must not be stored with: many error pages quote the request."""
+    found = {options.url.get_secret_value()}
+    if options.url.is_template:
+        found.update(part for literal in options.url.literals for part in _target_parts(literal))
+        found.update(_url_parts(httpx2.URL(options.url.head)))
+    else:
+        found.update(_url_parts(httpx2.URL(options.url.get_secret_value())))
+    found.update(literal.strip() for value in options.headers.values() for literal in value.literals)
     if options.auth:
         found.add(options.auth.header.partition(" ")[2])
     if options.auth and options.auth.basic:
         found.add(options.auth.basic.password.get_secret_value())
-    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
+    return frozenset(secret for secret in found if len(secret) >= 4)
+
+
+def rendered(composed: Composed) -> frozenset[str]:
+    """The same of a request that templates have taken part in."""
+    values = {composed.headers[name] for name in composed.secret_headers}
+    found = {str(composed.url), *_url_parts(composed.url), *values}
+    return frozenset(secret for secret in found if len(secret) >= 8)
 
 
 def _url_parts(url: httpx2.URL) -> Iterator[str]:
     """The parts of path and query that are long enough for a token, percent-encoded and not."""
     target = url.raw_path.decode()
-    parts = {target, url.path, url.query.decode(), *re.split("[/?&=]", target), *url.path.split("/")}
+    parts = {target, url.path, url.query.decode(), *_target_parts(target), *url.path.split("/")}
     parts.update(value for _, value in url.params.multi_items())
     return (part for part in parts if len(part) >= 8)
+
+
+def _target_parts(text: str) -> Iterator[str]:
+    return (part for part in re.split("[/?&=]", text) if len(part) >= 8)

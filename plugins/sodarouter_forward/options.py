@@ -9,7 +9,19 @@ from typing import Annotated, Literal, Self
 import httpx2
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from sodarouter import ConfigPath, Duration, HmacSignature, Options, Secret, Signature, StandardWebhooks, TextTemplate
+from sodarouter import (
+    ConfigPath,
+    Duration,
+    HiddenTemplate,
+    HmacSignature,
+    Options,
+    Secret,
+    SecretTemplate,
+    Signature,
+    StandardWebhooks,
+    TextTemplate,
+    UrlTemplate,
+)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]([ -~\t]*[!-~])?")
@@ -34,8 +46,13 @@ def _header_name(name: str) -> str:
     return name
 
 
+def is_field_value(value: str) -> bool:
+    """Whether it can be a header's value."""
+    return _FIELD_VALUE.fullmatch(value) is not None
+
+
 def _field_value(value: str) -> str:
-    if not _FIELD_VALUE.fullmatch(value):
+    if not is_field_value(value):
         raise ValueError("a header's value is printable ASCII on one line, without spaces at its ends")
     return value
 
@@ -45,21 +62,35 @@ def _secret_field_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _http_url(secret: SecretStr) -> SecretStr:
+def _hidden_field_value(hidden: HiddenTemplate) -> HiddenTemplate:
+    # what a template gives is looked at when it is rendered
+    if not hidden.is_template:
+        _field_value(hidden.get_secret_value())
+    return hidden
+
+
+def is_http(text: str) -> bool:
+    """Whether it is the URL of something on the web."""
     try:
-        url = httpx2.URL(secret.get_secret_value())
+        url = httpx2.URL(text)
     except httpx2.InvalidURL:
-        url = httpx2.URL()
+        return False
+    return url.scheme in ("http", "https") and bool(url.host) and 0 < (url.port or 80) <= 65535
+
+
+def _http_url(secret: SecretStr) -> SecretStr:
     # says nothing of what was given: it may be a password
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) <= 65535:
+    if not is_http(secret.get_secret_value()):
         raise ValueError("must be an absolute URL that begins with http:// or https://")
     return secret
 
 
-def _without_password(secret: SecretStr) -> SecretStr:
-    if httpx2.URL(secret.get_secret_value()).userinfo:
+def _target(hidden: HiddenTemplate) -> HiddenTemplate:
+    # all of it, unless it is a template: then what stands before that, the host at least
+    _http_url(SecretStr(hidden.head))
+    if httpx2.URL(hidden.head).userinfo:
         raise ValueError("must not hold a user or a password; put them into auth.basic")
-    return secret
+    return hidden
 
 
 def _plain_proxy(secret: SecretStr) -> SecretStr:
@@ -70,6 +101,7 @@ def _plain_proxy(secret: SecretStr) -> SecretStr:
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 SecretHeaderValue = Annotated[Secret, AfterValidator(_secret_field_value)]
+HeaderTemplate = Annotated[SecretTemplate, AfterValidator(_hidden_field_value)]
 
 
 class Basic(Options):
@@ -155,12 +187,13 @@ def _cause(error: OSError) -> str:
 
 
 class ForwardOptions(Options):
-    url: Annotated[Secret, AfterValidator(_http_url), AfterValidator(_without_password)]
-    """Where to, `https://…` or `http://…`. It counts as a secret: whoever knows a webhook's URL can post to it."""
+    url: Annotated[UrlTemplate, AfterValidator(_target)]
+    """Where to, `https://…` or `http://…`. It counts as a secret: whoever knows a webhook's URL can post to it. Behind the
+    host it may be a template; what that inserts is percent-encoded."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     """The HTTP method."""
-    headers: dict[HeaderName, SecretHeaderValue] = Field(default_factory=dict)
-    """More headers for each request. Every value counts as a secret."""
+    headers: dict[HeaderName, HeaderTemplate] = Field(default_factory=dict)
+    """More headers for each request. Every value counts as a secret, and may be a template."""
     body: TextTemplate | None = None
     """A template for the body. Without it, the body is what Soda sent, byte for byte."""
     content_type: Annotated[str, AfterValidator(_field_value)] = "application/json"
@@ -180,7 +213,7 @@ class ForwardOptions(Options):
 
     @model_validator(mode="after")
     def _tls_has_a_use(self) -> Self:
-        if self.tls != Tls() and httpx2.URL(self.url.get_secret_value()).scheme == "http":
+        if self.tls != Tls() and httpx2.URL(self.url.head).scheme == "http":
             raise ValueError("tls has no effect on an http:// url")
         return self
 

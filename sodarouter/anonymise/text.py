@@ -10,7 +10,7 @@ from sodarouter.anonymise.pseudonyms import Pseudonyms
 from sodarouter.anonymise.vocabulary import GIVEN_NAMES, HOSTS, PATHS, VOCABULARY
 
 # marks, signs and pictures beyond ASCII belong to words, as they can be what is told; its blocks of punctuation do not
-_LETTER = r"(?:[0-9A-Za-z]|[^\x00-\xbf\u2000-\u206f\u3000-\u303f])"
+_LETTER = r"(?:[0-9A-Za-z\xaa\xb5\xba]|[^\x00-\xbf\u2000-\u206f\u3000-\u303f])"
 
 
 def _alone(pattern: str) -> str:
@@ -154,7 +154,9 @@ class Texts:
         # short pieces are no words: it is a code
         if _HEX.fullmatch(text) or (len(segments) > FEW and len(text) < 3 * len(segments)):
             return self._pseudonyms.code(text)
-        return "".join(map(self._segment, segments))
+        made = "".join(map(self._segment, segments))
+        # single letters stay, but not all of several
+        return self._pseudonyms.code(text) if made == text and len(re.findall("[A-Za-z]", text)) > 1 else made
 
     def _segment(self, text: str) -> str:
         if text.isascii() and text.isdigit():

@@ -24,7 +24,8 @@ must_be must_not_be must_be_greater_than must_be_greater_than_or_equal must_be_l
 must_be_between must_be_not_between must_not_be_between greater_than greater_than_or_equal less_than
 less_than_or_equal greater less than equal required forbidden present wrong type index when_required_column_missing
 when_forbidden_column_present when_wrong_column_type when_wrong_column_index when_mismatching_columns
-allow_extra_columns allow_other_column_order same discussions profile_columns automated_monitoring
+variables character_maximum_length numeric_precision numeric_scale
+datetime_precision allow_extra_columns allow_other_column_order same discussions profile_columns automated_monitoring
 expected actual tested check_rows_tested dataset_rows_tested failed_rows_count failed_rows_percent
 yml yaml sql csv json email uuid date_eu date_us date_iso timestamp numeric integer decimal
 """
@@ -42,6 +43,7 @@ _ENGLISH = """
 a an the this that these those of to for at into out up down off it its are was were be been being has have had does do
 did done can could should must may no yes new old more most only each every any some again after before since until
 during over under about because if so than too very also but nor here there which what who why how
+my our your their his her i you he she we they
 """
 
 VOCABULARY = frozenset(" ".join((_SODA, _CHECKS, _SQL, _TIME, _ENGLISH)).split())

@@ -1,38 +1,63 @@
 """``sodarouter check`` and ``sodarouter plugins``: what is configured and installed, and what is wrong with it."""
 
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path
 from sodarouter.cli.output import counted, marked, out, print_faults, print_json, print_table, shown
-from sodarouter.config import load
+from sodarouter.cli.reading import spool_if_there
+from sodarouter.config import Config, load
 from sodarouter.errors import ConfigError
+from sodarouter.event import Event
 from sodarouter.hookspecs import OBSERVERS
 from sodarouter.plugins import Plugins, find
+from sodarouter.trial import Tried, run_tests
 
 
 @app.command(rich_help_panel=SET_UP)
 def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check the configuration: every fault at once, with its place and a hint.
+    """Check the configuration: every fault at once, with its place and a hint; and run its tests.
 
-    Exit status 2 if there is a fault. Warnings do not change the status.
+    Exit status 2 if there is a fault, 1 if a `[[test]]` fails. Warnings do not change the status.
     """
     path = config_path(context, config)
     try:
         loaded = load(path)
     except ConfigError as error:
         if as_json:
-            print_json({"ok": False, "faults": error.faults, "warnings": []})
+            print_json({"ok": False, "faults": error.faults, "warnings": [], "tests": []})
         else:
             print_faults(error.faults)
         raise typer.Exit(2) from None
-    warnings = list(loaded.warnings())
+    tried = _tests(path, loaded)
+    failed = [one for one in tried if one.failures]
     if as_json:
-        print_json({"ok": True, "faults": [], "warnings": warnings})
-        return
-    for warning in warnings:
-        out.print(f"[yellow]warning:[/] {marked(warning)}")
+        print_json({"ok": not failed, "faults": [], "warnings": loaded.warnings, "tests": tried})
+    else:
+        for warning in loaded.warnings:
+            out.print(f"[yellow]warning:[/] {marked(warning)}")
+        for one in failed:
+            out.print(f"[red]failed:[/] {shown(one.name)}")
+            for failure in one.failures:
+                out.print(f"  {marked(failure)}")
+        _sum_up(path, loaded, len(tried), len(failed))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tests(path: Path, loaded: Config) -> list[Tried]:
+    with spool_if_there(path) as reader:
+
+        def stored(event: str) -> Event | None:
+            found = reader.event(event) if reader else None
+            return found.event if found else None
+
+        return list(run_tests(loaded, stored))
+
+
+def _sum_up(path: Path, loaded: Config, tests: int, failed: int) -> None:
     counts = (
         (len(loaded.file.source), "source"),
         (len(loaded.destinations), "destination"),
@@ -41,7 +66,11 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
     summary = ", ".join(counted(count, word) for count, word in counts)
     included = len(loaded.files) - 1
     also = f" and {counted(included, 'included file')}" if included else ""
-    out.print(f"{shown(str(path))}{also}: [green]ok[/]: {summary}")
+    verdict = "[red]not as its tests want it[/]" if failed else "[green]ok[/]"
+    ran = ""
+    if tests:
+        ran = f"; {failed} of {counted(tests, 'test')} failed" if failed else f"; {counted(tests, 'test')} passed"
+    out.print(f"{shown(str(path))}{also}: {verdict}: {summary}{ran}")
 
 
 @app.command(rich_help_panel=SET_UP)

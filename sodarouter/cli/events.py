@@ -12,7 +12,7 @@ from sodarouter.cli.deliveries import delivery_document, when_next
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state
 from sodarouter.cli.quarantine import show_refused
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import numbered, stands_in, subject, told
+from sodarouter.cli.told import MOST_STEPS, numbered, stands_in, subject, told
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.hindsight import why
@@ -29,8 +29,6 @@ from sodarouter.spool import (
 
 MOST = 1000
 """Deliveries of one event that are shown."""
-MOST_STEPS = 20
-"""Rules of a decision that are shown, whether they matched or not."""
 
 
 @app.command(rich_help_panel=LOOK)

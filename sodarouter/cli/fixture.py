@@ -60,13 +60,12 @@ def fixture(
         raise fail(f"{wanted}: {error.detail}") from None
     made = anonymise(raw, keep=keep or (), key=key or own_key or secrets.token_hex())
     if output is None:
-        # not as text: JSON is UTF-8, whatever the locale
-        sys.stdout.flush()
-        sys.stdout.buffer.write(made)
+        sys.stdout.write(made.decode())
     else:
         _write(made, output, force)
+    where = f"{output}: " if output else ""
     again = "" if key or own_key else "; with --key another one gets the same pseudonyms"
-    err.print(f"read it before you pass it on, then let a \\[\\[test]] take it as its payload{again}")
+    err.print(shown(f"{where}read it before you pass it on, then let a [[test]] take it as its payload{again}"))
 
 
 def _found(wanted: str, context: typer.Context, config: Path | None, *, wants_key: bool) -> tuple[bytes, str | None]:
@@ -100,4 +99,5 @@ def _write(made: bytes, output: Path, force: bool) -> None:
             file.write(made)
     except FileExistsError:
         raise fail(f"{output} is there already; --force replaces it") from None
-    err.print(shown(f"written to {output}"))
+    except OSError as error:
+        raise fail(f"{output} cannot be written: {(error.strerror or '').lower()}") from None

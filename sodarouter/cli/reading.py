@@ -28,6 +28,17 @@ def reading(path: Path) -> Iterator[SqliteReader]:
         reader.close()
 
 
+@contextmanager
+def spool_if_there(path: Path) -> Iterator[SqliteReader | None]:
+    """As `reading`; ``None`` if no router has made the spool yet."""
+    spool = load_table(path, "spool", Spool)
+    if not spool.path.exists():
+        yield None
+        return
+    with reading(path) as reader:
+        yield reader
+
+
 def find_delivery(reader: SqliteReader, delivery: str) -> StoredDelivery | None:
     wanted = DeliveryFilter(**delivery_key(delivery)._asdict())
     return next(iter(reader.deliveries(wanted, limit=1)), None)

@@ -7,6 +7,9 @@ from sodarouter.decide import Step
 from sodarouter.delivery import Fallback
 from sodarouter.event import Event
 
+MOST_STEPS = 20
+"""Rules of a decision that are shown, whether they matched or not, before they are too many."""
+
 _URGENT: dict[str | None, int] = {outcome: rank for rank, outcome in enumerate(("fail", "error", "warn"))}
 
 

@@ -1,22 +1,24 @@
 """What is no fault in a configuration, and yet hardly meant: told by ``check`` and at the start."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
-from sodarouter import soda
-from sodarouter.config.tables import File
-from sodarouter.decide import VALIDATE, Route
-from sodarouter.decide.match import Conditions, compile_match
+from sodarouter.config.relations import Asked
+from sodarouter.config.tables import DestinationTable, File
+from sodarouter.config.words import strange_words
+from sodarouter.decide import VALIDATE, Route, TeamTable
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.plugins import installed
-from sodarouter.view import OUTCOMES, SEVERITIES, STATUSES, word
 
 
-def advise(file: File) -> Iterator[Fault]:
-    """What an operator should know and may want. Places begin at the top of the file."""
+def advise(file: File, teams: Sequence[TeamTable]) -> Iterator[Fault]:
+    """What an operator should know and may want. Places begin at the top of the file.
+
+    Args:
+        teams: Those of the file and of the files that it names.
+    """
     yield from _intake(file)
-    yield from _routes(file)
+    yield from _routes(file, teams)
     yield from _plugins(file)
 
 
@@ -34,25 +36,77 @@ def _intake(file: File) -> Iterator[Fault]:
         )
 
 
-def _routes(file: File) -> Iterator[Fault]:
+def _routes(file: File, teams: Sequence[TeamTable]) -> Iterator[Fault]:
     if not file.route and not file.unrouted.to:
         yield Fault("route", "there is none: events are kept and go nowhere", "add one: [[route]] with to")
         return
-    stopped_by = ""
+    names = [team.name for team in teams]
+    asked = [Asked(route) for route in file.route]
     for number, route in enumerate(file.route):
         place = f"route[{number}]"
-        if stopped_by and not _names_validate(route):
-            yield Fault(place, f"no event comes this far: {stopped_by} takes all and says stop = true")
-        if route.stop and not stopped_by and not compile_match(route.match, route.match.not_):
-            stopped_by = place
-        yield from _words(route.match, f"{place}.match", file.source)
+        strange = list(strange_words(route.match, f"{place}.match", file, names))
+        # a word that is misspelt is the cause of a route that cannot match
+        yield from strange or _useless(number, file.route, asked)
         if route.match.not_:
-            yield from _words(route.match.not_, f"{place}.match.not", file.source)
+            yield from strange_words(route.match.not_, f"{place}.match.not", file, names)
+        if route.each == "team" and not names:
+            yield Fault(f"{place}.each", "there is no team", "add one: [[team]] with name and match")
     fallbacks = [table["fallback"] for table in file.destination.values() if "fallback" in table]
     used = {name for to in (*(route.to for route in file.route), file.unrouted.to, fallbacks) for name in to}
     for name in file.destination:
         if name not in used:
             yield Fault(f"destination.{name}", "no route sends anything to it")
+    yield from _twins(file, asked)
+    windows = {name for route in file.route for name in (*route.active, *route.mute)}
+    for name in file.window:
+        if name not in windows:
+            yield Fault(f"window.{name}", "no route names it", "silences can: `sodarouter silence add --during`")
+
+
+def _useless(number: int, routes: Sequence[Route], asked: Sequence[Asked]) -> Iterator[Fault]:
+    """That a route can never match, or adds nothing to those before it."""
+    place, route, own = f"route[{number}]", routes[number], asked[number]
+    if why := own.never():
+        yield Fault(place, f"can never match: {why}")
+        return
+    if both := sorted(set(route.active) & set(route.mute)):
+        yield Fault(place, f"sends nothing in the window {both[0]}, which is both in active and in mute")
+    if _names_validate(route):
+        return
+    for before in range(number):
+        other = routes[before]
+        if other.when or other.active or not own.implies(asked[before]):
+            continue
+        if other.stop:
+            what = "all that this one matches" if asked[before].conditions else "all"
+            yield Fault(place, f"no event comes this far: route[{before}] takes {what} and says stop = true")
+            return
+        if set(route.to) <= set(other.to) and route.each == other.each and not (other.mute or route.stop):
+            yield Fault(place, f"adds nothing: route[{before}] sends the same to {', '.join(route.to)} already")
+            return
+
+
+def _twins(file: File, asked: Sequence[Asked]) -> Iterator[Fault]:
+    """Destinations that are the same place: what goes to both arrives there twice."""
+    names = list(file.destination)
+    for number, name in enumerate(names):
+        for other in names[:number]:
+            if _own(file.destination[name]) == _own(file.destination[other]) and _both(file.route, asked, name, other):
+                what = f"is the same as destination.{other}, and events go to both: they arrive twice"
+                yield Fault(f"destination.{name}", what, "send them to one of the two")
+
+
+def _own(table: Mapping[str, object]) -> dict[str, object]:
+    core = DestinationTable.model_fields.keys() - {"type"}
+    return {key: value for key, value in table.items() if key not in core}
+
+
+def _both(routes: Sequence[Route], asked: Sequence[Asked], one: str, other: str) -> bool:
+    """Whether an event may go to both."""
+    to_one, to_other = (
+        [these for route, these in zip(routes, asked, strict=True) if name in route.to] for name in (one, other)
+    )
+    return any(not a.is_disjoint(b) for a in to_one for b in to_other)
 
 
 def _names_validate(route: Route) -> bool:
@@ -65,31 +119,3 @@ def _plugins(file: File) -> Iterator[Fault]:
     for name in file.plugins.disabled:
         if name not in there:
             yield Fault("plugins.disabled", f"no plugin {name!r} is installed", suggestion(name, there))
-
-
-@dataclass(frozen=True)
-class _Vocabulary:
-    """The words that a key can meet, and how a pattern is brought into their spelling."""
-
-    said: str
-    words: tuple[str, ...]
-    spelt: Callable[[str], str | None] = str
-
-
-_VOCABULARIES = {
-    "event": _Vocabulary("Soda documents no event {!r}", soda.EVENT_TYPES),
-    "scope": _Vocabulary("there is no scope {!r}", tuple(dict.fromkeys(soda.SCOPES.values()))),
-    "severity": _Vocabulary("there is no severity {!r}", SEVERITIES, word),
-    "status": _Vocabulary("there is no status {!r}", STATUSES, word),
-    "outcome": _Vocabulary("there is no outcome {!r}", OUTCOMES, word),
-}
-
-
-def _words(asked: Conditions, place: str, sources: Iterable[str]) -> Iterator[Fault]:
-    """The patterns that no event can fit, as far as can be known: those without a glob's characters."""
-    vocabularies = {**_VOCABULARIES, "source": _Vocabulary("there is no source {!r}", tuple(sources))}
-    for key, known in vocabularies.items():
-        for pattern in getattr(asked, key) or ():
-            if not set(pattern) & set("*?[") and known.spelt(pattern) not in known.words:
-                hint = suggestion(pattern, known.words, otherwise=f"one of {', '.join(known.words)}")
-                yield Fault(f"{place}.{key}", known.said.format(pattern), hint)

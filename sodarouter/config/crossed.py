@@ -14,18 +14,34 @@ def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: s
     if not file.source and "source" not in unsure:
         yield Fault("source", "there is none", 'add one: [source.soda] with path = "/webhooks/soda"')
     yield from _paths(file)
+    yield from crossed_routes(file, destinations, unsure)
+    yield from _tests(file, destinations, unsure)
+    if "destination" not in unsure:
+        yield from _fallbacks(destinations)
+    if not unsure & {"server", "admin"}:
+        yield from _listening(file)
+    yield from _unreadable(file)
+
+
+def crossed_routes(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterator[Fault]:
+    """As `crossed`, of what decides alone: routes that name what there is not."""
     if "destination" not in unsure:
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
-        yield from _fallbacks(destinations)
     if "window" not in unsure:
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "active"]), route.active, file.window, "window")
             yield from _unknown(dotted(["route", number, "mute"]), route.mute, file.window, "window")
-    if not unsure & {"server", "admin"}:
-        yield from _listening(file)
-    yield from _unreadable(file)
+
+
+def _tests(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterator[Fault]:
+    for number, test in enumerate(file.test):
+        if "destination" not in unsure:
+            for key, names in (("to", test.to), ("contains", test.contains), ("lacks", test.lacks)):
+                yield from _unknown(dotted(["test", number, key]), names, destinations)
+        if "source" not in unsure and test.source is not None:
+            yield from _unknown(dotted(["test", number, "source"]), [test.source], file.source, "source")
 
 
 def _paths(file: File) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from sodarouter.config.document import Document, Found, read_document
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import suggestion
 
-INCLUDABLE = ("destination", "route", "defaults")
+INCLUDABLE = ("destination", "route", "defaults", "team", "window", "test")
 """What an included file may hold: what a team may own. All else belongs to the whole router."""
 
 

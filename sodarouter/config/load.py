@@ -1,13 +1,13 @@
 """`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sodarouter.config.advice import advise
-from sodarouter.config.crossed import crossed, fixed
+from sodarouter.config.crossed import crossed, crossed_routes, fixed
 from sodarouter.config.defaults import check_destination_defaults, check_route_defaults, lay_defaults
 from sodarouter.config.destinations import ConfiguredDestination, configured
 from sodarouter.config.document import Document, Found, OptionsT, named_tables
@@ -16,7 +16,7 @@ from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
 from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
-from sodarouter.decide import Routing, Rules, compile_rules
+from sodarouter.decide import OrderBy, Routing, Rules, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.options import Options
@@ -43,11 +43,8 @@ class Config:
     redact: Redactor
     origins: Origins
     """Where each of its parts stands: makes a place in `file` the place that is told to people."""
-
-    def warnings(self) -> Iterator[Fault]:
-        """What an operator should know and may want."""
-        # what is inherited is told of once
-        yield from dict.fromkeys(self.origins.told(advice) for advice in advise(self.file))
+    warnings: tuple[Fault, ...]
+    """What an operator should know and may want."""
 
 
 def load(path: Path, running: Config | None = None) -> Config:
@@ -79,18 +76,51 @@ def load(path: Path, running: Config | None = None) -> Config:
     teams = read_teams(file.teams.files, documents[0], found)
     found.raise_any()
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
-    routing = Routing(
+    routing = _routing(file, teams, order_by)
+    rules = compile_rules(routing)
+    redact = running.redact if running else Redactor()
+    redact.learn(found.secrets)
+    # what is inherited is told of once
+    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team)))
+    files = (*(document.path for document in documents), *(one.path for one in teams))
+    return Config(
+        path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins, warnings
+    )
+
+
+def load_routing(path: Path) -> Routing:
+    """What of a configuration decides, alone: for commands that only try it on events. No secret is read.
+
+    Raises:
+        ConfigError: One of its files cannot be read, or what decides has faults; of other tables none is told.
+    """
+    found = Found()
+    documents = read(path, found)
+    lay_defaults(documents)
+    destinations = _destination_tables(documents)
+    for document in documents:
+        document.table = {key: table for key, table in document.table.items() if key in _DECIDING}
+    file, origins = merge(documents, found)
+    for fault in crossed_routes(file, destinations, found.unsure):
+        found.add(fault, origins)
+    teams = read_teams(file.teams.files, documents[0], found)
+    found.raise_any()
+    ordered = {name: table["order_by"] for name, table in destinations.items() if table.get("order_by") in _ORDERS}
+    return _routing(file, teams, ordered)
+
+
+_DECIDING = {"route", "unrouted", "team", "teams", "window"}
+_ORDERS = get_args(OrderBy)
+
+
+def _routing(file: File, teams: Sequence[TeamsFile], order_by: dict[str, OrderBy]) -> Routing:
+    return Routing(
         route=file.route,
         unrouted=file.unrouted.to,
         order_by=order_by,
         team=[*file.team, *(team for one in teams for team in one.teams)],
         window=file.window,
     )
-    rules = compile_rules(routing)
-    redact = running.redact if running else Redactor()
-    redact.learn(found.secrets)
-    files = (*(document.path for document in documents), *(one.path for one in teams))
-    return Config(path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins)
 
 
 def load_table(path: Path, name: str, model: type[OptionsT]) -> OptionsT:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -223,6 +224,63 @@ class TeamsTable(Options):
     """CSV files with a row for each, or TOML files with `[[team]]` tables; they come after those of this file."""
 
 
+class Payload(Options):
+    """Where the payload of a test comes from: one of `file`, `sample` and `event`."""
+
+    file: ConfigPath | None = None
+    """A file with the payload, as Soda sends it."""
+    sample: str | None = None
+    """An event type, of which a sample is made: `incidentCreated`, or `v3/incidentCreated`."""
+    event: str | None = None
+    """The id of an event in the spool."""
+    set: dict[str, Any] = Field(default={})
+    """Values that are set in the payload, by their paths."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Payload":
+        if sum(given is not None for given in (self.file, self.sample, self.event)) != 1:
+            raise ValueError("needs one of file, sample and event")
+        return self
+
+
+def _texts(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_texts),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+]
+
+
+class TestTable(Payload):
+    """A `[[test]]` table: what has to become of a payload."""
+
+    __test__ = False  # it is no test of pytest's
+
+    name: str | None = None
+    """What it is called; `test 1` and so on by default."""
+    source: str | None = None
+    """The source that it comes from; otherwise the first."""
+    received: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    """When it comes, for windows of time: by default a Monday at noon, UTC."""
+    after: list[Payload] = Field(default=[])
+    """What came before it from the same source, the oldest first."""
+    to: list[str]
+    """The destinations that it goes to, exactly these."""
+    contains: dict[str, Texts] = Field(default={})
+    """Texts that what goes to a destination has in it."""
+    lacks: dict[str, Texts] = Field(default={})
+    """Texts that it must not have in it."""
+
+    @model_validator(mode="after")
+    def _has_a_zone(self) -> "TestTable":
+        if self.received.tzinfo is None:
+            raise ValueError("received needs a time zone: 2026-01-05T12:00:00Z")
+        return self
+
+
 class PluginsTable(Options):
     """`[plugins]`: which of the installed plugins are used."""
 
@@ -263,3 +321,4 @@ class File(Options):
     window: dict[Name, Window] = Field(default={})
     route: list[Route] = Field(default=[])
     unrouted: Unrouted = Unrouted()
+    test: list[TestTable] = Field(default=[])

@@ -15,11 +15,15 @@ FUNCTIONS = (
 )
 """What an expression can call."""
 
+MAX_SHOWN = 100
+"""Characters of a value that a message shows."""
+
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '\.?([^']*)'")
 _UNDEFINED = re.compile(r"undefined field '([^']*)' not found in struct '(?:.*\.)?([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
 _SELECT = re.compile(r"expression of type '(.*)' cannot be the operand of a select operation")
+_RANGE = re.compile(r"expression of type '(.*)' cannot be the range of a comprehension")
 _SYNTAX = re.compile(r"Syntax error: (?:.*?(?:at|input):? )?('.*?')(?: expecting .*)?$")
 _OPERATOR = re.compile(r"_?([^_A-Za-z@]+)_?|@?(in)")
 _STATUS = re.compile(r"^[A-Z_]+: |(?: \[[A-Z_]+\])+$")
@@ -45,7 +49,7 @@ def compile_fault(said: str, source: str, names: Names) -> str:
         return told
     if "recursion" in said:
         return "1:1: nests too deep; at most about 30 levels"
-    return f"1:1: {_plain(said.splitlines()[0])}"
+    return f"1:1: {run_fault(said)}"
 
 
 def place(source: str, offset: int) -> str:
@@ -66,7 +70,8 @@ def run_fault(said: str) -> str:
         return _unfit(found["function"], types)
     for pattern, told in _RUN:
         if found := pattern.search(said):
-            return told.format(*found.groups())
+            # a key may be a text of the event
+            return told.format(*(group[:MAX_SHOWN] for group in found.groups()))
     return _plain(said.splitlines()[0] if said else "")
 
 
@@ -102,6 +107,8 @@ def _fault(line: int, column: int, said: str, source: str, names: Names) -> str:
     elif found := _SELECT.match(said):
         fault = f"{_article(_type(found[1]))} has no fields"
         hint = "ask its entries, with exists(x, …)" if found[1].startswith("list") else ""
+    elif found := _RANGE.match(said):
+        fault = f"{_article(_type(found[1]))} has no entries to ask"
     elif found := _SYNTAX.match(said):
         fault = "ends too early" if found[1] == "'<EOF>'" else f"syntax error at {found[1]}"
         if found[1][1:2] in ("'", '"'):
@@ -140,6 +147,9 @@ _UNFIT = {
 """What the library says without kinds when an expression is evaluated."""
 
 
+_COMPARISONS = {f"_{sign}_" for sign in ("==", "!=", "<", "<=", ">", ">=")}
+
+
 def _hints(function: str, types: str) -> Iterator[str]:
     if "string" in types and "null" in types:
         yield "a text that is not known is '', not null"
@@ -147,6 +157,8 @@ def _hints(function: str, types: str) -> Iterator[str]:
         yield "write a dot and the field's name"
     if function == "_+_" and ("string" in types or "list" in types):
         yield "texts and lists cannot be joined: compare their parts"
+    if function not in _COMPARISONS:
+        return
     if "timestamp" in types.lower() and "string" in types:
         yield "write timestamp('2025-01-31T00:00:00Z')"
     if {"int", "double"} <= set(re.findall(r"\w+", types)):

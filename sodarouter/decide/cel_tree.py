@@ -1,7 +1,7 @@
 """The checked tree of an expression: what CEL allows and this router does not, as it could cost without bound.
 
-The library bounds the steps of loops and how deep an expression nests. It does not bound how large the values grow that an
-expression builds, what a comparison of two large values costs, or a regular expression with counted repetitions.
+The library bounds the steps of loops, 10,000, and how deep an expression nests. It does not bound how large the values grow
+that an expression builds, what a comparison of two large values costs, or a regular expression with counted repetitions.
 """
 
 import re
@@ -13,7 +13,10 @@ MAX_PARTS = 10_000
 doubles with every link, and comparing what it gives would take as long."""
 
 MAX_PATTERN = 500
-"""Signs of a regular expression, with each `{n}` written out: the time that a letter of a text can cost grows with it."""
+"""Signs of a regular expression."""
+
+MAX_COUNTED = 100
+"""What the counts in a regular expression, `{n}`, may come to: the time that each letter of a text costs grows with it."""
 
 Fields = Mapping[int, list[int | bytes]]
 """The fields of a protobuf message by their numbers: each a list, as any may be repeated."""
@@ -71,15 +74,30 @@ class Tree:
         if _weight(self._root, {}) > MAX_PARTS:
             yield Found(0, f"builds more than {MAX_PARTS:,} parts")
 
+    @property
+    def power(self) -> int:
+        """How its work grows with the number of results: 1 for a loop over them, 2 for one that makes a list of them.
+
+        A loop inside another one adds to it. `map` and `filter` copy what they have at every step in this library.
+        """
+        return self._power(self._root)
+
+    def _power(self, node: Node) -> int:
+        if node.kind != "loop" or self._type(node.parts[0]) != "list object result":
+            return max(map(self._power, node.parts), default=0)
+        ranged, *others = node.parts
+        own = 2 if _builds(node) else 1
+        return max(self._power(ranged), own + max(map(self._power, others)))
+
     def _type(self, node: Node) -> str:
         return self._types.get(node.id, "dyn")
 
     def _joins(self, node: Node) -> str:
         kind = self._type(node)
         if kind == "dyn":
-            return "what is added may not be numbers: write double(…) around each"
+            return "no '+' for what may not be numbers; write double(…) around each"
         if kind in {"string", "bytes"} or kind.startswith("list"):
-            return "texts and lists cannot be joined: compare their parts"
+            return "no '+'; texts and lists cannot be joined: compare their parts"
         return ""
 
     def _compares(self, one: str, other: str, nullable: frozenset[str]) -> str:
@@ -97,12 +115,18 @@ def _pattern(pattern: Node, is_pattern: Callable[[str], str]) -> str:
         (group, max(int(least), int(most or 0)))
         for group, least, most in re.findall(r"(\)?)\{(\d{1,6})(?:,(\d{0,6}))?\}", pattern.name)
     ]
-    size = len(pattern.name) + sum(count for group, count in counts if not group)
+    counted = sum(count for group, count in counts if not group) or 1
     for group, count in counts:
-        size *= max(1, count) if group else 1
-    if size > MAX_PATTERN:
-        return f"the pattern of matches() is too large: at most {MAX_PATTERN} signs, with each {{n}} written out"
+        # a group may hold all others
+        counted *= max(1, count) if group else 1
+    if len(pattern.name) > MAX_PATTERN or counted > MAX_COUNTED:
+        return f"the pattern of matches() is too large: at most {MAX_PATTERN} signs, and {{{MAX_COUNTED}}} in all"
     return is_pattern(pattern.name)
+
+
+def _builds(loop: Node) -> bool:
+    step = loop.parts[3]
+    return any(part.name == "_+_" and part.parts[1].kind == "list" for part in (step, *step.parts))
 
 
 def _walk(node: Node) -> Iterator[Node]:
@@ -116,10 +140,9 @@ def _weight(node: Node, bound: Mapping[str, int]) -> int:
     if node.kind == "name":
         return bound.get(node.name, 1)
     if node.kind == "loop":
-        *_, ranged, start, condition, step, result = node.parts
+        ranged, *others = node.parts
         each = _weight(ranged, bound)
-        inner = {**bound, node.name: each}
-        return each + sum(_weight(part, inner) for part in (start, condition, step, result))
+        return each + sum(_weight(part, {**bound, node.name: each}) for part in others)
     return sum(_weight(part, bound) for part in node.parts) or 1
 
 
@@ -143,6 +166,7 @@ def _node(fields: Fields) -> Node:
             entries = list(_entries(inner, 2))
             return Node(number, "map", _text(inner, 1), tuple(n for e in entries for f in (3, 4) for n in _nodes(e, f)))
         case _:
+            # range, start, condition, step, result
             return Node(number, "loop", _text(inner, 1), tuple(n for f in (2, 4, 5, 6, 7) for n in _nodes(inner, f)))
 
 

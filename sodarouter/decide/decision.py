@@ -5,7 +5,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from sodarouter.decide.facts import Subject, indices
@@ -47,12 +46,12 @@ class Decision:
 
     - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
       divided, with ``muted``, the name of a window, if nothing goes out because of that, and with ``unanswered``, an error,
-      if the expression has no answer for other results, which then do not travel;
-    - ``{route, matched: false, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name`` in
-      it when the route would have to name ``validate``;
-    - ``{route, matched: false, failed: {when, error}}``; ``error`` is ``null`` if the expression is merely false;
-    - ``{route, matched: false, inactive}``: the names of the windows in none of which the event came;
-    - ``{route, matched: false, stopped_by}``;
+      if the expression has no answer for other results, which do not travel then;
+    - ``{route, matched: false, to, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name``
+      in it when the route would have to name ``validate``;
+    - ``{route, matched: false, to, failed: {when, error}}``; ``error`` is ``null`` if it is merely false;
+    - ``{route, matched: false, to, inactive}``: the names of the windows in none of which the event came;
+    - ``{route, matched: false, to, stopped_by}``;
     - ``{silence, author, reason, from, results}``: what was kept from which destinations;
     - ``{unrouted: true, to}``, for an event that matched no route.
     """
@@ -146,12 +145,12 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
         if stopped_by is not None:
             if not every:
                 break
-            trace.append({"route": rule.name, "matched": False, "stopped_by": stopped_by})
+            trace.append({"route": rule.name, "matched": False, "to": list(rule.to), "stopped_by": stopped_by})
             continue
         mask, said = _ask(rule, subject, event)
         if not mask:
             if every or said.get("failed", {}).get("error"):
-                trace.append({"route": rule.name, "matched": False, **said})
+                trace.append({"route": rule.name, "matched": False, "to": list(rule.to), **said})
             continue
         matched = True
         step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask), **said}
@@ -192,22 +191,28 @@ def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step]:
 
 
 def _ask_when(when: When, subject: Subject, left: int) -> tuple[int, Step]:
-    fits, error = 0, None
-    if not when.on_result:
-        asked = [(left, partial(when.holds, subject.document))]
-    elif subject.count:
-        asked = [(1 << index, partial(when.holds_for, subject.document, index)) for index in indices(left)]
-    else:
-        asked = []  # there is no result that it could be true of
-    for those, holds in asked:
-        try:
-            fits |= those if holds() else 0
-        except WhenError as failure:
-            # that one result has no value, say, must not keep the others back
-            error = error or str(failure)
+    fits, error = _each(when, subject, left) if when.on_result else _once(when, subject, left)
     if fits:
         return fits, {"unanswered": error} if error else {}
     return 0, {"failed": {"when": when.source, "error": error}}
+
+
+def _once(when: When, subject: Subject, left: int) -> tuple[int, str | None]:
+    try:
+        return left if when.holds(subject.document) else 0, None
+    except WhenError as error:
+        return 0, str(error)
+
+
+def _each(when: When, subject: Subject, left: int) -> tuple[int, str | None]:
+    fits, failed = 0, None
+    for index in indices(left) if subject.count else ():
+        try:
+            if when.holds_for(subject.document, index):
+                fits |= 1 << index
+        except WhenError as error:  # others may have what this one lacks
+            failed = str(error)
+    return fits, failed
 
 
 def _failure(condition: Condition, texts: Mapping[str, int], asked: int) -> Step:

@@ -5,13 +5,14 @@ false, so that no expression fails for want of it; ``null`` are only times, a re
 agreement that the event does not have.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sodarouter.callback import is_mentioned
 from sodarouter.event import Event
 from sodarouter.redact import REDACTED, without_callback
-from sodarouter.view import Agreement, Contract, Incident, Result
+from sodarouter.view import Result
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "event": {
@@ -73,11 +74,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "dataset": "text",
         "datasource": "text",
         "author": "person",
-        "contents": "text",
+        "contents": "file",
         "changes": "text list",
         "teams": "text list",
     },
-    "agreement": {"id": "text", "label": "text", "url": "text", "path": "text", "contents": "text", "author": "person"},
+    "agreement": {"id": "text", "label": "text", "url": "text", "path": "text", "contents": "file", "author": "person"},
 }
 """The fields of everything in the document, each with its kind: a simple one, another table's name, or a list of either."""
 
@@ -93,6 +94,12 @@ VARIABLES: Mapping[str, str] = {
 SUBJECTS = ("incident", "contract", "agreement")
 """The variables that are null when the event has none."""
 
+MAX_TEXT = 10_000
+"""Characters of a text of a result or an incident. A longer one is cut: loops may ask it ten thousand times."""
+
+MAX_ENTRIES = 200
+"""Entries of a list in the document, but for the results. A longer one is cut."""
+
 _LARGEST = 2**63
 """Whole numbers are below this. A larger one is given as a number with a fraction."""
 
@@ -107,8 +114,8 @@ class Moment(datetime):
 class Document(dict[str, object]):
     """The document of one event."""
 
-    prepared: object = None
-    """What the evaluator has made of it. That costs more than most expressions, so it is kept for the next one."""
+    prepared: tuple[object, Any] | None = None
+    """A thread, and what the evaluator made there of the document: that costs more than most expressions, so it is kept."""
 
 
 def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapping[str, object]) -> Document:
@@ -123,30 +130,14 @@ def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapp
     """
     view = event.view
     made: dict[str, object] = {
-        "event": _object(
-            "event",
-            {
-                "id": event.id,
-                "type": event.type,
-                "source": event.source,
-                "scope": event.scope,
-                "received": event.received,
-                "late": event.late,
-            },
-            _known(of_event, "event"),
-        ),
+        "event": _object("event", event, of_event.get("event")),
         "results": [
-            _object("result", _of_result(result), known[index] if index < len(known) else {})
-            for index, result in enumerate(view.results)
+            _result(result, known[index] if index < len(known) else None) for index, result in enumerate(view.results)
         ],
     }
-    subjects: Mapping[str, Incident | Contract | Agreement | None] = {
-        "incident": view.incident,
-        "contract": view.contract,
-        "agreement": view.agreement,
-    }
-    for name, subject in subjects.items():
-        made[name] = None if subject is None else _object(name, _fields(name, subject), _known(of_event, name))
+    for name in SUBJECTS:
+        subject = getattr(view, name)
+        made[name] = None if subject is None else _object(name, subject, of_event.get(name))
     if is_mentioned(event.raw):
         # whoever knows the callback URL can put links onto the incident, and it may stand in any text
         callback = view.incident.callback_url if view.incident else None
@@ -155,39 +146,51 @@ def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapp
     return Document(made)
 
 
-def _known(of_event: Mapping[str, object], name: str) -> Mapping[str, object]:
-    known = of_event.get(name)
-    return known if isinstance(known, Mapping) else {}
+def _object(name: str, part: object, known: object = None) -> dict[str, object]:
+    """All fields of one table of `FIELDS` of a part of the view, which may be ``None``."""
+    made = {field: make(getattr(part, field, None)) for field, make in _MAKERS[name].items()}
+    return made | _more(name, known)
 
 
-def _of_result(result: Result) -> dict[str, object]:
-    datasets = result.datasets
+def _more(name: str, known: object) -> dict[str, object]:
+    makers = _MAKERS[name]
+    return {f: makers[f](value) for f, value in known.items() if f in makers} if isinstance(known, Mapping) else {}
+
+
+def _result(result: Result, known: object) -> dict[str, object]:
+    made = _object("result", result)
+    datasets = made["datasets"]
+    assert isinstance(datasets, list)  # noqa: S101 (for the type checker)
+    made["owners"] = _each_once(datasets, "owners")
+    made["tags"] = _each_once(datasets, "tags")
+    # what a check says of itself counts for more than what is said of its dataset
     attributes: dict[str, object] = {}
     for dataset in datasets:
-        attributes.update(dataset.attributes)
-    return _fields("result", result) | {
-        "owners": tuple(dict.fromkeys(owner for dataset in datasets for owner in dataset.owners)),
-        "tags": tuple(dict.fromkeys(tag for dataset in datasets for tag in dataset.tags)),
-        # what a check says of itself counts for more than what is said of its dataset
-        "attributes": attributes | dict(result.attributes),
-    }
+        attributes |= dataset["attributes"]
+    made["attributes"] = attributes | _named(result.attributes)
+    return made | _more("result", known)
 
 
-def _fields(name: str, part: object) -> dict[str, object]:
-    """What a part of the view says of the fields of one table; nothing of a part that is not there."""
-    return {field: getattr(part, field, None) for field in FIELDS[name]}
-
-
-def _object(name: str, values: Mapping[str, object], known: Mapping[str, object] = {}) -> dict[str, object]:
-    """All fields of one table of `FIELDS`, and no others."""
-    return {field: make(known[field] if field in known else values.get(field)) for field, make in _MAKERS[name].items()}
+def _each_once(datasets: list[dict[str, list[object]]], field: str) -> list[object]:
+    if len(datasets) == 1:
+        return datasets[0][field]
+    found: list[object] = []
+    for entry in (entry for dataset in datasets for entry in dataset[field]):
+        if entry not in found and len(found) < MAX_ENTRIES:
+            found.append(entry)
+    return found
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        return "" if value is None else str(value)
-    # the evaluator ends a text at a NUL
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, str):
+        # the evaluator ends a text at a NUL
+        return value if len(value) <= MAX_TEXT and "\0" not in value else _file(value[:MAX_TEXT])
+    return "" if value is None else str(value)[:MAX_TEXT]
+
+
+def _file(value: object) -> str:
+    """A text of any length: an event that has one has no results for loops to go through."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else ""
 
 
 def _whole(value: object) -> int:
@@ -214,7 +217,7 @@ def _any(value: object) -> object:
         case Mapping():
             return _named(value)
         case list() | tuple():
-            return [_any(entry) for entry in value]
+            return [_any(entry) for entry in value[:MAX_ENTRIES]]
         case _:
             return str(value)
 
@@ -231,11 +234,12 @@ def _named(value: object) -> dict[str, object]:
 
 
 def _list(make: Callable[[object], object]) -> Callable[[object], list[object]]:
-    return lambda value: [make(entry) for entry in value] if isinstance(value, Iterable) else []
+    return lambda value: [make(entry) for entry in value[:MAX_ENTRIES]] if isinstance(value, list | tuple) else []
 
 
 _SIMPLE: Mapping[str, Callable[[object], object]] = {
     "text": _text,
+    "file": _file,
     "whole": _whole,
     "truth": bool,
     "time": _time,
@@ -246,7 +250,7 @@ _SIMPLE: Mapping[str, Callable[[object], object]] = {
 
 def _maker(kind: str) -> Callable[[object], object]:
     one, _, several = kind.partition(" ")
-    make = _SIMPLE.get(one) or (lambda value: _object(one, _fields(one, value)))
+    make = _SIMPLE.get(one) or (lambda value: _object(one, value))
     return _list(make) if several else make
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from sodarouter.decide.facts import Subject, indices
+from sodarouter.view import Dataset
 
 Each = Literal["event", "result", "dataset", "owner", "team"]
 """What a delivery is made for."""
@@ -38,11 +39,15 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
     return [*parts[: MAX_PARTS - 1], (None, rest)]
 
 
+def dataset_name(dataset: Dataset) -> str | None:
+    """What people call a dataset: ``datasource/name``, if it has both."""
+    name = dataset.name or dataset.label or dataset.id
+    return f"{dataset.datasource}/{name}" if dataset.datasource and name else name
+
+
 def _datasets(subject: Subject, index: int) -> Iterator[str]:
-    for dataset in subject.event.view.results[index].datasets:
-        name = dataset.name or dataset.label or dataset.id
-        if name:
-            yield f"{dataset.datasource}/{name}" if dataset.datasource else name
+    datasets = subject.event.view.results[index].datasets
+    return (name for dataset in datasets if (name := dataset_name(dataset)))
 
 
 def _owners(subject: Subject, index: int) -> Iterator[str]:

@@ -247,9 +247,10 @@ def dump(memory: Memory) -> str:
     return json.dumps([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)], separators=(",", ":"))
 
 
-def parse(text: str) -> Memory | None:
-    """What `dump` gave; ``None`` if that was another version of the router, whose memories cannot be read."""
-    return _made(json.loads(text))
+def parse(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:
+    """What `dump` gave, by key. What another version of the router wrote, and cannot be read, is not known."""
+    made = ((key, _made(json.loads(text))) for key, text in texts.items())
+    return {key: memory for key, memory in made if memory is not None}
 
 
 def dump_state(keys: Iterable[bytes], memory: Mapping[bytes, Memory]) -> str:

@@ -3,20 +3,13 @@
 An expression that names `result` is asked of every result by itself; any other one is asked once of the event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from sodarouter.errors import SodarouterError
 
 MAX_SOURCE = 4000
 """Characters of an expression. One of this length takes at most some milliseconds to compile."""
-
-
-class Program(Protocol):
-    """What an expression is compiled into: `sodarouter.decide.cel.Program`, which is imported when there is one."""
-
-    def ask(self, document: Mapping[str, object], index: int) -> bool | str: ...
 
 
 class WhenError(SodarouterError):
@@ -30,7 +23,8 @@ class When:
     source: str
     on_result: bool
     """Whether it is asked of every result by itself."""
-    _program: Program = field(compare=False, repr=False)
+    _ask: Callable[[Mapping[str, object], int], bool | str] = field(compare=False, repr=False)
+    """The answer, or why there is none."""
 
     def holds(self, document: Mapping[str, object]) -> bool:
         """Whether it is true of the event.
@@ -49,7 +43,7 @@ class When:
         return self._answer(document, index)
 
     def _answer(self, document: Mapping[str, object], index: int) -> bool:
-        answer = self._program.ask(document, index)
+        answer = self._ask(document, index)
         if isinstance(answer, str):
             raise WhenError(answer)
         return answer
@@ -66,13 +60,13 @@ def compile_when(text: str) -> When:
     if len(text) > MAX_SOURCE:
         raise ValueError(f"1:1: must have at most {MAX_SOURCE:,} characters")
     try:
-        from sodarouter.decide import cel  # who writes no expression does without its 20 MiB
+        from sodarouter.decide.cel import Program  # who writes no expression does without its 12 MiB
     except ImportError as error:
         raise ValueError(
             f"when needs {_PACKAGES.get(error.name or '', error)}; pip install 'sodarouter[cel]'"
         ) from None
-    program = cel.Program(text)
-    return When(text, program.on_result, program)
+    program = Program(text)
+    return When(text, program.on_result, program.ask)
 
 
 _PACKAGES = {

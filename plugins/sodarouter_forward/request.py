@@ -1,0 +1,112 @@
+"""Makes the request for one delivery."""
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from urllib.parse import quote, unquote
+
+import httpx2
+
+from sodarouter import Delivery, Event, HmacSignature, Reject, StandardWebhooks
+from sodarouter_forward.options import ForwardOptions, is_field_value, is_http
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A request as it will be sent."""
+
+    method: str
+    url: httpx2.URL
+    headers: httpx2.Headers
+    body: bytes
+    secret_headers: frozenset[str]
+    """Names in lower case of those whose values are secrets, or made with one."""
+
+
+class Composer:
+    """Makes the requests of one destination: what does not depend on the event is made once."""
+
+    def __init__(self, options: ForwardOptions) -> None:
+        self._options = options
+        self._url = None if options.url.is_template else httpx2.URL(options.url.get_secret_value())
+        self._headers = {
+            "Accept-Encoding": "identity",
+            "User-Agent": f"sodarouter/{version('sodarouter')}",
+            "Content-Type": options.content_type,
+        }
+        self.renders = any(
+            [options.body, options.url.is_template, *(value.is_template for value in options.headers.values())]
+        )
+        """Whether a template takes part, which may compute for a while."""
+
+    def compose(self, event: Event, delivery: Delivery, now: float) -> Composed:
+        """The request for one delivery: at each attempt the same, but for the number of the attempt and what is signed.
+
+        Args:
+            event: What is sent.
+            delivery: For which delivery.
+            now: Unix time, for signatures that have one.
+
+        Raises:
+            Reject: A template fails, or gives what cannot be a URL or a header.
+        """
+        options = self._options
+        body = event.raw if options.body is None else options.body.render(event, delivery).encode()
+        headers = httpx2.Headers(self._headers)
+        headers.update(_about(event, delivery))
+        message_id = _message_id(delivery)
+        if options.idempotency_header:
+            headers[options.idempotency_header] = message_id
+        own = {name: self._value(name, event, delivery) for name in options.headers}
+        if options.auth:
+            own["Authorization"] = options.auth.header
+        match options.sign:
+            case HmacSignature() as signature:
+                signed = signature.sign(body, now)
+            case StandardWebhooks() as signature:
+                signed = signature.sign(body, now, message_id)
+            case None:
+                signed = {}
+        headers.update({**own, **signed})
+        secret = frozenset(name.lower() for name in (*own, *signed))
+        return Composed(options.method, self._target(event, delivery), headers, body, secret)
+
+    def _target(self, event: Event, delivery: Delivery) -> httpx2.URL:
+        if self._url is not None:
+            return self._url
+        text, head = self._options.url.render(event, delivery), self._options.url.head
+        # encoding leaves full stops alone, and a path that climbs is another one than was meant
+        if any(unquote(part) in (".", "..") for part in re.split("[?#]", text, maxsplit=1)[0].split("/")):
+            raise Reject("url: a part of the rendered path is . or ..")
+        if not is_field_value(text) or " " in text or not is_http(text):
+            raise Reject("url: what the template gives is no URL")
+        url, meant = httpx2.URL(text), httpx2.URL(head)
+        if (url.scheme, url.netloc, url.userinfo) != (meant.scheme, meant.netloc, meant.userinfo):
+            raise Reject("url: what the template gives has another host")
+        return url
+
+    def _value(self, name: str, event: Event, delivery: Delivery) -> str:
+        given = self._options.headers[name]
+        value = given.render(event, delivery)
+        if given.is_template and not is_field_value(value):
+            raise Reject(
+                f"headers.{name}: what the template gives is not printable ASCII on one line, without spaces at its ends"
+            )
+        return value
+
+
+def _about(event: Event, delivery: Delivery) -> dict[str, str]:
+    headers = {"X-Sodarouter-Event": event.id, "X-Sodarouter-Attempt": str(delivery.attempt)}
+    if event.late:
+        headers["X-Sodarouter-Late"] = "true"
+    if delivery.replay:
+        headers["X-Sodarouter-Replay"] = str(delivery.replay)
+    if delivery.fallback:
+        headers["X-Sodarouter-Fallback-For"] = delivery.fallback.destination
+        headers["X-Sodarouter-Fallback-Reason"] = quote(delivery.fallback.reason[:200], safe=" ,:;/()")
+    return headers
+
+
+def _message_id(delivery: Delivery) -> str:
+    """`Delivery.id`, fit for a header. Standard Webhooks joins what it signs with full stops, so an id must have none."""
+    return quote(delivery.id).replace(".", "%2E")

@@ -1,0 +1,16 @@
+"""What a destination would send, to be shown before it is sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What one delivery would send where. No secret is in it."""
+
+    target: str
+    """Where to, in words."""
+    body: bytes
+    """Byte for byte what would arrive."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What would go with it; a value that is a secret, or made with one, is blotted out."""

@@ -1,0 +1,132 @@
+"""Runs the `[[test]]` tables of a configuration: payloads, and what has to become of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from sodarouter.config import Config
+from sodarouter.config.tables import Payload, TestTable
+from sodarouter.decide import Decision, State, decide
+from sodarouter.decide.memory import Memory, recall
+from sodarouter.errors import Fault, Malformed, SodarouterError
+from sodarouter.event import Event
+from sodarouter.faults import dotted
+from sodarouter.parse import parse
+from sodarouter.rehearsal import rehearse
+from sodarouter.simulate import VOCABULARIES, override, simulate
+
+Stored = Callable[[str], Event | None]
+"""Finds an event of the spool by its id."""
+
+MAX_SHOWN = 500
+"""Characters of what would be sent that a failure shows."""
+
+
+class Unusable(SodarouterError):
+    """The payload of a test cannot be had."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a test ended."""
+
+    name: str
+    failures: tuple[Fault, ...]
+    """With their places; none if it passed."""
+
+
+def run_tests(config: Config, stored: Stored) -> Iterator[Tried]:
+    """Runs all tests of a configuration, in their order.
+
+    Args:
+        stored: For those that take their payload from the spool.
+    """
+    for number, test in enumerate(config.file.test):
+        place = dotted(["test", number])
+        failures = tuple(config.origins.told(fault) for fault in _failures(config, test, place, stored))
+        yield Tried(test.name or f"test {number + 1}", failures)
+
+
+def _failures(config: Config, test: TestTable, place: str, stored: Stored) -> Iterator[Fault]:
+    source = test.source or next(iter(config.file.source))
+    memory: dict[bytes, Memory] = {}
+    try:
+        # one second apart, as no two events are received at once
+        moments = [test.received - timedelta(seconds=count) for count in range(len(test.after), 0, -1)]
+        for number, (before, moment) in enumerate(zip(test.after, moments, strict=True)):
+            place_of = f"{place}.after[{number}]"
+            memory.update(recall(_event(before, source, moment, stored), memory).after)
+        place_of = place
+        event = _event(test, source, test.received, stored)
+    except Unusable as error:
+        yield Fault(place_of, str(error))
+        return
+    decision = decide(event, config.rules, State(memory))
+    yield from _wrong_way(test, place, decision)
+    yield from _wrong_words(config, test, place, event, decision)
+
+
+def _wrong_way(test: TestTable, place: str, decision: Decision) -> Iterator[Fault]:
+    went = list(dict.fromkeys(planned.destination for planned in decision.planned))
+    if set(went) != set(test.to):
+        fault = f"it goes to {_listed(went)}, not to {_listed(test.to)}"
+        yield Fault(f"{place}.to", fault, "`sodarouter route` tells why")
+
+
+def _wrong_words(config: Config, test: TestTable, place: str, event: Event, decision: Decision) -> Iterator[Fault]:
+    sent: dict[str, str] = {}
+    bodies: dict[str, str] = {}
+    if not (test.contains or test.lacks):
+        return
+    for one in rehearse(config, event, decision.planned):
+        name = one.delivery.destination
+        sent[name] = sent.get(name, "") + one.text() + "\n"
+        bodies[name] = bodies.get(name, "") + one.body() + "\n"
+    for key, wanted, right in (("contains", test.contains, True), ("lacks", test.lacks, False)):
+        for name, texts in wanted.items():
+            for text in texts:
+                if name in sent and (text in sent[name]) != right:
+                    what = "does not contain" if right else "contains"
+                    shown = " ".join(bodies[name][:MAX_SHOWN].split())
+                    yield Fault(f"{place}.{dotted([key, name])}", f"what is sent {what} {text!r}: {shown}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "nowhere"
+
+
+def _event(asked: Payload, source: str, received: datetime, stored: Stored) -> Event:
+    raw = _raw(asked, received, stored)
+    try:
+        if asked.set:
+            settings = [(path, json.dumps(value, default=str)) for path, value in asked.set.items()]
+            raw = json.dumps(override(json.loads(raw), settings), ensure_ascii=False).encode()
+        return Event.taken_in(source, received, raw, parse(raw))
+    except Malformed as error:
+        raise Unusable(f"the payload is no event: {error.detail or error.title}") from None
+    except ValueError as error:
+        raise Unusable(f"set: {error}") from None
+
+
+def _raw(asked: Payload, received: datetime, stored: Stored) -> bytes:
+    if asked.file is not None:
+        try:
+            return asked.file.read_bytes()
+        except OSError as error:
+            raise Unusable(f"file: {asked.file} cannot be read: {(error.strerror or '').lower()}") from None
+    if asked.event is not None:
+        found = stored(asked.event)
+        if found is None:
+            raise Unusable(f"event: the spool has no event {asked.event}")
+        return found.raw
+    vocabulary, _, kind = (asked.sample or "").rpartition("/")
+    spoken = next((known for known in VOCABULARIES if known == vocabulary), None)
+    if vocabulary and spoken is None:
+        raise Unusable(f"sample: there is no vocabulary {vocabulary!r}; it is one of {', '.join(VOCABULARIES)}")
+    try:
+        made = simulate(kind, vocabulary=spoken, random=Random(0), now=received)  # noqa: S311 (no secrets are drawn)
+    except ValueError as error:
+        raise Unusable(f"sample: {error}") from None
+    return json.dumps(made, ensure_ascii=False).encode()
