@@ -37,9 +37,13 @@ class Silence(Options):
             raise ValueError("it ends before it starts")
         return self
 
+    def dump(self) -> str:
+        """As text, for the spool."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     @classmethod
     def restored(cls, text: str, ends: datetime) -> "Silence":
-        """From what `model_dump_json` gave, with the end that it has now."""
+        """From what `dump` gave, with the end that it has now."""
         return cls.model_validate_json(text).model_copy(update={"ends": ends})
 
     @cached_property

@@ -1,5 +1,6 @@
 """The spool's twin in memory, for tests: the same promises but one, that anything survives."""
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -143,7 +144,7 @@ class MemorySpool(MemoryReader):
             self._events[row.event] = replace(
                 self._events[row.event],
                 planned=len(outcome.planned),
-                trace=[dict(step) for step in outcome.trace],
+                trace=json.loads(json.dumps(outcome.trace)),
                 config=outcome.config,
                 withheld=outcome.withheld,
                 state=outcome.state,
