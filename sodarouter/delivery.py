@@ -43,7 +43,7 @@ class Delivery:
     """One event for one destination."""
 
     id: str
-    """``EVENT/DESTINATION``, with ``.PART`` behind it where a route divides the event, and ``/NUMBER`` in a replay: unique,
+    """``EVENT/DESTINATION``, with ``~PART`` behind it where a route divides the event, and ``/NUMBER`` in a replay: unique,
     and the same over all retries, so it serves as the idempotency key."""
     destination: str
     attempt: int

@@ -241,9 +241,10 @@ def digest(event: Event) -> bytes:
 
 
 def delivery_id(event: str, destination: str, replay: int = 0, part: int = 0) -> str:
-    """``EVENT/DESTINATION``, ``EVENT/DESTINATION.PART``, in a replay with ``/NUMBER`` behind it: the idempotency key of
+    """``EVENT/DESTINATION``, ``EVENT/DESTINATION~PART``, in a replay with ``/NUMBER`` behind it: the idempotency key of
     everything that goes out."""
-    name = f"{event}/{destination}.{part}" if part else f"{event}/{destination}"
+    # of the characters that no destination's name has, this is one that URLs and headers take as it is
+    name = f"{event}/{destination}~{part}" if part else f"{event}/{destination}"
     return f"{name}/{replay}" if replay else name
 
 
@@ -270,7 +271,7 @@ def delivery_key(delivery: str) -> DeliveryKey:
     """What an id of `delivery_id` says. What is no such id gives a key that no delivery has."""
     event, _, rest = delivery.partition("/")
     name, replayed, number = rest.partition("/")
-    destination, divided, part = name.partition(".")
+    destination, divided, part = name.partition("~")
     return DeliveryKey(event, destination, _number(part) if divided else 0, _number(number) if replayed else 0)
 
 
