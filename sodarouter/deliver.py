@@ -87,7 +87,7 @@ class Deliverer:
 
     async def _claim(self, attempts: trio.Nursery) -> float:
         """Starts an attempt of each delivery that is due and has room. Gives when to look again, on trio's clock."""
-        now, lanes, redact = trio.current_time(), self._lanes, self._redact
+        now, lanes, redact, enrich = trio.current_time(), self._lanes, self._redact, self._enrich
         free = {name: room for name, lane in lanes.items() if (room := lane.room(now))}
         leases = {name: lanes[name].lease for name in free}
         later = [lane.ready_at(now) for name, lane in lanes.items() if name not in free]
@@ -99,7 +99,7 @@ class Deliverer:
                 lane = lanes[claim.delivery.destination]
                 free[lane.name] -= 1
                 lane.start(trio.current_time())
-                attempts.start_soon(self._attempt, lane, claim, redact, name=f"destination {lane.name}")
+                attempts.start_soon(self._attempt, lane, claim, redact, enrich, name=f"destination {lane.name}")
         finally:
             for name, room in free.items():
                 lanes[name].release(room)
@@ -109,10 +109,10 @@ class Deliverer:
             later.append(trio.current_time() + found.next_due - self._now())
         return min(later, default=math.inf)
 
-    async def _attempt(self, lane: Lane, claim: Claim, redact: Redactor) -> None:
+    async def _attempt(self, lane: Lane, claim: Claim, redact: Redactor, enrich: Enrich | None) -> None:
         started, before = self._now(), trio.current_time()
         try:
-            ending = await attempt(lane, claim, self._enrich)
+            ending = await attempt(lane, claim, enrich)
             after = trio.current_time()
             verdict = settle(
                 ending, lane.policy, tries=claim.tries, since=claim.since, now=self._now(), chance=self._chance()

@@ -43,7 +43,7 @@ class Delivery:
     """One event for one destination."""
 
     id: str
-    """``EVENT/DESTINATION``, with ``.PART`` behind it where a route divides the event, and ``/NUMBER`` in a replay: unique,
+    """``EVENT/DESTINATION``, with ``~PART`` behind it where a route divides the event, and ``/NUMBER`` in a replay: unique,
     and the same over all retries, so it serves as the idempotency key."""
     destination: str
     attempt: int
@@ -57,7 +57,7 @@ class Delivery:
     fallback: Fallback | None = None
     """Set when it stands in for another destination that gave up."""
     part: int = 0
-    """Which part of the event, counted from 1, where a route divides it with ``each``; 0: it is not divided."""
+    """Which part of the event, counted from 1, where a route divides its results with ``each``; 0: it is not divided."""
     group: str | None = None
     """What the results of the part have in common: the dataset, owner or team; ``None`` if nothing."""
 

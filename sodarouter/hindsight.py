@@ -53,9 +53,11 @@ def why(reader: Reader, stored: StoredEvent) -> Told:
     routing = reader.routing(stored.config)
     if routing is None:
         return _stored(reader, stored)
-    again = explain(
-        stored.event, compile_rules(parse_routing(routing)), state_of(stored, silences_of(reader.silences()))
-    )
+    try:
+        rules, silences = compile_rules(parse_routing(routing)), silences_of(reader.silences())
+    except ValueError:  # another version of the router wrote them, or what an expression needs is not there any more
+        return _stored(reader, stored)
+    again = explain(stored.event, rules, state_of(stored, silences))
     marks = [step for step in stored.trace if "replay" in step]
     if stored.trace != [*marks, *effective(again)]:
         return _stored(reader, stored)

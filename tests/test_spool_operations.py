@@ -342,11 +342,11 @@ async def test_a_replay_without_destinations_is_decided_anew(engine: Engine) -> 
 
 def test_what_is_no_delivery_has_no_key_of_one() -> None:
     assert delivery_key("e/log") == ("e", "log", 0, 0)
-    assert delivery_key("e/log.3") == ("e", "log", 3, 0)
-    assert delivery_key("e/log.3/12") == ("e", "log", 3, 12)
+    assert delivery_key("e/log~3") == ("e", "log", 3, 0)
+    assert delivery_key("e/log~3/12") == ("e", "log", 3, 12)
     for odd in ("e/log/", "e/log/0", "e/log/x", "e/log/1/2", "e/log/-1", f"e/log/{10**20}"):
         assert delivery_key(odd).replay == -1
-    for odd in ("e/log.", "e/log.0", "e/log.x", "e/log.1.2"):
+    for odd in ("e/log~", "e/log~0", "e/log~x", "e/log~1~2"):
         assert delivery_key(odd).part == -1
     assert delivery_key("e") == ("e", "", 0, 0)
 

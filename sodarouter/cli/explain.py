@@ -223,7 +223,7 @@ def _asked(
     except Malformed as error:
         raise fail(f"the payload is no event: {error.title}" + (f": {error.detail}" if error.detail else "")) from None
     remembered = reader.recollection(subjects(event)) if reader else {}
-    return event, State({key: parse(text) for key, text in remembered.items()}, silences)
+    return event, State(parse(remembered), silences)
 
 
 def _print_steps(steps: Sequence[Step], *, every: bool) -> None:

@@ -72,7 +72,9 @@ def told_step(step: Step) -> str:
     if step["matched"]:
         if "muted" in step:
             return f"{route}: matched: {_which(step)}, but in the window {step['muted']} it sends nothing to {to}"
-        return f"{route}: matched: {_which(step)} to {to}" + (f", for each {step['each']}" if "each" in step else "")
+        each = f", for each {step['each']}" if "each" in step else ""
+        unanswered = f"; of others it cannot be said: {step['unanswered']}" if "unanswered" in step else ""
+        return f"{route}: matched: {_which(step)} to {to}{each}{unanswered}"
     if "stopped_by" in step:
         return f"{route}: not reached, {step['stopped_by']} has stop"
     if "inactive" in step:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,23 +75,44 @@ def _toml(name: str, text: str, found: Found) -> Iterator[TeamTable]:
 
 
 def _csv(name: str, text: str, found: Found) -> Iterator[TeamTable]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [name.strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
-    wrong = list(_columns(columns))
-    for fault, hint in wrong:
-        found.tell(Fault(f"{name}:1", fault, hint))
-    if wrong:
+    # strict, as a quote that is missing would otherwise make one cell of all that follows
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [cell.strip() for cell in next(rows, [])]
+        wrong = [Fault(f"{name}:1", fault, hint) for fault, hint in _columns(columns)]
+        for fault in wrong:
+            found.tell(fault)
+        for row in () if wrong else rows:
+            if any(map(str.strip, row)):  # spreadsheets leave lines of nothing but commas
+                yield from _row(f"{name}:{rows.line_num}", columns, [cell.strip() for cell in row], found)
+    except csv.Error as error:
+        found.tell(Fault(f"{name}:{rows.line_num}", f"is not CSV: {error}"))
+
+
+def _columns(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the first line: fault and hint."""
+    for name, count in Counter(names).items():
+        if name not in COLUMNS and not (name.startswith(_ATTRIBUTE) and name != _ATTRIBUTE):
+            otherwise = f"the columns are {', '.join(COLUMNS)} and {_ATTRIBUTE}NAME"
+            yield f"there is no column {name!r}", suggestion(name, COLUMNS, otherwise=otherwise)
+        elif count > 1:
+            yield f"the column {name!r} is there {count} times", ""
+    if "team" not in names:
+        yield "the column team is missing", ""
+
+
+def _row(where: str, columns: Sequence[str], cells: Sequence[str], found: Found) -> Iterator[TeamTable]:
+    if len(cells) != len(columns):
+        counted = f"{len(cells)} cell{'s' * (len(cells) != 1)}, and the first line has {len(columns)}"
+        found.tell(Fault(where, f"has {counted}", 'a cell with a comma in it is written "in quotes"'))
         return
-    for row in rows:
-        where = f"{name}:{rows.line_num}"
-        if None in row or None in row.values():
-            found.tell(Fault(where, f"must have as many cells as the first line: {len(columns)}"))
-            continue
-        table = _table({column: cell.strip() for column, cell in row.items()})
-        if not table["match"]:
-            found.tell(Fault(where, "does not say which datasets", 'fill in a column, such as dataset; "*" is any'))
-            continue
+    row = dict(zip(columns, cells, strict=True))
+    table = _table(row)
+    if not row["team"]:
+        found.tell(Fault(where, "does not say which team"))
+    elif not table["match"]:
+        found.tell(Fault(where, "does not say which datasets", 'fill in a column, such as dataset; "*" is any'))
+    else:
         try:
             yield TeamTable.model_validate(table)
         except ValidationError as error:
@@ -98,25 +120,15 @@ def _csv(name: str, text: str, found: Found) -> Iterator[TeamTable]:
                 found.tell(replace(one, place=f"{where}: {one.place}"))
 
 
-def _columns(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the first line: fault and hint."""
-    for name in names:
-        if name not in COLUMNS and not name.startswith(_ATTRIBUTE):
-            otherwise = f"the columns are {', '.join(COLUMNS)} and {_ATTRIBUTE}NAME"
-            yield f"there is no column {name!r}", suggestion(name, COLUMNS, otherwise=otherwise)
-    if "team" not in names:
-        yield "the column team is missing", ""
-
-
 def _table(row: Mapping[str, str]) -> dict[str, Any]:
     """A row as a `[[team]]` table has it. An empty cell says nothing."""
-    match: dict[str, Any] = {name: _several(row[name]) for name in _MATCHED if row.get(name)}
-    attributes = {name.removeprefix(_ATTRIBUTE): cell for name, cell in row.items() if name.startswith(_ATTRIBUTE)}
-    if asked := {name: _several(cell) for name, cell in attributes.items() if cell}:
+    said = {name: values for name, cell in row.items() if (values := _several(cell))}
+    match: dict[str, Any] = {name: said[name] for name in _MATCHED if name in said}
+    if asked := {name.removeprefix(_ATTRIBUTE): said[name] for name in said if name.startswith(_ATTRIBUTE)}:
         match["attribute"] = asked
     table: dict[str, Any] = {name: row[name] for name in ("channel", "runbook") if row.get(name)}
-    if row.get("recipients"):
-        table["recipients"] = _several(row["recipients"])
+    if "recipients" in said:
+        table["recipients"] = said["recipients"]
     return {"name": row["team"], "match": match, **table}
 
 

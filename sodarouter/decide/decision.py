@@ -45,7 +45,8 @@ class Decision:
     the other rules too. A step is one of these:
 
     - ``{route, matched: true, to, results}``; ``results`` is ``null`` for the whole event; with ``each`` in it if it is
-      divided, and with ``muted``, the name of a window, if nothing goes out because of that;
+      divided, with ``muted``, the name of a window, if nothing goes out because of that, and with ``unanswered``, an error,
+      if the expression has no answer for other results, which do not travel then;
     - ``{route, matched: false, to, failed: {key, not, wanted, found}}``, the first condition that failed; with ``by_name``
       in it when the route would have to name ``validate``;
     - ``{route, matched: false, to, failed: {when, error}}``; ``error`` is ``null`` if it is merely false;
@@ -130,16 +131,12 @@ class _Plan:
         for destination, shares in self._shares.items():
             part = 0
             for each, mask in shares.items():
+                divided = each != "event" and subject.count > 0
                 for group, those in divide(subject, each, mask):
-                    part += each != "event"
+                    part += divided
                     results = _travelling(subject, those)
-                    yield Planned(
-                        destination,
-                        results,
-                        _keys(subject.event, results, order_by.get(destination)),
-                        0 if each == "event" else part,
-                        group,
-                    )
+                    keys = _keys(subject.event, results, order_by.get(destination))
+                    yield Planned(destination, results, keys, part if divided else 0, group)
 
 
 def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
@@ -154,13 +151,13 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
                 break
             trace.append({"route": rule.name, "matched": False, "to": list(rule.to), "stopped_by": stopped_by})
             continue
-        mask, failed = _ask(rule, subject, event)
-        if failed is not None:
-            if every or failed.get("failed", {}).get("error"):
-                trace.append({"route": rule.name, "matched": False, "to": list(rule.to), **failed})
+        mask, said = _ask(rule, subject, event)
+        if not mask:
+            if every or said.get("failed", {}).get("error"):
+                trace.append({"route": rule.name, "matched": False, "to": list(rule.to), **said})
             continue
         matched = True
-        step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask)}
+        step = {"route": rule.name, "matched": True, "to": list(rule.to), "results": _travelling(subject, mask), **said}
         if rule.each != "event" and subject.count:
             step["each"] = rule.each
         if window := next((name for name, times in rule.mute if times.contains(event.received)), None):
@@ -180,8 +177,8 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
     return Decision(tuple(plan.planned()), (*trace, *silenced), withheld=muted or bool(silenced))
 
 
-def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
-    """The results that match, as bits; or, second, why none does."""
+def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step]:
+    """The results that match, as bits, and what the trace says of them: why none does, or what kept some away."""
     if event.type == VALIDATE and not rule.names_validate:
         failed = {"key": "event", "not": False, "wanted": [VALIDATE], "found": [VALIDATE], "by_name": True}
         return 0, {"failed": failed}
@@ -194,14 +191,14 @@ def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step | None]:
         left &= ~fitting if condition.negated else fitting
         if not left:
             return 0, {"failed": _failure(condition, subject.texts(condition.key), before)}
-    if rule.when is not None:
-        return _ask_when(rule.when, subject, left)
-    return left, None
+    return (left, {}) if rule.when is None else _ask_when(rule.when, subject, left)
 
 
-def _ask_when(when: When, subject: Subject, left: int) -> tuple[int, Step | None]:
+def _ask_when(when: When, subject: Subject, left: int) -> tuple[int, Step]:
     fits, error = _each(when, subject, left) if when.on_result else _once(when, subject, left)
-    return fits, None if fits else {"failed": {"when": when.source, "error": error}}
+    if fits:
+        return fits, {"unanswered": error} if error else {}
+    return 0, {"failed": {"when": when.source, "error": error}}
 
 
 def _once(when: When, subject: Subject, left: int) -> tuple[int, str | None]:

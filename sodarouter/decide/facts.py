@@ -4,7 +4,7 @@ The results that share a text are kept as one whole number, a bit for each: so a
 and what several conditions leave is their ``&``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Protocol
@@ -74,7 +74,7 @@ class Subject:
         view = self.event.view
         results = view.results
         if not results:
-            return dict.fromkeys(self._of_contract(key, view.contract), 1) if view.contract else {}
+            return dict.fromkeys(self._contract_texts(key, view.contract), 1) if view.contract else {}
         name, _, attribute = key.partition(".")
         if len(results) == 1:  # as most events have
             (result,) = results
@@ -99,36 +99,33 @@ class Subject:
     def document(self) -> Mapping[str, object]:
         """What expressions see."""
         known = [
-            {
-                "teams": list(dict.fromkeys(_result_teams(self, index, result))),
-                "previous": facts.previous,
-                "became": facts.became,
-                "streak": facts.streak,
-            }
-            for index, (result, facts) in enumerate(zip(self.event.view.results, self.recalled.results, strict=True))
+            {"teams": teams, "previous": facts.previous, "became": facts.became, "streak": facts.streak}
+            for teams, facts in zip(self.teams, self.recalled.results, strict=True)
         ]
         contract = self.event.view.contract
         of_event = {
             "incident": {"became": sorted(self.recalled.incident)},
             "contract": {
                 "changes": sorted(self.recalled.contract),
-                "teams": list(self._of_contract("team", contract)) if contract else [],
+                "teams": self._contract_texts("team", contract) if contract else [],
             },
         }
         return document(self.event, known, of_event)
 
-    def team_of(self, dataset: Dataset) -> Team | None:
-        return self._teams.of(dataset) if self._teams else None
+    @cached_property
+    def teams(self) -> Sequence[list[str]]:
+        """The names of the teams that each result's datasets belong to, each once."""
+        teams = self._teams
+        if not teams:
+            return [[] for _ in self.event.view.results]
+        found = ([teams.of(dataset) for dataset in result.datasets] for result in self.event.view.results)
+        return [list(dict.fromkeys(team.name for team in those if team)) for those in found]
 
-    def _of_contract(self, key: str, contract: Contract) -> Iterator[str]:
-        if contract.dataset is None:
-            return
-        if key == "dataset":
-            yield from (contract.dataset, contract.dataset.rpartition("/")[2])
-        elif key == "datasource":
-            yield contract.datasource or contract.dataset.partition("/")[0]
-        elif key == "team" and self._teams and (team := self._teams.of_contract(contract)):
-            yield team.name
+    def _contract_texts(self, key: str, contract: Contract) -> list[str]:
+        if key != "team":
+            return of_contract(contract, key)
+        team = self._teams.of_contract(contract) if self._teams else None
+        return [team.name] if team else []
 
 
 def indices(mask: int) -> tuple[int, ...]:
@@ -186,8 +183,15 @@ def people(found: Iterable[Person]) -> list[str]:
     return [text.casefold() for person in found for text in (person.email, person.name, person.id) if text]
 
 
-def _result_teams(subject: Subject, _: int, result: Result) -> Iterator[str]:
-    return (team.name for dataset in result.datasets if (team := subject.team_of(dataset)))
+def of_contract(contract: Contract, key: str) -> list[str]:
+    """What a contract says of its dataset, which has no more than a name."""
+    if contract.dataset is None:
+        return []
+    if key == "dataset":
+        return [contract.dataset, contract.dataset.rpartition("/")[2]]
+    if key == "datasource":
+        return [contract.datasource or contract.dataset.partition("/")[0]]
+    return []
 
 
 _RESULT: Mapping[str, Callable[[Subject, int, Result], Iterable[str | None]]] = {
@@ -198,7 +202,7 @@ _RESULT: Mapping[str, Callable[[Subject, int, Result], Iterable[str | None]]] = 
     "dataset": lambda _, __, result: [name for dataset in result.datasets for name in names(dataset)],
     "datasource": lambda _, __, result: [dataset.datasource for dataset in result.datasets],
     "owner": lambda _, __, result: [text for dataset in result.datasets for text in people(dataset.owners)],
-    "team": _result_teams,
+    "team": lambda subject, index, _: subject.teams[index],
     "tag": lambda _, __, result: [tag for dataset in result.datasets for tag in dataset.tags],
     "column": lambda _, __, result: (result.column,),
     "check": lambda _, __, result: (result.name, result.id),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from sodarouter.decide.facts import Subject, indices
-from sodarouter.view import Dataset, Result
+from sodarouter.view import Dataset
 
 Each = Literal["event", "result", "dataset", "owner", "team"]
 """What a delivery is made for."""
@@ -24,8 +24,11 @@ def divide(subject: Subject, each: Each, mask: int) -> list[tuple[str | None, in
         parts: list[tuple[str | None, int]] = [(None, 1 << index) for index in indices(mask)]
     else:
         groups: dict[str | None, int] = {}
+        spelt: dict[str, str] = {}
         for index in indices(mask):
-            for name in dict.fromkeys(_NAMES[each](subject, subject.event.view.results[index])) or (None,):
+            # matchers take owners in upper and lower case for the same, and so does this: the first spelling stays
+            folded = {spelt.setdefault(_FOLD[each](name), name): None for name in _NAMES[each](subject, index)}
+            for name in folded or (None,):
                 groups[name] = groups.get(name, 0) | 1 << index
         parts = list(groups.items())
     if len(parts) <= MAX_PARTS:
@@ -42,23 +45,21 @@ def dataset_name(dataset: Dataset) -> str | None:
     return f"{dataset.datasource}/{name}" if dataset.datasource and name else name
 
 
-def _datasets(_: Subject, result: Result) -> Iterator[str]:
-    return (name for dataset in result.datasets if (name := dataset_name(dataset)))
+def _datasets(subject: Subject, index: int) -> Iterator[str]:
+    datasets = subject.event.view.results[index].datasets
+    return (name for dataset in datasets if (name := dataset_name(dataset)))
 
 
-def _owners(_: Subject, result: Result) -> Iterator[str]:
-    for dataset in result.datasets:
+def _owners(subject: Subject, index: int) -> Iterator[str]:
+    for dataset in subject.event.view.results[index].datasets:
         for owner in dataset.owners:
             if name := owner.email or owner.name or owner.id:
                 yield name
 
 
-def _teams(subject: Subject, result: Result) -> Iterator[str]:
-    return (team.name for dataset in result.datasets if (team := subject.team_of(dataset)))
-
-
-_NAMES: Mapping[str, Callable[[Subject, Result], Iterable[str]]] = {
+_NAMES: Mapping[str, Callable[[Subject, int], Iterable[str]]] = {
     "dataset": _datasets,
     "owner": _owners,
-    "team": _teams,
+    "team": lambda subject, index: subject.teams[index],
 }
+_FOLD: Mapping[str, Callable[[str], str]] = {"dataset": str, "owner": str.casefold, "team": str}

@@ -14,7 +14,7 @@ Texts = Callable[[str], Iterable[str]]
 """The texts that an event, or a part of one, has for a key."""
 
 MAX_KINDS = 64
-"""Event types of which the rules are kept sorted out. Soda documents eight."""
+"""Event types for which the rules are sorted out. Soda documents eight; for further ones the rules are found among all."""
 
 _Entry = tuple[str, str, str]
 """A key, what part of a text is compared (``=`` the whole, ``^`` its beginning, ``$`` its end), and with what."""
@@ -31,14 +31,20 @@ class Index:
         """The numbers of the rules that may match, in their order; those left out cannot.
 
         Args:
-            event_type: Sorts the rules out once for each; ``None`` for what has none.
+            texts: The texts of what is asked about.
+            event_type: The rules are sorted out once for each; ``None`` for what has none.
         """
-        filed = self._all if event_type is None else self._kinds.get(event_type)
-        if filed is None:
-            filed = self._of_kind(event_type or "")
-            if len(self._kinds) < MAX_KINDS:
-                self._kinds[event_type or ""] = filed
-        return filed.candidates(texts)
+        return self._filed(event_type).candidates(texts)
+
+    def _filed(self, event_type: str | None) -> "_Filed":
+        if event_type is None:
+            return self._all
+        if event_type not in self._kinds:
+            if len(self._kinds) >= MAX_KINDS:
+                # whoever sends new types without end must not have all rules sorted out for each of them
+                return self._all
+            self._kinds[event_type] = self._of_kind(event_type)
+        return self._kinds[event_type]
 
     @cached_property
     def _all(self) -> "_Filed":

@@ -10,7 +10,7 @@ v4 a result's own id is "the unique ID of the check result", so no two runs need
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import blake2b
@@ -20,7 +20,7 @@ from sodarouter.event import Event
 from sodarouter.view import SEVERITIES, Incident, Result
 
 MAX_CONTENTS = 256 * 1024
-"""Characters of a contract that are remembered; what is longer is not compared."""
+"""Characters of a contract that is remembered. A longer one cannot be compared, with either of its neighbours."""
 
 MAX_RESULTS = 1000
 """Results of one event that are remembered, the first ones."""
@@ -65,7 +65,8 @@ class IncidentMemory:
 class ContractMemory:
     """A contract as it was last published."""
 
-    contents: str
+    contents: str | None
+    """``None`` if it was too long."""
 
 
 Memory = CheckMemory | IncidentMemory | ContractMemory
@@ -114,13 +115,14 @@ class Recalled:
 
 def subjects(event: Event) -> list[bytes]:
     """The keys of what is remembered of the checks, the incident or the contract that an event is about."""
-    return list(dict.fromkeys(key for key, _ in _subjects(event)))
+    return list(dict.fromkeys(key for key, _ in _subjects(event) if key is not None))
 
 
 def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
     """What the memory says of an event.
 
     Args:
+        event: What is decided.
         memory: By the keys of `subjects`; what is not there is not known.
     """
     known = dict(memory)
@@ -129,7 +131,7 @@ def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
     contents: tuple[str | None, str | None] | None = None
     after: dict[bytes, Memory] = {}
     for number, (key, subject) in enumerate(_subjects(event)):
-        before = known.get(key)
+        before = None if key is None else known.get(key)
         now: Memory | None = None
         if isinstance(subject, Result):
             results[number], now = _check(before if isinstance(before, CheckMemory) else None, subject)
@@ -137,25 +139,28 @@ def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
             words, now = _incident(before if isinstance(before, IncidentMemory) else None, subject, event)
         else:
             contents = (before.contents if isinstance(before, ContractMemory) else None, subject)
-            now = ContractMemory(subject) if len(subject) <= MAX_CONTENTS else None
-        if now is not None:
+            now = ContractMemory(subject if len(subject) <= MAX_CONTENTS else None)
+        if now is not None and key is not None:
             known[key] = after[key] = now
     return Recalled(tuple(results), words, after, contents)
 
 
-def _subjects(event: Event) -> Iterator[tuple[bytes, Result | Incident | str]]:
+def _subjects(event: Event) -> Iterator[tuple[bytes | None, Result | Incident | str]]:
+    """What can be remembered of an event, each with its key; ``None`` for what has nothing to be told by."""
     view = event.view
     # the results of an incident are in it once more, and do not count again
     if event.scope == "alert_notification":
         for result in view.results[:MAX_RESULTS]:
             yield _key(event, "check", _identity(result)), result
-    if view.incident and view.incident.id:
+    if view.incident:
         yield _key(event, "incident", view.incident.id), view.incident
     if view.contract and view.contract.dataset and view.contract.contents is not None:
         yield _key(event, "contract", view.contract.dataset), view.contract.contents
 
 
-def _key(event: Event, kind: str, name: str) -> bytes:
+def _key(event: Event, kind: str, name: str | None) -> bytes | None:
+    if not name:
+        return None
     # a digest, as names have any length
     return blake2b(f"{kind}\0{event.source}\0{name}".encode(errors="surrogatepass"), digest_size=16).digest()
 
@@ -163,23 +168,26 @@ def _key(event: Event, kind: str, name: str) -> bytes:
 _PAGE = re.compile(r"/checks/([^/?#]+)")
 
 
-def _identity(result: Result) -> str:
+def _identity(result: Result) -> str | None:
     page = _PAGE.search(result.url) if result.url else None
     if page:
         return page[1]
-    if result.datasets:
+    name = result.name or result.definition or result.id
+    if result.datasets and name:
         datasets = sorted(f"{d.datasource}/{d.name or d.label or d.id}" for d in result.datasets)
-        return "\0".join([*datasets, result.column or "", result.name or result.definition or result.id or ""])
-    return result.id or result.name or ""
+        return "\0".join([*datasets, result.column or "", name])
+    return result.id or name
 
 
 def _check(before: CheckMemory | None, result: Result) -> tuple[ResultFacts, CheckMemory | None]:
     verdict = _VERDICT.get(result.outcome or "")
+    if verdict is None:
+        return ResultFacts(before.outcome if before else None), None
     at = result.timestamp.isoformat() if result.timestamp else None
-    if verdict is None or (before and at and before.at and not _is_later(at, before.at)):
-        # it says nothing of the data, or was told already
-        return ResultFacts(), None
     same = before is not None and _VERDICT.get(before.outcome) == verdict
+    if before and at and before.at and (_is_later(before.at, at) or (same and at == before.at)):
+        # it comes late, or was told already. A check that is run again on the data of then may have another outcome
+        return _NOTHING, None
     streak = before.streak + 1 if before and same else 1
     was_failing = before is not None and before.failing
     failing = verdict == "fail" or (was_failing and verdict != "pass")
@@ -200,11 +208,21 @@ def _incident(
     before: IncidentMemory | None, incident: Incident, event: Event
 ) -> tuple[frozenset[str], IncidentMemory | None]:
     updated = incident.updated.isoformat() if incident.updated else None
+    created = event.type == "incidentCreated"
     if before and updated and before.updated and _is_later(before.updated, updated):
-        return frozenset(), None  # it comes late
+        # it comes late. But that there is an incident at all was not told yet
+        return frozenset({"opened"} if created else ()), None
     lead = (incident.lead.id or incident.lead.email or incident.lead.name) if incident.lead else None
     now = IncidentMemory(incident.severity, incident.status, lead, updated)
-    if event.type == "incidentCreated":
+    if before:
+        # what an update does not say has not changed
+        now = replace(
+            now,
+            severity=now.severity or before.severity,
+            status=now.status or before.status,
+            updated=now.updated or before.updated,
+        )
+    if created:
         return frozenset({"opened"}), now
     return frozenset(_became(before, now)) or frozenset({"updated"}), now
 
@@ -229,23 +247,31 @@ def dump(memory: Memory) -> str:
     return json.dumps([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)], separators=(",", ":"))
 
 
-def parse(text: str) -> Memory:
-    """What `dump` gave."""
-    return _made(json.loads(text))
+def parse(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:
+    """What `dump` gave, by key. What another version of the router wrote, and cannot be read, is not known."""
+    made = ((key, _made(json.loads(text))) for key, text in texts.items())
+    return {key: memory for key, memory in made if memory is not None}
 
 
-def dump_state(event: Event, memory: Mapping[bytes, Memory]) -> str:
-    """What a decision was told of an event's subjects, as text: to be stored with it."""
-    known = (memory.get(key) for key in subjects(event))
+def dump_state(keys: Iterable[bytes], memory: Mapping[bytes, Memory]) -> str:
+    """What a decision was told, as text: to be stored with it.
+
+    Args:
+        keys: The event's, as `subjects` gives them.
+        memory: What is known, by key.
+    """
+    known = (memory.get(key) for key in keys)
     return "[" + ",".join("null" if one is None else dump(one) for one in known) + "]"
 
 
 def parse_state(event: Event, text: str) -> dict[bytes, Memory]:
     """What `dump_state` gave for this event."""
     stored: Iterable[list[Any] | None] = json.loads(text)
-    return {key: _made(one) for key, one in zip(subjects(event), stored, strict=False) if one is not None}
+    known = ((key, _made(one)) for key, one in zip(subjects(event), stored, strict=False))
+    return {key: one for key, one in known if one is not None}
 
 
-def _made(stored: list[Any]) -> Memory:
-    kind, *values = stored
-    return _KINDS[kind](*values)
+def _made(stored: list[Any] | None) -> Memory | None:
+    kind, *values = stored or [None]
+    made = _KINDS.get(kind)
+    return made(*values) if made and len(values) == len(made.__dataclass_fields__) else None

@@ -82,6 +82,10 @@ class Silence(NewSilence):
             raise ValueError("it ends before it starts")
         return self
 
+    def dump(self) -> str:
+        """As text, for the spool."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     @classmethod
     def made(cls, asked: NewSilence, *, id: str, starts: datetime, ends: datetime) -> "Silence":  # noqa: A002 (its name)
         """What was asked for, as it came to be."""

@@ -1,12 +1,12 @@
 """Teams: who owns a dataset, as the configuration says it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from sodarouter.decide.facts import names, people, texts_of
+from sodarouter.decide.facts import names, of_contract, people, texts_of
 from sodarouter.decide.index import Index
 from sodarouter.decide.match import DatasetConditions, compile_match
 from sodarouter.options import Options
@@ -60,14 +60,11 @@ class Teams:
     def __init__(self, tables: Sequence[TeamTable]) -> None:
         self.tables = tuple(tables)
         """What they were made of: with the same tables, teams are the same."""
-        named: dict[str, Team] = {}
-        self._teams = []
-        for table in tables:
-            said = Team(table.name, table.channel, tuple(table.recipients), table.runbook)
-            first = named.setdefault(table.name, said)
-            left_out = {name: getattr(first, name) for name in _SAID if not getattr(said, name)}
-            self._teams.append(replace(said, **left_out))
-            named[table.name] = replace(self._teams[-1], **{n: v for n in _SAID if (v := getattr(first, n))})
+        said = [Team(table.name, table.channel, tuple(table.recipients), table.runbook) for table in tables]
+        first: dict[str, Team] = {}
+        for team in said:
+            first[team.name] = _completed(first.get(team.name, team), team)
+        self._teams = [_completed(team, first[team.name]) for team in said]
         self._conditions = [compile_match(table.match, table.match.not_) for table in tables]
         self._index = Index(self._conditions)
 
@@ -78,7 +75,7 @@ class Teams:
         return self._find(lambda key: _of_dataset(dataset, key))
 
     def of_contract(self, contract: Contract) -> Team | None:
-        return self._find(lambda key: _of_contract(contract, key))
+        return self._find(lambda key: of_contract(contract, key))
 
     def enrich(self, view: View) -> View:
         """The view with the teams of its datasets in it."""
@@ -105,6 +102,11 @@ class Teams:
         return None
 
 
+def _completed(team: Team, other: Team) -> Team:
+    """The team, with what it leaves out as the other says it."""
+    return replace(team, **{name: getattr(other, name) for name in _SAID if not getattr(team, name)})
+
+
 def _of_dataset(dataset: Dataset, key: str) -> Iterable[str | None]:
     name, _, attribute = key.partition(".")
     match name:
@@ -118,12 +120,3 @@ def _of_dataset(dataset: Dataset, key: str) -> Iterable[str | None]:
             return dataset.tags
         case _:
             return texts_of(dataset.attributes.get(attribute))
-
-
-def _of_contract(contract: Contract, key: str) -> Iterator[str]:
-    if contract.dataset is None:
-        return
-    if key == "dataset":
-        yield from (contract.dataset, contract.dataset.rpartition("/")[2])
-    elif key == "datasource":
-        yield contract.datasource or contract.dataset.partition("/")[0]

@@ -1,7 +1,7 @@
 """The values that go into the spool and come out of it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -77,7 +77,7 @@ class Routed:
     withheld: bool = False
     """Whether a silence or a window kept something back."""
     state: str | None = None
-    """What the memory said of the event, for whoever decides it again; ``None`` leaves what is stored."""
+    """What the memory said of the event, for whoever decides it again; ``None`` if nobody knows any more."""
     memory: Mapping[bytes, str] = field(default_factory=dict)
     """What is to be remembered from now on."""
 
@@ -241,10 +241,21 @@ def digest(event: Event) -> bytes:
 
 
 def delivery_id(event: str, destination: str, replay: int = 0, part: int = 0) -> str:
-    """``EVENT/DESTINATION``, ``EVENT/DESTINATION.PART``, in a replay with ``/NUMBER`` behind it: the idempotency key of
+    """``EVENT/DESTINATION``, ``EVENT/DESTINATION~PART``, in a replay with ``/NUMBER`` behind it: the idempotency key of
     everything that goes out."""
-    name = f"{event}/{destination}.{part}" if part else f"{event}/{destination}"
+    # of the characters that no destination's name has, this is one that URLs and headers take as it is
+    name = f"{event}/{destination}~{part}" if part else f"{event}/{destination}"
     return f"{name}/{replay}" if replay else name
+
+
+def covers(deliveries: Iterable[tuple[int, ...] | None], results: tuple[int, ...] | None) -> bool:
+    """Whether all of these results are in some of these deliveries. ``None`` is the whole event."""
+    handed: set[int] = set()
+    for one in deliveries:
+        if one is None:
+            return True
+        handed.update(one)
+    return results is not None and handed.issuperset(results)
 
 
 class DeliveryKey(NamedTuple):
@@ -260,7 +271,7 @@ def delivery_key(delivery: str) -> DeliveryKey:
     """What an id of `delivery_id` says. What is no such id gives a key that no delivery has."""
     event, _, rest = delivery.partition("/")
     name, replayed, number = rest.partition("/")
-    destination, divided, part = name.partition(".")
+    destination, divided, part = name.partition("~")
     return DeliveryKey(event, destination, _number(part) if divided else 0, _number(number) if replayed else 0)
 
 

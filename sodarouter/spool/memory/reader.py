@@ -35,8 +35,10 @@ class MemoryReader:
         self._halts: dict[str, tuple[Halt, float]] = {}
         self._replays = 0
         self._silences: dict[str, StoredSilence] = {}
-        self._routings: dict[str, str] = {}
-        self._memory: dict[bytes, str] = {}
+        self._routings: dict[str, tuple[str, float]] = {}
+        """Each with when it was last in use."""
+        self._memory: dict[bytes, tuple[str, float]] = {}
+        """Each with when it was told last."""
 
     def event(self, event_id: str) -> StoredEvent | None:
         return self._events.get(event_id)
@@ -109,10 +111,10 @@ class MemoryReader:
         return sorted(self._silences.values(), key=lambda silence: (silence.starts, silence.id))
 
     def routing(self, config: str) -> str | None:
-        return self._routings.get(config)
+        return self._routings[config][0] if config in self._routings else None
 
     def recollection(self, keys: Iterable[bytes]) -> dict[bytes, str]:
-        return {key: self._memory[key] for key in keys if key in self._memory}
+        return {key: self._memory[key][0] for key in keys if key in self._memory}
 
 
 def _after(listed: list[Any], name: Callable[[Any], str], last: str | None) -> list[Any]:

@@ -1,5 +1,6 @@
 """The spool's twin in memory, for tests: the same promises but one, that anything survives."""
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from sodarouter.spool.values import (
     Routed,
     StoredEvent,
     StoredSilence,
+    covers,
     digest,
     incident_update,
 )
@@ -142,12 +144,12 @@ class MemorySpool(MemoryReader):
             self._events[row.event] = replace(
                 self._events[row.event],
                 planned=len(outcome.planned),
-                trace=[dict(step) for step in outcome.trace],
+                trace=json.loads(json.dumps(outcome.trace)),
                 config=outcome.config,
                 withheld=outcome.withheld,
                 state=outcome.state,
             )
-            self._memory |= outcome.memory
+            self._memory |= {key: (value, outcome.now) for key, value in outcome.memory.items()}
             for plan in outcome.planned:
                 self._plan(row.event, plan, outcome.now, replay=row.replay, config=outcome.config)
             return True
@@ -164,7 +166,15 @@ class MemorySpool(MemoryReader):
         return True
 
     def _hand_over(self, row: Row, name: str, now: float) -> None:
-        plan = replace(row.plan, destination=name)
+        there = {
+            other.plan.part: other.plan.results
+            for other in self._rows.values()
+            if (other.event, other.plan.destination, other.replay) == (row.event, name, row.replay)
+        }
+        if covers(there.values(), row.plan.results):
+            return
+        part = max(there) + 1 if row.plan.part in there else row.plan.part
+        plan = replace(row.plan, destination=name, part=part)
         fallback = Fallback(row.plan.destination, row.reason)
         self._plan(row.event, plan, now, replay=row.replay, config=row.config, fallback=fallback)
 
@@ -223,7 +233,12 @@ class MemorySpool(MemoryReader):
 
     async def keep_routing(self, config: str, routing: str, now: float) -> None:
         await trio.lowlevel.checkpoint()
-        self._routings[config] = routing
+        if last := self._last_routing():
+            self._routings[last] = (self._routings[last][0], now)
+        self._routings[config] = (routing, now + 1e-6)
+
+    def _last_routing(self) -> str | None:
+        return max(self._routings, key=lambda config: self._routings[config][1], default=None)
 
     async def add_silence(self, silence: StoredSilence) -> None:
         await trio.lowlevel.checkpoint()
@@ -275,7 +290,18 @@ class MemorySpool(MemoryReader):
         for name in given_up:
             self._rows[name].state = State.DISCARDED
         events = self._prune_events(retention.events, now, limit)
-        return max(map(len, (refused, attempts, given_up, events)))
+        forgotten = self._forget(now - retention.events.age, limit)
+        return max(map(len, (refused, attempts, given_up, events, forgotten)))
+
+    def _forget(self, before: float, limit: int) -> Collection[bytes]:
+        self._silences = {name: one for name, one in self._silences.items() if one.ends >= moment(before)}
+        last = self._last_routing()
+        self._routings = {name: one for name, one in self._routings.items() if one[1] >= before or name == last}
+        oldest = sorted((seen, key) for key, (_, seen) in self._memory.items() if seen < before)
+        forgotten = [key for _, key in oldest[:limit]]
+        for key in forgotten:
+            del self._memory[key]
+        return forgotten
 
     def _prune_events(self, keep: Keep, now: float, limit: int) -> Collection[str]:
         busy = {row.event for row in self._rows.values() if row.state in {State.PENDING, State.DEAD}}

@@ -6,7 +6,7 @@ from sqlite3 import Connection, Row
 
 from sodarouter.delivery import Cause, Halt, State
 from sodarouter.spool.sqlite.held import hold
-from sodarouter.spool.sqlite.planning import Plan, hold_back, let_go, plan, queue_up
+from sodarouter.spool.sqlite.planning import Plan, hand_over, hold_back, let_go, plan, queue_up
 from sodarouter.spool.sqlite.queue import body_bytes
 from sodarouter.spool.sqlite.rows import micros
 from sodarouter.spool.values import INTERRUPTED, ROUTE, delivery_key
@@ -124,8 +124,10 @@ def recover(connection: Connection, now: float, once: Mapping[str, str | None]) 
         [(micros(now), INTERRUPTED, Cause.UNCONFIRMED, row["seq"]) for row in lost],
     )
     let_go(connection, [row["seq"] for row in lost if row["keys"] is not None])
-    handed_over = plan(
-        connection, [_handed_over(row, name, now) for row in lost if (name := once[row["destination"]]) is not None]
+    handed_over = sum(
+        hand_over(connection, _fallback(row, name, now))
+        for row in lost
+        if (name := once[row["destination"]]) is not None
     )
     size = body_bytes(connection, [row["seq"] for row in lost])
     hold(connection, {"backlog": handed_over - len(lost), "dead_letters": size})
@@ -136,7 +138,7 @@ def recover(connection: Connection, now: float, once: Mapping[str, str | None]) 
     ).rowcount
 
 
-def _handed_over(row: Row, name: str, now: float) -> Plan:
+def _fallback(row: Row, name: str, now: float) -> Plan:
     return Plan(
         event=row["event"],
         destination=name,

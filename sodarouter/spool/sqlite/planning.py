@@ -6,10 +6,11 @@ them, so a long queue behind a delivery that fails costs nothing. When the first
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sqlite3 import Connection
 
-from sodarouter.spool.sqlite.rows import insert
+from sodarouter.spool.sqlite.rows import indices, insert
+from sodarouter.spool.values import covers
 
 _COLUMNS = (
     "event",
@@ -82,6 +83,21 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
             if seq > last:
                 queue_up(connection, seq, p.destination, p.keys)
     return planned
+
+
+def hand_over(connection: Connection, wanted: Plan) -> int:
+    """Plans what a fallback is handed, but for results that it is handed in any case. Gives how many: one or none."""
+    there = dict(
+        connection.execute(
+            "SELECT part, results FROM delivery WHERE event = ? AND destination = ? AND replay = ?",
+            (wanted.event, wanted.destination, wanted.replay),
+        ).fetchall()
+    )
+    if covers([indices(results) for results in there.values()], indices(wanted.results)):
+        return 0
+    # parts are counted for each destination by itself: the same number may be that of other results
+    part = max(there) + 1 if wanted.part in there else wanted.part
+    return plan(connection, [replace(wanted, part=part)])
 
 
 def _seq(connection: Connection, planned: Plan) -> int:

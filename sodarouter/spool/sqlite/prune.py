@@ -19,14 +19,13 @@ def prune(connection: Connection, retention: Retention, now: float, limit: int) 
         _attempts(connection, retention.attempts, now, limit),
         _dead_letters(connection, retention.dead_letters, now, limit),
         _events(connection, retention.events, now, limit),
+        forget(connection, micros(now - retention.events.age), limit),
     ]
-    before = micros(now - retention.events.age)
     connection.execute(
         "DELETE FROM incident WHERE (source, incident) IN"
         " (SELECT source, incident FROM incident WHERE received < ? LIMIT ?)",
-        (before, limit),
+        (micros(now - retention.events.age), limit),
     )
-    forget(connection, before, limit)
     connection.execute(f"PRAGMA incremental_vacuum({_GIVEN_BACK})").fetchall()
     return max(went)
 

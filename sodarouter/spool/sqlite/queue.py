@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sodarouter.delivery import Delivery, Halt, State
 from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
-from sodarouter.spool.sqlite.planning import Plan, let_go, plan
+from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
 from sodarouter.spool.sqlite.rows import MANY, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
@@ -168,12 +168,12 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
     if not routed:
         return
     decisions, plans = [], []
-    remembered: dict[bytes, tuple[bytes, str, int]] = {}
+    remembered: dict[bytes, tuple[bytes, int, str]] = {}
     for outcome in routed:
         event, now = found[_fence(outcome)].event, micros(outcome.now)
         trace = json.dumps(outcome.trace, separators=(",", ":"))
         decisions.append((event, len(outcome.planned), trace, outcome.config, int(outcome.withheld), outcome.state))
-        remembered.update((key, (key, value, now)) for key, value in outcome.memory.items())
+        remembered.update((key, (key, now, value)) for key, value in outcome.memory.items())
         replay = outcome.claim.delivery.replay
         for p in outcome.planned:
             results = None if p.results is None else json.dumps(p.results)
@@ -201,7 +201,7 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
     columns = ("event", "planned", "trace", "config", "withheld", "state")
     # one that is decided anew in a replay has a decision
     insert(connection, "decision", columns, decisions, verb="INSERT OR REPLACE")
-    insert(connection, "memory", ("key", "value", "seen"), remembered.values(), verb="INSERT OR REPLACE")
+    insert(connection, "memory", ("key", "seen", "value"), remembered.values(), verb="INSERT OR REPLACE")
     hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
 
 
@@ -244,9 +244,10 @@ def _settle_attempts(
     ended = [outcome for outcome in outcomes if outcome.state is not State.PENDING]
     let_go(connection, [outcome.claim.key for outcome in ended if found[_fence(outcome)].keys is not None])
     dead = [outcome for outcome in ended if outcome.state is State.DEAD]
-    handed_over = plan(
-        connection,
-        [_fallback(outcome, outcome.fallback, found[_fence(outcome)]) for outcome in dead if outcome.fallback],
+    handed_over = sum(
+        hand_over(connection, _fallback(outcome, outcome.fallback, found[_fence(outcome)]))
+        for outcome in dead
+        if outcome.fallback
     )
     said = sum(len(outcome.reason) + len(outcome.response) for outcome in outcomes)
     weight = body_bytes(connection, [outcome.claim.key for outcome in dead])

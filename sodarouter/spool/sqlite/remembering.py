@@ -8,6 +8,7 @@ from sodarouter.spool.values import Recollection, StoredSilence
 
 MAX_MEMORY = 200_000
 """Checks, incidents and contracts that are remembered, some 30 MB of them; what was heard of longest ago goes first."""
+_EVER = 1 << 62
 
 
 def recall(connection: Connection, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
@@ -37,7 +38,10 @@ def keep_routing(connection: Connection, config: str, routing: str, now: float) 
         "UPDATE configuration SET used = ? WHERE hash = (SELECT hash FROM configuration ORDER BY used DESC LIMIT 1)",
         (micros(now),),
     )
-    connection.execute("INSERT OR REPLACE INTO configuration VALUES (?, ?, ?)", (config, routing, micros(now) + 1))
+    connection.execute(
+        "INSERT OR REPLACE INTO configuration (hash, used, routing) VALUES (?, ?, ?)",
+        (config, micros(now) + 1, routing),
+    )
 
 
 def add_silence(connection: Connection, silence: StoredSilence) -> None:
@@ -65,19 +69,20 @@ def silences(connection: Connection, since: int) -> list[StoredSilence]:
     return [StoredSilence(name, moment(starts), moment(ends), value) for name, starts, ends, value in rows]
 
 
-def forget(connection: Connection, before: int, limit: int) -> None:
-    """Deletes what has not been needed since then, in microseconds, and of the memory what is too much."""
+def forget(connection: Connection, before: int, limit: int) -> int:
+    """Deletes what has not been needed since then, in microseconds, and of the memory what is too much.
+
+    Gives how many memories went, of which ``limit`` are the most.
+    """
     connection.execute("DELETE FROM silence WHERE ends < ?", (before,))
     connection.execute(
         "DELETE FROM configuration WHERE used < ?"
         " AND hash <> (SELECT hash FROM configuration ORDER BY used DESC LIMIT 1)",
         (before,),
     )
-    connection.execute(
-        "DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE seen < ? LIMIT ?)", (before, limit)
-    )
-    (count,) = connection.execute("SELECT count(*) FROM memory").fetchone()
-    if count > MAX_MEMORY:
-        connection.execute(
-            "DELETE FROM memory WHERE key IN (SELECT key FROM memory ORDER BY seen LIMIT ?)", (count - MAX_MEMORY,)
-        )
+    # in the index, as what is remembered may be long; it is pruned every hour, and this takes milliseconds
+    (count,) = connection.execute("SELECT count(*) FROM memory INDEXED BY memory_seen").fetchone()
+    return connection.execute(
+        "DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE seen < ? ORDER BY seen LIMIT ?)",
+        (before, limit) if count <= MAX_MEMORY else (_EVER, min(limit, count - MAX_MEMORY)),
+    ).rowcount

@@ -169,8 +169,9 @@ MIGRATIONS = (
             FROM delivery JOIN event ON event.seq = delivery.event WHERE state = 'dead';
     """,
     """
-    ALTER TABLE decision ADD COLUMN state TEXT;      -- what the memory said of the event; NULL: nobody asked it yet
     ALTER TABLE decision ADD COLUMN withheld INTEGER NOT NULL DEFAULT 0;  -- a silence or a window kept something back
+    -- last, as a contract in it may have many pages
+    ALTER TABLE decision ADD COLUMN state TEXT;      -- what the memory said of the event; NULL: nobody asked it yet
     DROP INDEX decision_unrouted;
     CREATE INDEX decision_unrouted ON decision (event) WHERE planned = 0 AND withheld = 0;
     CREATE INDEX decision_withheld ON decision (event) WHERE withheld = 1;
@@ -215,9 +216,10 @@ MIGRATIONS = (
     -- what is known of checks, incidents and contracts from the events before
     CREATE TABLE memory (
         key      BLOB    PRIMARY KEY,
-        value    TEXT    NOT NULL,
-        seen     INTEGER NOT NULL    -- when the event was received that said so last
+        seen     INTEGER NOT NULL,   -- when an event was decided that said so, the last one
+        value    TEXT    NOT NULL    -- a JSON array
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX memory_seen ON memory (seen);
 
     CREATE TABLE silence (
         id       TEXT    PRIMARY KEY,
@@ -225,12 +227,13 @@ MIGRATIONS = (
         ends     INTEGER NOT NULL,
         value    TEXT    NOT NULL    -- a JSON object
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX silence_ends ON silence (ends);
 
     -- what of each configuration decided, so that its decisions can be explained when it is no longer in use
     CREATE TABLE configuration (
         hash     TEXT    PRIMARY KEY,
-        routing  TEXT    NOT NULL,   -- a JSON object
-        used     INTEGER NOT NULL    -- until when, as far as is known
+        used     INTEGER NOT NULL,   -- until when, as far as is known
+        routing  TEXT    NOT NULL    -- a JSON object
     ) STRICT, WITHOUT ROWID;
     """,
 )
