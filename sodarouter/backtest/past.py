@@ -56,5 +56,5 @@ class Past:
 
 def _room(memory: Memory | None) -> int:
     if isinstance(memory, ContractMemory):
-        return 1 + len(memory.contents) // _CONTENTS
+        return 1 + len(memory.contents or "") // _CONTENTS
     return 0 if memory is None else 1
