@@ -11,7 +11,6 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     deliveries,
     destinations,
     events,
-    explain,
     export,
     fixture,
     halt,
@@ -21,10 +20,12 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     reload,
     replay,
     retry,
+    route,
     run,
     silence,
     silence_add,
     simulate,
+    why,
 )
 from sodarouter.cli.app import app
 from sodarouter.cli.output import print_error, print_faults
