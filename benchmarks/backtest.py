@@ -30,7 +30,7 @@ from sodarouter.simulate import simulate
 from sodarouter.spool import EventFilter, SqliteReader, SqliteSpool
 
 KINDS = {"checkEvaluation": 80, "incidentCreated": 8, "incidentUpdated": 10, "contractPublished": 2}
-SEVERAL = 0.4
+SEVERAL = 0.15
 """The part of the events with more than one result that is kept."""
 
 

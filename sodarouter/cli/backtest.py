@@ -105,8 +105,7 @@ def run(
 ) -> Report:
     """A backtest of stored events, with a progress bar. The silences are those that there were, on both sides."""
     silences = silences_of(reader.silences())
-    side = Side(compile_rules(before), silences)
-    other = side if after == before else Side(compile_rules(after), silences)
+    side, other = Side(compile_rules(before), silences), Side(compile_rules(after), silences)
     # the memory is gathered from events of all types
     asked = replace(wanted, event_type=None) if side.rules.remember or other.rules.remember else wanted
     return compare(
