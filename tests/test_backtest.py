@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import astuple
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -121,6 +122,32 @@ def test_the_numbers_of_a_difference_add_up(history, written, other):
         assert bool(volume.samples) == volume.differs
     unrouted = report.unrouted
     assert unrouted.events.after - unrouted.events.before == unrouted.newly - unrouted.no_longer
+
+
+@given(histories, st.lists(routes, max_size=5), st.lists(routes, max_size=1), st.integers(0, 4), st.booleans())
+@settings(deadline=None)
+def test_what_is_shared_by_the_sides_decides_as_each_would_alone(history, written, added, place, other_team):
+    silences = (silence(match={"tag": "gold"}, to=["a"]),)
+    teams = [{"name": "pii", "match": {"tag": "pii"}}]
+    # routes moved down by another one have other names and numbers, and do the same
+    changed = [*written[:place], *added, *written[place + 1 :]]
+    before = side(*written, silences=silences, team=teams, unrouted=["c"])
+    after = side(*changed, silences=silences, team=teams * (not other_team), unrouted=["c"])
+    report = compare(stored(*history), before, after)
+    planned: dict[str, list[int]] = {}
+    past, differing = Past(), 0
+    for one in stored(*history):
+        memory = past.of(one)
+        past.learn(recall(one.event, memory).after)
+        decisions = [decide(one.event, each.rules, State(memory, silences)) for each in (before, after)]
+        for number, decision in enumerate(decisions):
+            for delivery in decision.planned:
+                planned.setdefault(delivery.destination, [0, 0])[number] += 1
+        carried = [sorted((d.destination, str(d.results), str(d.group)) for d in one.planned) for one in decisions]
+        unrouted = ["unrouted" in str(one.trace) for one in decisions]
+        differing += carried[0] != carried[1] or unrouted[0] != unrouted[1]
+    assert {name: [*astuple(volume.deliveries)] for name, volume in report.destinations.items()} == planned
+    assert report.differing == differing
 
 
 def test_a_difference_says_what_is_added_removed_and_changed_with_samples_and_the_routes_of_it():
