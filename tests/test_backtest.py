@@ -21,7 +21,8 @@ from support import make_event
 from sodarouter.backtest import Change, Kind, Report, Side, compare, what_if
 from sodarouter.backtest.past import Past
 from sodarouter.backtest.spread import Spread
-from sodarouter.cli.report import every_day, together
+from sodarouter.cli.backtest import try_silence
+from sodarouter.cli.report import every_day, show_report, together
 from sodarouter.cli.report_markdown import code
 from sodarouter.config import load, load_routing
 from sodarouter.decide import Routing, Silence, State, compile_rules, decide
@@ -564,6 +565,21 @@ def test_backtest_tells_the_faults_of_a_candidate_with_their_places(sodarouter, 
     ran = sodarouter("backtest", "new.toml", *ALL)
     assert (ran.status, ran.out) == (2, "")
     assert told in ran.err
+
+
+@pytest.mark.parametrize("since", [None, MOMENT + timedelta(seconds=2)])
+def test_a_silence_can_be_tried_on_the_events_of_a_spool(history, capsys, since):
+    routing = load_routing(history / "new.toml")
+    stateful = Routing.model_validate({"route": [{"match": {"incident": "opened"}, "to": ["oncall"]}]})
+    with closing(SqliteReader(history / "var/sodarouter.db")) as reader:
+        for known in (routing, stateful):
+            report = try_silence(reader, known, silence(to=["oncall"]), EventFilter(since=since), ZoneInfo("UTC"))
+            assert report.destinations["oncall"].removed == 1
+            assert report.withheld == Change(0, 1)
+    show_report(report)
+    out = capsys.readouterr().out
+    assert "withheld by a silence or a window: 0 → 1\n" in out
+    assert "after: kept from oncall: the whole event: silence s1 by ada: planned\n" in out
 
 
 def test_backtest_tells_a_mistake_in_the_command_line(sodarouter, history):

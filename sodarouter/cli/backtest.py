@@ -1,6 +1,6 @@
 """``sodarouter backtest``: what a candidate would have made of the events that came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -116,7 +116,7 @@ def run(
         samples=samples,
         describe=subject,
         event_type=wanted.event_type,
-        earlier=lambda: reader.stream(replace(asked, since=None, until=wanted.since)),
+        earlier=lambda: _before(reader, asked),
     )
 
 
@@ -140,8 +140,13 @@ def try_silence(
         samples=samples,
         describe=subject,
         event_type=wanted.event_type,
-        earlier=lambda: reader.stream(replace(asked, since=None, until=wanted.since)),
+        earlier=lambda: _before(reader, asked),
     )
+
+
+def _before(reader: Reader, wanted: EventFilter) -> Iterable[StoredEvent]:
+    """The events before those that are wanted."""
+    return reader.stream(replace(wanted, since=None, until=wanted.since)) if wanted.since else ()
 
 
 def watched(reader: Reader, wanted: EventFilter) -> Iterator[StoredEvent]:
