@@ -8,10 +8,11 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json
 from quart import Quart, Response, abort, request
 
+from sodarouter.decide import NewSilence
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.errors import SpoolError
 from sodarouter.faults import faults
-from sodarouter.operations import BATCH, NoSuchDestination, Operations
+from sodarouter.operations import BATCH, Impossible, NoSuchDestination, Operations
 from sodarouter.options import LONGEST, Options
 from sodarouter.problem import Answer, problem
 
@@ -81,6 +82,10 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
     async def _no_such_destination(error: NoSuchDestination) -> Response:
         return _response(problem(404, "No such destination", str(error)))
 
+    @app.errorhandler(Impossible)
+    async def _impossible(error: Impossible) -> Response:
+        return _response(problem(422, "Not possible", str(error)))
+
     @app.post("/api/deliveries/retry")
     async def _retry() -> dict[str, Any]:
         retried = await operations.retry((await _asked(Deliveries)).deliveries)
@@ -111,6 +116,16 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
         await operations.halt(name, Halt(asked.halt) if asked.halt else None)
         log.info(f"a destination is {asked.halt or 'resumed'}, as asked", destination=name)
         return {"halt": asked.halt}
+
+    @app.post("/api/silences")
+    async def _silence() -> dict[str, Any]:
+        added = await operations.silence(await _asked(NewSilence))
+        return {"id": added.id, "starts": added.starts.isoformat(), "ends": added.ends.isoformat()}
+
+    @app.post("/api/silences/<silence>/end")
+    async def _end_silence(silence: str) -> dict[str, Any]:
+        await _asked(Nothing)
+        return {"ended": await operations.end_silence(silence)}
 
     @app.post("/api/quarantine/retry")
     async def _readmit() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sodarouter.serve.asgi import App
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
-from sodarouter.upkeep import prune, tell_homeless
+from sodarouter.upkeep import prune, tell_homeless, tell_silences
 
 log = structlog.get_logger()
 
@@ -110,6 +110,7 @@ async def run(
                 background.start_soon(stations.survey.run)
                 background.start_soon(stations.router.run)
                 background.start_soon(prune, spool, lambda: live.config)
+                background.start_soon(tell_silences, spool, stations.silences)
                 await background.start(admin.serve, trio.Event())
                 async with trio.open_nursery() as deliveries:
                     deliveries.start_soon(stations.deliverer.run)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from sodarouter import soda
 from sodarouter.callback import is_mentioned
@@ -64,7 +65,7 @@ class Event:
     @cached_property
     def view(self) -> View:
         """The normalised view: one vocabulary over Soda's v3 and v4."""
-        view = normalise(self.payload)
+        view = normalise(from_json(self.raw))
         return self.enrich(view) if self.enrich else view
 
     @property

@@ -3,23 +3,33 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import trio
 
+from sodarouter.decide import NewSilence, Silence
 from sodarouter.delivery import Halt
 from sodarouter.errors import Malformed, SodarouterError
 from sodarouter.event import Event
 from sodarouter.faults import suggestion
+from sodarouter.ids import new_id
+from sodarouter.options import LONGEST
 from sodarouter.parse import parse
-from sodarouter.spool import Refused, Spool
+from sodarouter.spool import Refused, Spool, StoredSilence
 
 BATCH = 500
 """How many things are asked for at once: each is a row or more in one transaction, for which the intake waits."""
+MOST_SILENCES = 200
+"""In force and to come: each is asked of every event, and costs it two microseconds."""
 GONE = "it is not in the quarantine any more"
 
 
 class NoSuchDestination(SodarouterError):
     """An operator named a destination that the configuration does not have."""
+
+
+class Impossible(SodarouterError):
+    """An operator asked for what cannot be."""
 
 
 @dataclass
@@ -44,7 +54,7 @@ class Operations:
         readmitted: Told of each event that comes out of the quarantine.
 
     Raises:
-        NoSuchDestination: `halt` and `replay`, for one that is not configured. Nothing has happened then.
+        NoSuchDestination: `halt`, `replay` and `silence`, for one that is not configured. Nothing has happened then.
         SpoolError: The spool failed. Of one call nothing has happened, but for `readmit`, which goes body by body.
     """
 
@@ -95,6 +105,33 @@ class Operations:
             self._must_exist([destination])
         await self.spool.halt(destination, halt, self.now())
         self.changed()
+
+    async def silence(self, asked: NewSilence) -> Silence:
+        """Adds a silence. One that was to start in the past starts now: what was decided already is not undone.
+
+        Raises:
+            Impossible: Its end is not in the future or too far in it, or there are `MOST_SILENCES` already.
+        """
+        self._must_exist(asked.to)
+        now = self.now()
+        moment = datetime.fromtimestamp(now, UTC)
+        starts = max(asked.starts or moment, moment)
+        if asked.ends <= starts:
+            raise Impossible("a silence has to end after it starts, and in the future")
+        if asked.ends - moment > timedelta(seconds=LONGEST):
+            raise Impossible("a silence ends within a hundred years")
+        if len((await self.spool.recall((), (), now)).silences) >= MOST_SILENCES:
+            raise Impossible(f"there are {MOST_SILENCES:,} silences in force or to come already; end some of them")
+        added = Silence.made(asked, id=new_id(), starts=starts, ends=asked.ends)
+        await self.spool.add_silence(StoredSilence(added.id, added.starts, added.ends, added.dump()))
+        self.changed()
+        return added
+
+    async def end_silence(self, silence: str) -> bool:
+        """As `Spool.end_silence`."""
+        ended = await self.spool.end_silence(silence, self.now())
+        self.changed()
+        return ended
 
     async def readmit(self, bodies: Iterable[str]) -> Readmitted:
         """Tries quarantined bodies again: what can be parsed today is an event with the time at which it came."""

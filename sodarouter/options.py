@@ -177,11 +177,11 @@ Duration = Annotated[
 Size = ByteSize
 """Bytes, written as ``"2 MiB"`` or a number."""
 
-Secret = Annotated[
-    SecretStr,
-    BeforeValidator(read_secret),
-    WithJsonSchema({"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}),
-]
+SECRET_SCHEMA = WithJsonSchema(
+    {"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}
+)
+
+Secret = Annotated[SecretStr, BeforeValidator(read_secret), SECRET_SCHEMA]
 """A value that is never printed: ``{ env = "NAME" }``, ``{ file = "path" }`` or the text itself."""
 
 ConfigPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_resolve), WithJsonSchema({"type": "string"})]

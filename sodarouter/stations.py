@@ -18,6 +18,7 @@ from sodarouter.reload import Live
 from sodarouter.route import Router, Ruleset
 from sodarouter.spool import SqliteSpool
 from sodarouter.survey import Survey
+from sodarouter.wake import Wake
 from sodarouter.web import Pages, admin_app
 
 
@@ -60,6 +61,8 @@ class Stations:
         )
         self.survey = Survey(self._look)
         self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
+        self.silences = Wake()
+        """Set when there may be another silence, or one less."""
         operations = Operations(
             spool,
             refused=spool.refused,
@@ -106,6 +109,7 @@ class Stations:
     def _look_again(self) -> None:
         self.router.arrived()
         self.deliverer.wake.set()
+        self.silences.set()
 
     def _token(self) -> str | None:
         token = self._live.config.file.admin.token

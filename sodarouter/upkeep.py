@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
 import trio
 
 from sodarouter.config import Config
+from sodarouter.decide import Silence
 from sodarouter.errors import SpoolError
-from sodarouter.spool import ROUTE, Spool
+from sodarouter.hindsight import silences_of
+from sodarouter.spool import ROUTE, Spool, patiently
+from sodarouter.wake import Wake
 
 PRUNE_EVERY = 3600.0
 PRUNE_PAUSE = 0.1
@@ -30,6 +34,39 @@ async def prune(spool: Spool, config: Callable[[], Config], *, now: Callable[[],
         except SpoolError as error:
             log.error("what is old could not be deleted", error=str(error))
         await trio.sleep(pause)
+
+
+async def tell_silences(spool: Spool, changed: Wake, *, now: Callable[[], float] = time.time) -> None:
+    """Logs every silence once when it is known, at the start too, and once when it has ended, until it is cancelled.
+
+    Of those that had ended before the start nothing is said.
+
+    Args:
+        changed: Set when there may be another, or one less.
+    """
+    known: dict[str, Silence] = {}
+    while True:
+        found = (await patiently(lambda: spool.recall((), (), now()))).silences
+        for one in silences_of(stored for stored in found if stored.id not in known):
+            known[one.id] = one
+            log.info("a silence is set", **_told(one), starts=one.starts.isoformat(), ends=one.ends.isoformat())
+        moment = datetime.fromtimestamp(now(), UTC)
+        for ended in known.keys() - {stored.id for stored in found}:
+            one = known.pop(ended)
+            how = "a silence has ended" if one.ends <= moment else "a silence was ended before its time"
+            log.info(how, **_told(one), hint="`sodarouter events --withheld` lists what was kept back")
+        soonest = min((one.ends for one in known.values()), default=None)
+        await changed.wait((soonest - moment).total_seconds() if soonest else None)
+
+
+def _told(silence: Silence) -> dict[str, object]:
+    return {
+        "silence": silence.id,
+        "of": silence.scope,
+        "to": silence.to or "all destinations",
+        "author": silence.author,
+        "reason": silence.reason,
+    }
 
 
 async def tell_homeless(config: Config, spool: Spool) -> None:

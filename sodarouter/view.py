@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -170,30 +171,39 @@ class View:
         return tuple(dict.fromkeys(team for team in found if team))
 
 
-def normalise(payload: soda.Payload) -> View:
-    """The view of a validated payload. Never fails: what cannot be read is left out."""
-    match payload:
-        case soda.CheckEvaluation():
-            return View(payload.event, results=_results(payload.check_results))
-        case soda.IncidentEvent(incident=incident):
-            if incident is None:
-                return View(payload.event)
-            callback = _text(payload.incident_link_callback_url) or _text(incident.incident_link_callback_url)
-            return View(payload.event, results=_results(incident.check_results), incident=_incident(incident, callback))
-        case soda.ContractPublished(contract=contract):
-            return View(payload.event, contract=_contract(contract) if contract else None)
-        case soda.AgreementEvent(agreement=agreement):
-            return View(payload.event, agreement=_agreement(agreement) if agreement else None)
-        case soda.Validate():
-            return View(payload.event, sent=_time(payload.sent_at))
-        case _:
-            return View(payload.event)
+Json = dict[str, Any]
+
+
+def normalise(body: Json) -> View:
+    """The view of a body that `sodarouter.soda.validate` accepts, as JSON types. What cannot be read is left out.
+
+    It is made of plain JSON and not of the models, which would take longer to make than all the rest: a body that comes
+    from the spool was validated when it came in.
+    """
+    event = body["event"]
+    match soda.SCOPES.get(event):
+        case "alert_notification":
+            return View(event, results=_results(body.get("checkResults")))
+        case "incidents" if (incident := body.get("incident")) is not None:
+            callback = _text(body.get("incidentLinkCallbackUrl")) or _text(incident.get("incidentLinkCallbackUrl"))
+            return View(event, results=_results(incident.get("checkResults")), incident=_incident(incident, callback))
+        case "contracts" if (contract := body.get("contract")) is not None:
+            return View(event, contract=_contract(contract))
+        case "agreements" if (agreement := body.get("agreement")) is not None:
+            return View(event, agreement=_agreement(agreement))
+    return View(event, sent=_time(body.get("sentAt")) if event == "validate" else None)
 
 
 def word(value: object) -> str | None:
     """A word of Soda's in this router's spelling: ``notEvaluated`` gives ``not_evaluated``, ``major`` gives ``high``."""
-    plain = plain_word(value)
-    return _SAME.get(plain, plain) if plain else None
+    text = _text(value)
+    return _word(text) if text else None
+
+
+@lru_cache(maxsize=256)
+def _word(text: str) -> str | None:
+    plain = _snake(text)
+    return _SAME.get(plain, plain) or None
 
 
 def plain_word(value: object) -> str | None:
@@ -218,7 +228,9 @@ def _text(value: object) -> str | None:
     return None
 
 
-_FRACTION = re.compile(r"(\.\d{6})\d+")
+def _objects(value: Iterable[Json | None] | None) -> list[Json]:
+    """Those of an array, without the nulls."""
+    return [one for one in value or () if one is not None]
 
 
 def _time(value: object) -> datetime | None:
@@ -226,43 +238,51 @@ def _time(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        parsed = datetime.fromisoformat(_FRACTION.sub(r"\1", value))
+        parsed = datetime.fromisoformat(value)
+        if parsed.tzinfo is UTC:
+            return parsed
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _person(owner: soda.Owner | None) -> Person | None:
+def _person(owner: Json | None) -> Person | None:
     if owner is None:
         return None
-    return Person(_text(owner.id), _text(owner.email), _text(owner.name), word(owner.type) or "user")
+    kind = owner.get("type")
+    return Person(
+        _text(owner.get("id")),
+        _text(owner.get("email")),
+        _text(owner.get("name")),
+        "user" if kind == "user" else word(kind) or "user",
+    )
 
 
-def _people(owners: Iterable[soda.Owner | None]) -> tuple[Person, ...]:
-    people = (_person(owner) for owner in owners)
-    return tuple(dict.fromkeys(person for person in people if person))
+def _people(owners: Iterable[Json | None]) -> tuple[Person, ...]:
+    people = [person for owner in owners if (person := _person(owner))]
+    return tuple(dict.fromkeys(people) if len(people) > 1 else people)
 
 
-def _datasource(value: soda.Datasource | str | None) -> str | None:
-    return (_text(value.name) or _text(value.label)) if isinstance(value, soda.Datasource) else _text(value)
+def _datasource(value: object) -> str | None:
+    return (_text(value.get("name")) or _text(value.get("label"))) if isinstance(value, dict) else _text(value)
 
 
-def _attributes(value: list[soda.Attribute | None] | dict[str, object] | None) -> Mapping[str, object]:
+def _attributes(value: list[Json | None] | Json | None) -> Mapping[str, object]:
     if isinstance(value, dict):
         return value
-    return {name: a.value for a in value or () if a and (name := _text(a.name) or _text(a.label))}
+    return {name: a.get("value") for a in _objects(value) if (name := _text(a.get("name")) or _text(a.get("label")))}
 
 
-def _dataset(dataset: soda.Dataset) -> Dataset:
+def _dataset(dataset: Json) -> Dataset:
     return Dataset(
-        id=_text(dataset.id),
-        name=_text(dataset.name),
-        label=_text(dataset.label),
-        url=_text(dataset.soda_cloud_url),
-        datasource=_datasource(dataset.datasource),
-        owners=_people([*(dataset.owners or ()), dataset.owner]),
-        tags=tuple(tag for value in dataset.tags or () if (tag := _tag(value))),
-        attributes=_attributes(dataset.attributes),
+        _text(dataset.get("id")),
+        _text(dataset.get("name")),
+        _text(dataset.get("label")),
+        _text(dataset.get("sodaCloudUrl")),
+        _datasource(dataset.get("datasource")),
+        _people([*(dataset.get("owners") or ()), dataset.get("owner")]),
+        tuple([tag for value in dataset.get("tags") or () if (tag := _tag(value))]),
+        _attributes(dataset.get("attributes")),
     )
 
 
@@ -271,28 +291,27 @@ def _tag(value: object) -> str | None:
     return _text(value.get("name") or value.get("label")) if isinstance(value, dict) else _text(value)
 
 
-def _results(results: list[soda.CheckResult | None] | None) -> tuple[Result, ...]:
+def _results(results: list[Json | None] | None) -> tuple[Result, ...]:
     # a null keeps its place: routes and deliveries name results by their index
-    return tuple(_result(result or soda.CheckResult()) for result in results or ())
+    return tuple([_result(result or {}) for result in results or ()])
 
 
-def _result(result: soda.CheckResult) -> Result:
-    sent = result.evaluation_status or result.outcome
-    definition = _text(result.definition)
-    value = result.value
-    if value is None and isinstance(result.diagnostics, dict):
-        value = result.diagnostics.get("value")
+def _result(result: Json) -> Result:
+    definition = _text(result.get("definition"))
+    value, diagnostics = result.get("value"), result.get("diagnostics")
+    if value is None and isinstance(diagnostics, dict):
+        value = diagnostics.get("value")
     return Result(
-        id=_text(result.id),
-        name=_text(result.name) or _summary(definition),
-        url=_text(result.soda_cloud_url),
-        definition=definition,
-        column=_text(result.column),
-        outcome=word(sent),
-        value=value,
-        timestamp=_time(result.data_timestamp),
-        datasets=tuple(map(_dataset, filter(None, result.datasets or ()))),
-        attributes=_attributes(result.attributes),
+        _text(result.get("id")),
+        _text(result.get("name")) or _summary(definition),
+        _text(result.get("sodaCloudUrl")),
+        definition,
+        _text(result.get("column")),
+        word(result.get("evaluationStatus") or result.get("outcome")),
+        value,
+        _time(result.get("dataTimestamp")),
+        tuple([_dataset(dataset) for dataset in _objects(result.get("datasets"))]),
+        _attributes(result.get("attributes")),
     )
 
 
@@ -302,47 +321,52 @@ def _summary(definition: str | None) -> str | None:
     return next((line for line in lines if not line.startswith("checks")), lines[0] if lines else None)
 
 
-def _incident(incident: soda.Incident, callback: str | None) -> Incident:
-    number = incident.number
+def _incident(incident: Json, callback: str | None) -> Incident:
+    number, status = incident.get("number"), incident.get("status")
     return Incident(
-        id=_text(incident.id),
+        id=_text(incident.get("id")),
         number=number if isinstance(number, int) and not isinstance(number, bool) else None,
-        title=_text(incident.title),
-        description=_text(incident.description),
-        url=_text(incident.soda_cloud_url),
-        severity=word(incident.severity),
-        status=word(incident.status),
-        created=_time(incident.created) or _time(incident.created_timestamp),
-        updated=_time(incident.last_updated) or _time(incident.last_updated_timestamp),
-        resolved=_time(incident.resolution_timestamp),
-        resolution_notes=_text(incident.resolution_notes),
+        title=_text(incident.get("title")),
+        description=_text(incident.get("description")),
+        url=_text(incident.get("sodaCloudUrl")),
+        severity=word(incident.get("severity")),
+        status=word(status),
+        created=_time(incident.get("created")) or _time(incident.get("createdTimestamp")),
+        updated=_time(incident.get("lastUpdated")) or _time(incident.get("lastUpdatedTimestamp")),
+        resolved=_time(incident.get("resolutionTimestamp")),
+        resolution_notes=_text(incident.get("resolutionNotes")),
         links=tuple(
-            Link(_text(li.url), _text(li.name), _text(li.integration_type)) for li in incident.links or () if li
+            [
+                Link(_text(link.get("url")), _text(link.get("name")), _text(link.get("integrationType")))
+                for link in _objects(incident.get("links"))
+            ]
         ),
-        lead=_person(incident.lead),
-        reporter=_person(incident.reporter),
+        lead=_person(incident.get("lead")),
+        reporter=_person(incident.get("reporter")),
         # a spool whose key is lost gives what stands in its place
         callback_url=SecretStr(callback) if callback and callback != REDACTED else None,
-        status_words=frozenset(w for w in (plain_word(incident.status), word(incident.status)) if w),
+        status_words=frozenset([w for w in (plain_word(status), word(status)) if w]),
     )
 
 
-def _contract(contract: soda.Contract) -> Contract:
+def _contract(contract: Json) -> Contract:
     return Contract(
-        dataset=_text(contract.dataset),
-        datasource=_datasource(contract.datasource),
-        author=_person(contract.author),
-        contents=_text(contract.contents),
+        dataset=_text(contract.get("dataset")),
+        datasource=_datasource(contract.get("datasource")),
+        author=_person(contract.get("author")),
+        contents=_text(contract.get("contents")),
     )
 
 
-def _agreement(agreement: soda.Agreement) -> Agreement:
-    file = agreement.tests_file or soda.TestsFile()
+def _agreement(agreement: Json) -> Agreement:
+    file = agreement.get("testsFile") or {}
     return Agreement(
-        id=_text(agreement.id),
-        label=_text(agreement.label),
-        url=_text(agreement.soda_cloud_url),
-        path=_text(file.path),
-        contents=_text(file.contents),
-        author=_person(agreement.created_by or agreement.updated_by or agreement.deleted_by),
+        id=_text(agreement.get("id")),
+        label=_text(agreement.get("label")),
+        url=_text(agreement.get("sodaCloudUrl")),
+        path=_text(file.get("path")),
+        contents=_text(file.get("contents")),
+        author=next(
+            (person for key in ("createdBy", "updatedBy", "deletedBy") if (person := _person(agreement.get(key)))), None
+        ),
     )

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from support import make_event
 
 from sodarouter.api import add_api
 from sodarouter.contract import OWN_API
+from sodarouter.decide import Silence
 from sodarouter.delivery import Cause, Halt, Loaded, State
 from sodarouter.ids import new_id
 from sodarouter.operations import BATCH
 from sodarouter.spool import DeliveryFilter, EventFilter, Refused
 
 DOCS = Path(__file__).parent.parent / "docs/api.md"
+LATER = "2099-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -107,6 +110,29 @@ async def test_quarantined_bodies_are_tried_again_or_discarded(admin: Admin) -> 
     assert [body.id for body in admin.engine.reader.quarantined(limit=9)] == [bad]
 
 
+async def test_a_silence_is_added_and_ended(admin: Admin) -> None:
+    before = datetime.now(UTC)
+    asked = {"match": {"dataset": "prod/*", "not": {"tag": ["pii"]}}, "to": ["log"], "author": "jo", "reason": "move"}
+    window = {"hours": "22:00-06:00", "timezone": "Europe/Berlin"}
+    answer = await admin.post("silences", **asked, during=[window], ends="2099-01-01T00:00:00+02:00")
+    assert answer.status_code == 200
+    (stored,) = admin.engine.reader.silences()
+    silence = Silence.restored(stored.value, stored.ends)
+    assert answer.json() == {
+        "id": stored.id,
+        "starts": stored.starts.isoformat(),
+        "ends": "2098-12-31T22:00:00+00:00",
+    }
+    assert before <= silence.starts == stored.starts
+    assert (silence.id, silence.ends) == (stored.id, stored.ends)
+    assert silence.scope == "dataset=prod/* not tag=pii"
+    assert [one.describe() for one in silence.during] == ["22:00-06:00 Europe/Berlin"]
+    assert admin.changes
+    assert (await admin.post(f"silences/{stored.id}/end")).json() == {"ended": True}
+    assert (await admin.post(f"silences/{stored.id}/end")).json() == {"ended": False}
+    assert (await admin.post("silences/none/end")).json() == {"ended": False}
+
+
 async def test_a_reload_says_what_runs_then_and_what_was_wrong(tmp_path: Path) -> None:
     async def reload() -> Loaded:
         return Loaded("0123456789ab", faults=("router.toml: lgo: unknown key",))
@@ -139,6 +165,15 @@ async def test_a_reload_says_what_runs_then_and_what_was_wrong(tmp_path: Path) -
         ("destinations/log", {}, "halt: is missing"),
         ("quarantine/retry", {"ids": None}, "ids: must be a list"),
         ("reload", {"force": True}, "force: unknown key"),
+        ("silences", {"author": "jo", "reason": "", "ends": LATER}, "reason: must not be empty"),
+        ("silences", {"author": "jo", "reason": "x", "ends": "2099-01-01T00:00:00"}, "ends: needs a time zone"),
+        ("silences", {"author": "jo", "reason": "x"}, "ends: is missing"),
+        (
+            "silences",
+            {"author": "jo", "reason": "x", "ends": LATER, "match": {"datset": "x"}},
+            "match.datset: unknown key; did you mean 'dataset'?",
+        ),
+        ("silences/x/end", {"now": True}, "now: unknown key"),
     ],
 )
 async def test_a_document_that_is_not_as_it_must_be_is_refused(
@@ -180,6 +215,7 @@ async def test_a_destination_that_is_not_configured_is_told_with_what_is_near(ad
     number = (await admin.post("replays")).json()["replay"]
     event = (await admin.engine.planned("mail")).id
     for answer in (
+        await admin.post("silences", author="jo", reason="x", to=["log", "lgo"], ends=LATER),
         await admin.post("destinations/lgo", halt="paused"),
         await admin.post(f"replays/{number}", events=[event], to=["mail", "lgo"]),
     ):
@@ -188,6 +224,20 @@ async def test_a_destination_that_is_not_configured_is_told_with_what_is_near(ad
         assert answer.json()["detail"] == "no destination 'lgo' is configured; did you mean 'log'?"
     assert admin.engine.reader.halts() == {}
     assert admin.engine.reader.count_deliveries(DeliveryFilter(replay=number)) == {}
+
+
+@pytest.mark.parametrize(
+    ("ends", "detail"),
+    [
+        ("2020-01-01T00:00:00Z", "a silence has to end after it starts, and in the future"),
+        ("2999-01-01T00:00:00Z", "a silence ends within a hundred years"),
+    ],
+)
+async def test_a_silence_without_a_sensible_end_is_refused(admin: Admin, ends: str, detail: str) -> None:
+    answer = await admin.post("silences", author="jo", reason="x", ends=ends)
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+    assert admin.engine.reader.silences() == []
+    assert not admin.changes
 
 
 @pytest.mark.parametrize("page", ["nothing", "retry", "replays/x", "replays/-1", "destinations/a/b"])
@@ -218,7 +268,8 @@ def test_every_page_is_documented() -> None:
     app = Quart("admin")
     add_api(app, operations=None, reload=None)  # type: ignore[arg-type]  # nothing is asked of it
     pages = {rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith(OWN_API)}
-    shown = {page.replace("NUMBER", "<int:number>").replace("NAME", "<name>") for page, _, _ in documented()}
+    names = {"NUMBER": "<int:number>", "NAME": "<name>", "ID": "<silence>"}
+    shown = {re.sub("NUMBER|NAME|ID", lambda found: names[found[0]], page) for page, _, _ in documented()}
     assert {OWN_API + page for page in shown} == pages
 
 

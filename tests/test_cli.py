@@ -114,6 +114,7 @@ def test_check_has_json_for_programs(sodarouter, tmp_path):
                 "hint": "set verify before it faces the internet",
             }
         ],
+        "tests": [],
     }
     (tmp_path / "router.toml").write_text("lgo = 1\n" + SOURCE)
     ran = sodarouter("check", "--json")
@@ -122,6 +123,7 @@ def test_check_has_json_for_programs(sodarouter, tmp_path):
         "ok": False,
         "faults": [{"place": "router.toml: lgo", "fault": "unknown key", "hint": "did you mean 'log'?"}],
         "warnings": [],
+        "tests": [],
     }
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sodarouter.config import destination_types, load, load_table
 from sodarouter.config.tables import Admin, Spool
 from sodarouter.errors import ConfigError
+from sodarouter.trial import run_tests
 
 SHIPPED = Path(__file__).parent.parent / "router.toml"
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'
@@ -88,13 +89,16 @@ def test_the_shipped_file_loads_with_all_its_examples_in_force(written, tmp_path
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).touch()
     text = "\n".join(uncommented(SHIPPED.read_text(encoding="utf-8")))
-    examples = re.findall(r"^# \[+(?:destination\.)?(\w+)\]+", SHIPPED.read_text(encoding="utf-8"), re.MULTILINE)
+    examples = re.findall(r"^# \[+((?:destination\.)?\w+)\]+", SHIPPED.read_text(encoding="utf-8"), re.MULTILINE)
     config = load(written(text))
     assert config.file.server.tls
     assert config.file.admin.token
     assert config.file.source["soda"].verify
-    assert {destination.name for destination in config.destinations} == {"log"} | set(examples) - {"route"}
+    named = {name.removeprefix("destination.") for name in examples if name.startswith("destination.")}
+    assert {destination.name for destination in config.destinations} == {"log", *named}
     assert len(config.file.route) == 1 + examples.count("route")
+    assert len(config.file.team) == examples.count("team") == 1
+    assert [one.failures for one in run_tests(config, lambda _: None)] == [()] * examples.count("test")
     assert list(config.warnings) == []
 
 

@@ -28,14 +28,17 @@ from sodarouter.config.tables import (
     DestinationTable,
     File,
     Log,
+    Payload,
     PluginsTable,
     Server,
     SourceTable,
     Spool,
+    TeamsTable,
+    TestTable,
     Tls,
     Unrouted,
 )
-from sodarouter.decide import Route
+from sodarouter.decide import Route, TeamTable, Window
 from sodarouter.decide.match import Conditions, Match
 from sodarouter.options import Options, Place
 from sodarouter.plugins import Plugins, find
@@ -47,6 +50,7 @@ from sodarouter.verify import Address, Basic, Header
 ROOT = Path(__file__).parent.parent
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CONFIGURATION = ROOT / "docs/configuration.md"
+ROUTING = ROOT / "docs/routing.md"
 CLI = ROOT / "docs/cli.md"
 PLUGIN_PAGE = ROOT / "docs/plugins.md"
 
@@ -66,15 +70,23 @@ MODELS: dict[str, type[Options]] = {
     "Rates": Rate,
     "Retries": RetryPolicy,
     "Breakers": BreakerPolicy,
-    "`[[route]]`": Route,
-    "`[unrouted]`": Unrouted,
-    "`match`": Match,
     "`[plugins]`": PluginsTable,
     "`[defaults]`": Defaults,
 }
 """The models of the core, by the heading of `configuration.md` under which each has its table."""
 
-ELSEWHERE = {*MODELS.values(), Conditions}
+ROUTING_MODELS: dict[str, type[Options]] = {
+    "`[[route]]`": Route,
+    "`[unrouted]`": Unrouted,
+    "`match`": Match,
+    "`[window.NAME]`": Window,
+    "`[[team]]`": TeamTable,
+    "`[teams]`": TeamsTable,
+    "`[[test]]`": TestTable,
+}
+"""Those of `routing.md`."""
+
+ELSEWHERE = {*MODELS.values(), *ROUTING_MODELS.values(), Conditions, Payload}
 """Models whose keys have a table of their own; those of `Conditions` are in that of `Match`."""
 
 PLUGINS = Plugins([plugin for plugin in find() if plugin.distribution == "sodarouter"], {})
@@ -169,16 +181,24 @@ def _models(annotation: Any) -> list[type[Options]]:
     return [one for one in found if isinstance(one, type) and issubclass(one, Options)]
 
 
-@pytest.mark.parametrize("heading", MODELS)
-def test_every_key_of_the_core_is_documented_with_its_default(heading):
-    documented = table(CONFIGURATION, heading)
-    assert wrong(MODELS[heading], documented) == []
+@pytest.mark.parametrize(
+    ("page", "heading", "model"),
+    [
+        *((CONFIGURATION, heading, model) for heading, model in MODELS.items()),
+        *((ROUTING, heading, model) for heading, model in ROUTING_MODELS.items()),
+    ],
+)
+def test_every_key_of_the_core_is_documented_with_its_default(page, heading, model):
+    documented = table(page, heading)
+    assert wrong(model, documented) == []
     assert all(row["type"] for row in documented.values())
 
 
 def test_every_table_of_the_file_is_documented():
     fields = set(File.model_fields) - {"include"}
-    assert fields <= {name for heading in MODELS for name in re.findall(r"\[+(\w+)", heading)} | {"plugin"}
+    assert fields <= {name for heading in (*MODELS, *ROUTING_MODELS) for name in re.findall(r"\[+(\w+)", heading)} | {
+        "plugin"
+    }
     text = CONFIGURATION.read_text(encoding="utf-8")
     assert all(re.search(rf"`\[+{name}(\.NAME)?\]+`", text) for name in fields)
 

@@ -1,8 +1,10 @@
 """Templates: what they see, what they may do, and that each has an end."""
 
 import re
+import resource
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,6 +117,8 @@ def test_a_secret_of_the_view_is_not_printed_by_accident():
         ("{% import 'os' as os %}", "there are no other templates"),
         ("{% extends 'x' %}", "there are no other templates"),
         ("{{ lipsum() }}", "'lipsum' is nothing"),
+        ("{% for a in results %}" * 30 + "{% endfor %}" * 30, "template, line 1: it is nested too deeply"),
+        ("{% block a %}{% endblock %}\n{% block a %}{% endblock %}", "template, line 2: block 'a' defined twice"),
         ("{{ results | random }}", "there is no filter 'random'"),
         ("{{ " + "(" * 500 + ")" * 500 + " }}", "template, line 1: "),
     ],
@@ -141,6 +145,11 @@ def test_what_is_no_template_is_told_with_its_line(source, said):
         ("{% for x in range(5) if x is even %}{{ x }}{{ ', ' if not loop.last }}{% endfor %}", "0, 2, 4"),
         ("{{ dict(a=1) }} {{ 'a-b'.split('-') }} {{ '%-5s|%03d' % ('a', 7) }}", "{'a': 1} ['a', 'b'] a    |007"),
         ("{{ {'b': 1}.items() | list }} {{ (1, 2)[0] }} {{ 7 // 2 }} {{ 2 ** 10 }}", "[('b', 1)] 1 3 1024"),
+        (
+            "{% for x in [1] %}{{ 'a-b'.split('-') }}{{ 'a'.center(3) }}{{ '-'.join('ab') }}{% endfor %}",
+            "['a', 'b'] a a-b",
+        ),
+        ("{% block a %}{{ 'ab'.replace('a', 'b') }}{{ event.received.strftime('%Y') }}{% endblock %}", "bb2026"),
         ("{{ 'a' ~ 1 ~ none }} {{ 'b'.join(['1', '2']) }} {{ '7'.zfill(3) }}", "a1None 1b2 007"),
     ],
 )
@@ -162,6 +171,8 @@ def test_what_the_language_has_still_works(source, expected):
         ("{{ results }}", "template, line 1: a Result is no text; print one of its fields"),
         ("{{ [incident] | tojson }}", "an Incident is no text"),
         ("{{ 'a' ~ incident }}", "an Incident is no text"),
+        ("{{ incident | slack }}", "an Incident is no text"),
+        ("{{ results | excerpt }}", "a Result is no text"),
         ("{{ '%s' | format(incident) }}", "an Incident is no text"),
         ("{{ incident.created | local(incident.title) }}", "there is no time zone 'There are missing values'"),
         ("{{ incident | link('slck') }}", "there is no markup 'slck'; did you mean 'slack'?"),
@@ -286,6 +297,11 @@ def test_a_template_has_a_second():
         "{{ ('x ' * 10000) | wordwrap(1, wrapstring='y' * 10000) }}",
         "{{ ('(' * 1000000) | urlize }}",
         "{{ ('<b>' * 1000000) | striptags }}",
+        "{{ ('x ' * 8000000) | title }}",
+        "{{ ('x ' * 8000000) | wordcount }}",
+        "{{ ('x ' * 8000000).split() }}",
+        "{{ ('x-' * 8000000).split('-') }}",
+        "{{ ('\u2028' * 8000000).splitlines() }}",
         "{{ 2 ** (2 ** 30) }}",
         "{{ 1 | round(-10 ** 9) }}",
         "{{ event.received.strftime('%c' * 10 ** 6) }}",
@@ -310,6 +326,34 @@ def test_what_would_fill_the_memory_is_never_made(source):
     begun = time.thread_time()
     assert "template" in why(source)
     assert time.thread_time() - begun < SECONDS
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ('x' | e).center(10 ** 9) }}",
+        "{{ ('x' | e) * 10 ** 9 }}",
+        "{{ ('%1000000000s' | e) % 1 }}",
+        "{{ (('x' * 100000) | e).replace('x', 'y' * 1000) }}",
+        "{{ (('y' * 1000) | e).join(['x' * 1000] * 10000) }}",
+        "{{ ('{:1000000000}' | e).format(1) }}",
+        "{{ (incident | link) | center(10 ** 9) }}",
+    ],
+)
+def test_what_is_html_already_is_no_way_round(source):
+    with pytest.raises(Reject):
+        render(source, html=True)
+
+
+def test_what_a_loop_has_made_and_left_is_not_kept():
+    """A limit of the process's own memory would end this otherwise, long before the second is over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), hard))
+    try:
+        assert "it was stopped" in why("{% for i in range(9999) %}{% set x = [i ~ 'x' * 4000000] %}{% endfor %}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_output_is_capped():
@@ -442,7 +486,7 @@ def test_slack_finds_no_mention_in_what_is_escaped(text):
 @given(st.text())
 def test_what_is_escaped_for_markdown_is_the_text_with_backslashes(text):
     escaped = markdown(text)
-    assert len(escaped) == len(text) + sum(sign in "\\`*_{}[]()#+-.!|<>~$&" for sign in text)
+    assert len(escaped) == len(text) + sum(sign in "\\`*_{}[]()#+-=.!|<>~$&" for sign in text)
 
 
 # options

@@ -1,16 +1,23 @@
 """What is done now and then, on a clock that jumps."""
 
+from collections.abc import MutableMapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import trio
 from engines import NOW, Engine
+from structlog.testing import capture_logs
 from support import make_event
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sodarouter.config import Config, load
+from sodarouter.decide import NewSilence
 from sodarouter.errors import SpoolError
-from sodarouter.spool import MemorySpool, Retention
-from sodarouter.upkeep import PRUNE_BATCH, PRUNE_EVERY, prune
+from sodarouter.operations import Operations
+from sodarouter.spool import MemorySpool, Recollection, Retention
+from sodarouter.upkeep import PRUNE_BATCH, PRUNE_EVERY, prune, tell_silences
+from sodarouter.wake import Wake
 
 
 def configured(folder: Path, retention: str) -> Config:
@@ -86,3 +93,83 @@ async def test_a_spool_that_fails_is_asked_again_an_hour_later(tmp_path: Path, a
         await trio.sleep(PRUNE_EVERY * 2.5)
         assert spool.asked == 3
         nursery.cancel_scope.cancel()
+
+
+class Silencing:
+    """An operator and the upkeep of a daemon, on a clock that begins at `NOW`."""
+
+    def __init__(self, spool: MemorySpool) -> None:
+        self.spool = spool
+        self.changed = Wake()
+        began = trio.current_time()
+        self.now = lambda: NOW + trio.current_time() - began
+        self.operations = Operations(spool, spool.refused, lambda: (), changed=self.changed.set, now=self.now)
+
+    async def add(self, *, seconds: float, **known: Any) -> str:
+        ends = datetime.fromtimestamp(self.now(), UTC) + timedelta(seconds=seconds)
+        asked = NewSilence(author="jo", reason="a move", ends=ends, **known)
+        return (await self.operations.silence(asked)).id
+
+    async def run(self) -> None:
+        await tell_silences(self.spool, self.changed, now=self.now)
+
+
+def told(lines: Sequence[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(line["event"], line["silence"]) for line in lines]
+
+
+async def test_a_silence_is_told_of_once_when_it_is_known_and_once_when_it_has_ended(autojump_clock: MockClock) -> None:
+    silencing = Silencing(MemorySpool())
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(silencing.run)
+            await trio.sleep(500)
+            long, short = await silencing.add(seconds=1000), await silencing.add(seconds=100)
+            await trio.sleep(1)
+            assert told(lines) == [("a silence is set", long), ("a silence is set", short)]
+            assert (
+                lines[0] | {"of": "everything", "to": "all destinations", "author": "jo", "reason": "a move"}
+                == lines[0]
+            )
+            await trio.sleep(98)
+            assert len(lines) == 2
+            await trio.sleep(2)
+            assert told(lines)[2:] == [("a silence has ended", short)]
+            await silencing.operations.end_silence(long)
+            await trio.sleep(1)
+            assert told(lines)[3:] == [("a silence was ended before its time", long)]
+            await trio.sleep(10_000)
+            assert len(lines) == 4
+            nursery.cancel_scope.cancel()
+
+
+async def test_at_a_start_those_in_force_and_to_come_are_told_of_and_none_that_has_ended(
+    autojump_clock: MockClock,
+) -> None:
+    silencing = Silencing(MemorySpool())
+    await silencing.add(seconds=10)
+    there = await silencing.add(seconds=1000)
+    starts = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=500)
+    coming = await silencing.add(seconds=2000, starts=starts)
+    await trio.sleep(100)
+    with capture_logs() as lines:
+        for _ in range(2):
+            with trio.move_on_after(50):
+                await silencing.run()
+    assert told(lines) == [("a silence is set", there), ("a silence is set", coming)] * 2
+
+
+async def test_without_a_change_the_spool_is_asked_once_a_minute_at_most(autojump_clock: MockClock) -> None:
+    class Counting(MemorySpool):
+        asked = 0
+
+        async def recall(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
+            self.asked += 1
+            return await super().recall(keys, events, since)
+
+    spool = Counting()
+    silencing = Silencing(spool)
+    await silencing.add(seconds=1e6)
+    with trio.move_on_after(3600):
+        await silencing.run()
+    assert spool.asked <= 62

@@ -210,7 +210,7 @@ def test_contracts_agreements_and_set_up():
 def test_a_view_has_the_url_of_its_one_subject():
     assert make_event("v3-incidentCreated").view.url.startswith("https://cloud.soda.io/incidents/")
     assert make_event("v3-checkEvaluation").view.url.startswith("https://cloud.soda.io/checks/")
-    assert normalise(soda.validate(b'{"event":"checkEvaluation","checkResults":[{},{}]}')).url is None
+    assert normalise({"event": "checkEvaluation", "checkResults": [{}, {}]}).url is None
 
 
 def test_only_sodas_own_spelling_is_read():

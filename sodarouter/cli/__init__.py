@@ -5,22 +5,27 @@ import sys
 from io import TextIOWrapper
 
 from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order of the help)
+    backtest,
     backup,
     check,
     deliveries,
     destinations,
     events,
-    explain,
     export,
     fixture,
     halt,
+    mute,
     orphans,
     quarantine,
     reload,
     replay,
     retry,
+    route,
     run,
+    silence,
+    silence_add,
     simulate,
+    why,
 )
 from sodarouter.cli.app import app
 from sodarouter.cli.output import print_error, print_faults

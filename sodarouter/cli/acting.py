@@ -6,15 +6,18 @@ Which of the two it is says the spool's lock: an admin listener that answers may
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
+from pydantic_core import from_json
 
 from sodarouter.cli.app import fail
 from sodarouter.cli.reading import reading
 from sodarouter.config import destination_types, load_table
 from sodarouter.config.tables import Admin, Spool
+from sodarouter.decide import NewSilence, Silence
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.errors import SodarouterError, SpoolError
 from sodarouter.operations import Operations, Readmitted
@@ -39,6 +42,8 @@ class Acting(Protocol):
     def begin_replay(self) -> int: ...
     def replay(self, number: int, events: Sequence[str], to: Sequence[str], *, after: float, every: float) -> int: ...
     def halt(self, destination: str, halt: Halt | None) -> None: ...
+    def silence(self, asked: NewSilence) -> Silence: ...
+    def end_silence(self, silence: str) -> bool: ...
     def readmit(self, bodies: Sequence[str]) -> Readmitted: ...
     def dismiss(self, bodies: Sequence[str]) -> list[str]: ...
     def reload(self) -> Loaded: ...
@@ -104,6 +109,14 @@ class Asking:
     def halt(self, destination: str, halt: Halt | None) -> None:
         self._ask(f"destinations/{destination}", halt=halt)
 
+    def silence(self, asked: NewSilence) -> Silence:
+        answer = self._ask("silences", **from_json(asked.dump()))
+        starts, ends = (datetime.fromisoformat(answer[key]) for key in ("starts", "ends"))
+        return Silence.made(asked, id=answer["id"], starts=starts, ends=ends)
+
+    def end_silence(self, silence: str) -> bool:
+        return bool(self._ask(f"silences/{silence}/end")["ended"])
+
     def readmit(self, bodies: Sequence[str]) -> Readmitted:
         return Readmitted(**self._ask("quarantine/retry", ids=bodies))
 
@@ -140,6 +153,12 @@ class Alone:
 
     def halt(self, destination: str, halt: Halt | None) -> None:
         self._do(lambda operations: operations.halt(destination, halt))
+
+    def silence(self, asked: NewSilence) -> Silence:
+        return self._do(lambda operations: operations.silence(asked))
+
+    def end_silence(self, silence: str) -> bool:
+        return self._do(lambda operations: operations.end_silence(silence))
 
     def readmit(self, bodies: Sequence[str]) -> Readmitted:
         return self._do(lambda operations: operations.readmit(bodies))

@@ -12,7 +12,7 @@ import typer
 from sodarouter import soda
 from sodarouter.delivery import Cause, State
 from sodarouter.faults import suggestion
-from sodarouter.options import parse_duration
+from sodarouter.options import LONGEST, parse_duration
 from sodarouter.spool import DeliveryFilter, EventFilter
 
 WHICH = "Which"
@@ -33,6 +33,35 @@ def parse_time(text: str) -> datetime:
         raise typer.BadParameter(
             f"{text!r} is no time; write 2026-11-23T22:00, 2026-11-23, 2026-11-23T22:00:00Z, or how long ago: 2h, 7d"
         ) from None
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment, UTC: as `parse_time` reads it, but no time ago.
+
+    Raises:
+        typer.BadParameter: It is written in another way, or too far away.
+    """
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2026-11-23T22:00, 2026-11-23 or 2026-11-23T22:00:00Z"
+        ) from None
+
+
+def parse_length(text: str) -> float:
+    """Seconds, a hundred years at most.
+
+    Raises:
+        typer.BadParameter: It is written in another way, or is nothing, or too much.
+    """
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not 0 < seconds <= LONGEST:
+        raise typer.BadParameter("it must be more than nothing, and at most a hundred years")
+    return seconds
 
 
 DestinationOption = Annotated[
@@ -73,6 +102,12 @@ ReplayOption = Annotated[
 UnroutedOption = Annotated[
     bool, typer.Option("--unrouted", help="Events that no route matched.", rich_help_panel=WHICH)
 ]
+WithheldOption = Annotated[
+    bool,
+    typer.Option(
+        "--withheld", help="Events of which a silence or a window kept something back.", rich_help_panel=WHICH
+    ),
+]
 StateOption = Annotated[State | None, typer.Option("--state", help="In this state.", rich_help_panel=WHICH)]
 
 
@@ -104,8 +139,11 @@ def event_filter(
     since: SinceOption = None,
     until: UntilOption = None,
     unrouted: UnroutedOption = False,
+    withheld: WithheldOption = False,
 ) -> EventFilter:
-    return EventFilter(event_type=event_type, source=source, since=since, until=until, unrouted=unrouted)
+    return EventFilter(
+        event_type=event_type, source=source, since=since, until=until, unrouted=unrouted, withheld=withheld
+    )
 
 
 def choosing(make: Callable[..., object]) -> Callable[[Callable[..., None]], Callable[..., None]]:

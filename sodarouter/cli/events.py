@@ -12,7 +12,7 @@ from sodarouter.cli.deliveries import delivery_document, when_next
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state
 from sodarouter.cli.quarantine import show_refused
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import MOST_STEPS, numbered, stands_in, subject, told
+from sodarouter.cli.told import numbered, print_steps, stands_in, subject
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.hindsight import why
@@ -96,7 +96,14 @@ def _deliveries(stored: StoredEvent, deliveries: list[StoredDelivery]) -> str:
         undecided = any(one.destination == ROUTE and one.state in given_up for one in deliveries)
         return "[red]not decided[/]" if undecided else "[yellow]deciding[/]"
     counts = Counter(delivery.state for delivery in deliveries)
-    return ", ".join(f"{counts[which]} {state(which)}" for which in State if counts[which]) or "[dim]none[/]"
+    there = ", ".join(f"{counts[which]} {state(which)}" for which in State if counts[which])
+    return there or f"[dim]{_why_none(stored)}[/]"
+
+
+def _why_none(stored: StoredEvent) -> str:
+    if not stored.withheld:
+        return "none"
+    return "silenced" if any("silence" in step for step in stored.trace) else "muted"
 
 
 @app.command(rich_help_panel=LOOK)
@@ -158,8 +165,9 @@ def _show(path: Path, reader: SqliteReader, stored: StoredEvent, found: list[Sto
     if about := subject(event):
         out.print(shown(about))
     out.print("\n[bold]Decision[/]" + (f" by configuration {shown(stored.config)}" if stored.config else ""))
-    for line in told(why(reader, stored).steps, MOST_STEPS) or ["it has not been decided yet"]:
-        out.print("  " + shown(line))
+    if stored.planned is None:
+        out.print("  it has not been decided yet")
+    print_steps(why(reader, stored).steps, every=False)
     out.print("\n[bold]Deliveries[/]")
     waiting = when_next(path, reader)
     for delivery in reversed(found):

@@ -65,7 +65,7 @@ def fixture(
         _write(made, output, force)
     where = f"{output}: " if output else ""
     again = "" if key or own_key else "; with --key another one gets the same pseudonyms"
-    err.print(shown(f"{where}read it before you pass it on, then let a [[test]] take it as its payload{again}"))
+    err.print(shown(f"{where}read it before you pass it on, then let a [[test]] take it as its file{again}"))
 
 
 def _found(wanted: str, context: typer.Context, config: Path | None, *, wants_key: bool) -> tuple[bytes, str | None]:

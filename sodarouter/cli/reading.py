@@ -10,12 +10,21 @@ from sodarouter.config import destination_types, load_table
 from sodarouter.config.tables import Spool
 from sodarouter.delivery import State
 from sodarouter.faults import suggestion
-from sodarouter.spool import ROUTE, DeliveryFilter, Refused, SqliteReader, StoredDelivery, delivery_key
+from sodarouter.spool import (
+    ROUTE,
+    DeliveryFilter,
+    EventFilter,
+    Refused,
+    SqliteReader,
+    StoredDelivery,
+    StoredEvent,
+    delivery_key,
+)
 
 PAGE = 10_000
 """Large, as the spool may have to put all that are wanted in order for each page."""
 BODIES = 20
-"""A page of the quarantine: each body may have megabytes."""
+"""A page of the quarantine, or of events: each body may have megabytes."""
 
 
 @contextmanager
@@ -58,6 +67,14 @@ def each_delivery(reader: SqliteReader, wanted: DeliveryFilter) -> Iterator[Stor
         before = page[-1].id
 
 
+def each_event(reader: SqliteReader, wanted: EventFilter) -> Iterator[StoredEvent]:
+    """All that are wanted, the newest first."""
+    before = None
+    while page := reader.events(wanted, limit=BODIES, before=before):
+        yield from page
+        before = page[-1].event.id
+
+
 def each_refused(reader: SqliteReader, source: str | None = None) -> Iterator[Refused]:
     """The whole quarantine, the newest first."""
     before = None
@@ -79,13 +96,13 @@ def must_be_known(path: Path, reader: SqliteReader, destination: str | None) -> 
         must_be_configured(path, [str(destination)], configured)
 
 
-def must_be_configured(path: Path, destinations: Iterable[str], known: Iterable[str]) -> None:
+def must_be_configured(path: Path, wanted: Iterable[str], known: Iterable[str], thing: str = "destination") -> None:
     """
     Raises:
         typer.Exit: With status 2, as one of them is not known; the message says which is near.
     """
     known = list(known)
-    for name in destinations:
+    for name in wanted:
         if name not in known:
             hint = suggestion(name, known)
-            raise fail(f"{path.name} has no destination {name!r}" + (f"; {hint}" if hint else ""), 2)
+            raise fail(f"{path.name} has no {thing} {name!r}" + (f"; {hint}" if hint else ""), 2)

@@ -1,11 +1,16 @@
 """Events and decisions in sentences."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from sodarouter.cli.output import counted
+import typer
+
+from sodarouter.cli.output import counted, out, shown
 from sodarouter.decide import Step
 from sodarouter.delivery import Fallback
 from sodarouter.event import Event
+
+AllOption = Annotated[bool, typer.Option("--all", help="Tell of every route, however many there are.")]
 
 MOST_STEPS = 20
 """Rules of a decision that are shown, whether they matched or not, before they are too many."""
@@ -43,6 +48,12 @@ def told(steps: Sequence[Step], most: int | None = None) -> list[str]:
         return [told_step(step) for step in steps]
     matched = [told_step(step) for step in steps if step.get("matched", True)]
     return [*matched, f"{counted(len(steps) - len(matched), 'route')} did not match; `sodarouter why` tells of each"]
+
+
+def print_steps(steps: Sequence[Step], *, every: bool) -> None:
+    """A trace, a line for each step; without ``every`` not more than people read."""
+    for line in told(steps, None if every else MOST_STEPS):
+        out.print("  " + shown(line))
 
 
 def stands_in(fallback: Fallback) -> str:

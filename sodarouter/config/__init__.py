@@ -1,6 +1,15 @@
 """`router.toml`: its tables, how it is read, and what can be wrong with it."""
 
 from sodarouter.config.destinations import ConfiguredDestination
-from sodarouter.config.load import Config, destination_types, load, load_routing, load_table
+from sodarouter.config.load import Config, destination_types, load, load_table, source_names
+from sodarouter.config.routing import load_routing
 
-__all__ = ["Config", "ConfiguredDestination", "destination_types", "load", "load_routing", "load_table"]
+__all__ = [
+    "Config",
+    "ConfiguredDestination",
+    "destination_types",
+    "load",
+    "load_routing",
+    "load_table",
+    "source_names",
+]

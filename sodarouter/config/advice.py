@@ -44,11 +44,11 @@ def _routes(file: File, teams: Sequence[TeamTable]) -> Iterator[Fault]:
     asked = [Asked(route) for route in file.route]
     for number, route in enumerate(file.route):
         place = f"route[{number}]"
-        strange = list(strange_words(route.match, f"{place}.match", file, names))
+        strange = list(strange_words(route.match, f"{place}.match", file.source, names))
         # a word that is misspelt is the cause of a route that cannot match
         yield from strange or _useless(number, file.route, asked)
         if route.match.not_:
-            yield from strange_words(route.match.not_, f"{place}.match.not", file, names)
+            yield from strange_words(route.match.not_, f"{place}.match.not", file.source, names)
         if route.each == "team" and not names:
             yield Fault(f"{place}.each", "there is no team", "add one: [[team]] with name and match")
     fallbacks = [table["fallback"] for table in file.destination.values() if "fallback" in table]

@@ -14,7 +14,7 @@ def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: s
     if not file.source and "source" not in unsure:
         yield Fault("source", "there is none", 'add one: [source.soda] with path = "/webhooks/soda"')
     yield from _paths(file)
-    yield from crossed_routes(file, destinations, unsure)
+    yield from _routes(file, destinations, unsure)
     yield from _tests(file, destinations, unsure)
     if "destination" not in unsure:
         yield from _fallbacks(destinations)
@@ -23,8 +23,7 @@ def crossed(file: File, destinations: Mapping[str, Mapping[str, Any]], unsure: s
     yield from _unreadable(file)
 
 
-def crossed_routes(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterator[Fault]:
-    """As `crossed`, of what decides alone: routes that name what there is not."""
+def _routes(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterator[Fault]:
     if "destination" not in unsure:
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)

@@ -4,19 +4,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
 from sodarouter.config.advice import advise
-from sodarouter.config.crossed import crossed, crossed_routes, fixed
+from sodarouter.config.crossed import crossed, fixed
 from sodarouter.config.defaults import check_destination_defaults, check_route_defaults, lay_defaults
 from sodarouter.config.destinations import ConfiguredDestination, configured
 from sodarouter.config.document import Document, Found, OptionsT, named_tables
 from sodarouter.config.include import read, read_main
 from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
+from sodarouter.config.routing import destination_tables, routing_of
 from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
-from sodarouter.decide import OrderBy, Routing, Rules, compile_rules
+from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.options import Options
@@ -71,12 +71,12 @@ def load(path: Path, running: Config | None = None) -> Config:
     for document in documents:
         check_destination_defaults(document, plugins.types, found)
     destinations = tuple(one for document in documents for one in configured(document, plugins.types, found))
-    for fault in crossed(file, _destination_tables(documents), found.unsure):
+    for fault in crossed(file, destination_tables(documents), found.unsure):
         found.add(fault, origins)
     teams = read_teams(file.teams.files, documents[0], found)
     found.raise_any()
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
-    routing = _routing(file, teams, order_by)
+    routing = routing_of(file, order_by, teams)
     rules = compile_rules(routing)
     redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
@@ -85,41 +85,6 @@ def load(path: Path, running: Config | None = None) -> Config:
     files = (*(document.path for document in documents), *(one.path for one in teams))
     return Config(
         path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins, warnings
-    )
-
-
-def load_routing(path: Path) -> Routing:
-    """What of a configuration decides, alone: for commands that only try it on events. No secret is read.
-
-    Raises:
-        ConfigError: One of its files cannot be read, or what decides has faults; of other tables none is told.
-    """
-    found = Found()
-    documents = read(path, found)
-    lay_defaults(documents)
-    destinations = _destination_tables(documents)
-    for document in documents:
-        document.table = {key: table for key, table in document.table.items() if key in _DECIDING}
-    file, origins = merge(documents, found)
-    for fault in crossed_routes(file, destinations, found.unsure):
-        found.add(fault, origins)
-    teams = read_teams(file.teams.files, documents[0], found)
-    found.raise_any()
-    ordered = {name: table["order_by"] for name, table in destinations.items() if table.get("order_by") in _ORDERS}
-    return _routing(file, teams, ordered)
-
-
-_DECIDING = {"route", "unrouted", "team", "teams", "window"}
-_ORDERS = get_args(OrderBy)
-
-
-def _routing(file: File, teams: Sequence[TeamsFile], order_by: dict[str, OrderBy]) -> Routing:
-    return Routing(
-        route=file.route,
-        unrouted=file.unrouted.to,
-        order_by=order_by,
-        team=[*file.team, *(team for one in teams for team in one.teams)],
-        window=file.window,
     )
 
 
@@ -147,18 +112,18 @@ def destination_types(path: Path) -> dict[str, str]:
         ConfigError: One of the files cannot be read.
     """
     found = Found()
-    tables = _destination_tables(read(path, found))
+    tables = destination_tables(read(path, found))
     found.raise_any()
     return {name: str(table.get("type", "")) for name, table in tables.items()}
 
 
-def _destination_tables(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
-    """Of two of one name, the first."""
-    tables: dict[str, dict[str, Any]] = {}
-    for document in documents:
-        for name, table in named_tables(document.table, "destination").items():
-            tables.setdefault(name, table)
-    return tables
+def source_names(path: Path) -> list[str]:
+    """The sources. Nothing of them is validated, so no secret is read.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return list(named_tables(read_main(path, Found()).table, "source"))
 
 
 def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sodarouter import soda
-from sodarouter.config.tables import File
 from sodarouter.decide.contracts import CLASSES
 from sodarouter.decide.match import MAGIC, DatasetConditions
 from sodarouter.decide.memory import INCIDENT_WORDS, RESULT_WORDS
@@ -35,16 +34,19 @@ _VOCABULARIES = {
 }
 
 
-def strange_words(asked: DatasetConditions, place: str, file: File, teams: Iterable[str]) -> Iterator[Fault]:
+def strange_words(
+    asked: DatasetConditions, place: str, sources: Iterable[str], teams: Iterable[str]
+) -> Iterator[Fault]:
     """The patterns that no event can fit, as far as can be known: those without a glob's characters.
 
     Args:
         asked: A ``match``, or the ``not`` in it.
-        teams: The names of the teams.
+        sources: The names of the sources, and
+        teams: those of the teams.
     """
     vocabularies = {
         **_VOCABULARIES,
-        "source": _Vocabulary("there is no source {!r}", tuple(file.source)),
+        "source": _Vocabulary("there is no source {!r}", tuple(sources)),
         "team": _Vocabulary("there is no team {!r}", tuple(dict.fromkeys(teams))),
     }
     for key, known in vocabularies.items():

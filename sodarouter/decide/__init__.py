@@ -3,7 +3,7 @@
 from sodarouter.decide.decision import Decision, State, Step, decide, explain
 from sodarouter.decide.groups import Each
 from sodarouter.decide.rules import VALIDATE, OrderBy, Route, Routing, Rules, compile_rules, parse_routing
-from sodarouter.decide.silences import Silence
+from sodarouter.decide.silences import NewSilence, Silence, Standing
 from sodarouter.decide.teams import Teams, TeamTable
 from sodarouter.decide.windows import Window
 
@@ -11,11 +11,13 @@ __all__ = [
     "VALIDATE",
     "Decision",
     "Each",
+    "NewSilence",
     "OrderBy",
     "Route",
     "Routing",
     "Rules",
     "Silence",
+    "Standing",
     "State",
     "Step",
     "TeamTable",

@@ -62,14 +62,18 @@ class Decision:
     """Whether a silence or a muted route kept something back."""
 
 
-def decide(event: Event, rules: Rules, state: State = State()) -> Decision:
+def decide(event: Event, rules: Rules, state: State = State(), *, subject: Subject | None = None) -> Decision:
     """What becomes of an event under these rules.
 
     Results that several routes send to one destination travel together, in one delivery, and each only once: where routes
     divide them differently, the first of the routes that sends a result there says how. ``validate``, which Soda sends when
     a webhook is set up, goes only where a route names it. Windows and silences are asked about when the event was received.
+
+    Args:
+        subject: What was gathered of the event already, with the same memory and for rules with the same teams: for
+            whoever tries several rules on one event.
     """
-    asked = _Asked(event, rules, state)
+    asked = _Asked(event, rules, state, subject)
     numbers = rules.index.candidates(asked.subject.texts, event.type)
     return _decided(asked, [rules.rules[number] for number in numbers], every=False)
 
@@ -82,10 +86,10 @@ def explain(event: Event, rules: Rules, state: State = State()) -> Decision:
 class _Asked:
     """An event with all that rules can ask about it."""
 
-    def __init__(self, event: Event, rules: Rules, state: State) -> None:
+    def __init__(self, event: Event, rules: Rules, state: State, subject: Subject | None = None) -> None:
         self.event = event
         self.rules = rules
-        self.subject = Subject(event, state.memory, rules.teams)
+        self.subject = subject or Subject(event, state.memory, rules.teams)
         self.silences = in_force(state.silences, event.received)
 
 

@@ -71,12 +71,17 @@ class Subject:
     def _gathered(self, key: str) -> Mapping[str, int]:
         if key in EVENT_KEYS:
             return dict.fromkeys(_EVENT[key](self), self.all)
+        view = self.event.view
+        results = view.results
+        if not results:
+            return dict.fromkeys(self._contract_texts(key, view.contract), 1) if view.contract else {}
         name, _, attribute = key.partition(".")
+        if len(results) == 1:  # as most events have
+            (result,) = results
+            texts = _attribute(result, attribute) if attribute else _RESULT[name](self, 0, result)
+            return {text: 1 for text in texts if text}
         gathered: dict[str, int] = {}
         bit = 1
-        results = self.event.view.results
-        if not results and self.event.view.contract:
-            return dict.fromkeys(self._contract_texts(key, self.event.view.contract), 1)
         for index, result in enumerate(results):
             texts = _attribute(result, attribute) if attribute else _RESULT[name](self, index, result)
             for text in texts:

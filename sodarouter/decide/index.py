@@ -105,8 +105,10 @@ class _Key:
         for text in texts:
             if text in whole:
                 found.update(whole[text])
-        self._begins.find(texts, found)
-        self._ends.find(texts, found)
+        if self._begins.filed:
+            self._begins.find(texts, found)
+        if self._ends.filed:
+            self._ends.find(texts, found)
 
 
 class _Parts:
@@ -115,25 +117,23 @@ class _Parts:
     def __init__(self, part: Callable[[str, int], str]) -> None:
         self._part = part
         # by their length, so that one look into a dict finds all that begin or end so
-        self._filed: dict[int, dict[str, list[int]]] = {}
+        self.filed: dict[int, dict[str, list[int]]] = {}
 
     def file(self, text: str, number: int) -> None:
-        self._filed.setdefault(len(text), {}).setdefault(text, []).append(number)
+        self.filed.setdefault(len(text), {}).setdefault(text, []).append(number)
 
     def find(self, texts: Iterable[str], found: set[int]) -> None:
-        if not self._filed:
-            return
         part, (shortest, edges) = self._part, self._edges
         for text in texts:
             if part(text, shortest) in edges:
-                for length, filed in self._filed.items():
+                for length, filed in self.filed.items():
                     found.update(filed.get(part(text, length), ()))
 
     @cached_property
     def _edges(self) -> tuple[int, frozenset[str]]:
         """The outermost characters of all of them, as many as the shortest has: most texts have none of these."""
-        shortest = min(self._filed)
-        return shortest, frozenset(self._part(text, shortest) for filed in self._filed.values() for text in filed)
+        shortest = min(self.filed)
+        return shortest, frozenset(self._part(text, shortest) for filed in self.filed.values() for text in filed)
 
 
 def _entries(condition: Condition) -> list[_Entry]:

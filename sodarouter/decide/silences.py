@@ -1,21 +1,52 @@
 """Silences: what is kept from destinations for a while, because somebody said so and gave a reason."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cached_property
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sodarouter.decide.facts import Subject
-from sodarouter.decide.match import Condition, Match, compile_match
+from sodarouter.decide.match import Condition, Conditions, Match, compile_match
 from sodarouter.decide.windows import Times, Window
 from sodarouter.options import Options
 
 
-class Silence(Options):
-    """What is kept back, from whom, when, and why. It holds for what was received in its time, whenever that is decided."""
+def _moment(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f'a time is written like "2026-11-23T22:00:00Z", not {value!r}') from None
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError("needs a time zone")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is too far away") from None
 
-    id: str
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""A time, UTC."""
+
+
+class Standing(StrEnum):
+    """How a silence stands at a moment."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    """It has not begun."""
+    WAITING = "waiting for its window"
+    EXPIRED = "expired"
+
+
+class NewSilence(Options):
+    """A silence as somebody asks for it: what is kept back, from whom, when, and why."""
+
     match: Match = Match()
     """Which events, or which of their results; without any condition all."""
     to: list[str] = Field(default=[])
@@ -24,15 +55,29 @@ class Silence(Options):
     """Recurring windows: it holds only within one of them."""
     author: str = Field(min_length=1, max_length=200)
     reason: str = Field(min_length=1, max_length=1000)
-    starts: datetime
-    """UTC."""
-    ends: datetime
-    """UTC; not included."""
+    starts: Moment | None = None
+    """``None``: at once."""
+    ends: Moment
+    """Not included."""
+
+    def dump(self) -> str:
+        """As a JSON object."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
+    @property
+    def scope(self) -> str:
+        """Which events and results, for people, as the options of a command would say it."""
+        return " ".join(_conditions(self.match)) or "everything"
+
+
+class Silence(NewSilence):
+    """It holds for what was received in its time, whenever that is decided."""
+
+    id: str
+    starts: Moment
 
     @model_validator(mode="after")
     def _has_a_time(self) -> "Silence":
-        if self.starts.tzinfo is None or self.ends.tzinfo is None:
-            raise ValueError("starts and ends need a time zone")
         if self.ends < self.starts:
             raise ValueError("it ends before it starts")
         return self
@@ -40,6 +85,12 @@ class Silence(Options):
     def dump(self) -> str:
         """As text, for the spool."""
         return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
+    @classmethod
+    def made(cls, asked: NewSilence, *, id: str, starts: datetime, ends: datetime) -> "Silence":  # noqa: A002 (its name)
+        """What was asked for, as it came to be."""
+        known = {name: getattr(asked, name) for name in NewSilence.model_fields}
+        return cls(**known | {"id": id, "starts": starts, "ends": ends})
 
     @classmethod
     def restored(cls, text: str, ends: datetime) -> "Silence":
@@ -55,9 +106,18 @@ class Silence(Options):
         return tuple(map(Times, self.during))
 
     def is_in_force(self, moment: datetime) -> bool:
-        if not self.starts <= moment < self.ends:
-            return False
+        return self.starts <= moment < self.ends and self.is_open(moment)
+
+    def is_open(self, moment: datetime) -> bool:
+        """Whether it would be in force if that were between its start and its end."""
         return not self.during or any(times.contains(moment) for times in self._times)
+
+    def standing(self, moment: datetime) -> Standing:
+        if moment >= self.ends:
+            return Standing.EXPIRED
+        if moment < self.starts:
+            return Standing.PENDING
+        return Standing.ACTIVE if self.is_open(moment) else Standing.WAITING
 
     def mask(self, subject: Subject) -> int:
         """The results that it is about, as bits."""
@@ -72,3 +132,14 @@ class Silence(Options):
 
 def in_force(silences: Sequence[Silence], moment: datetime) -> list[Silence]:
     return [silence for silence in silences if silence.is_in_force(moment)]
+
+
+def _conditions(asked: Conditions, prefix: str = "") -> Iterator[str]:
+    for key in Conditions.model_fields:
+        value = getattr(asked, key)
+        for name, patterns in value.items() if isinstance(value, dict) else [("", value)]:
+            if patterns:
+                said = f"{key}{'.' if name else ''}{name}={','.join(patterns)}"
+                yield prefix + (f'"{said}"' if " " in said else said)
+    if isinstance(asked, Match) and asked.not_:
+        yield from _conditions(asked.not_, "not ")

@@ -58,6 +58,8 @@ class Teams:
     """Finds the team of a dataset: that of the first table that fits it."""
 
     def __init__(self, tables: Sequence[TeamTable]) -> None:
+        self.tables = tuple(tables)
+        """What they were made of: with the same tables, teams are the same."""
         said = [Team(table.name, table.channel, tuple(table.recipients), table.runbook) for table in tables]
         first: dict[str, Team] = {}
         for team in said:

@@ -103,16 +103,20 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _zone(name: str) -> str:
+def parse_zone(name: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises:
+        ValueError: There is none of this name; the message says which is near.
+    """
     try:
-        ZoneInfo(name)
+        return ZoneInfo(name)
     except (OSError, LookupError, ValueError):
         known = available_timezones()
         hint = suggestion(name, known, otherwise='time zones are named like "Europe/Berlin"')
         raise ValueError(
             f"there is no time zone {name!r}; {hint if known else 'this machine has no time zone data: install tzdata'}"
         ) from None
-    return name
 
 
 def _as_list(value: object) -> object:
@@ -138,7 +142,7 @@ class Window(Options):
     """Hours of the day: `"09:00-18:00"`, the end not included; `"22:00-06:00"` belongs to the day on which it begins."""
     dates: Dates | None = None
     """Dates: `"2026-12-24"`, `"2026-12-24..2027-01-02"`, or `"12-25"` for every year."""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Annotated[str, _checked(parse_zone)] = "UTC"
     """The time zone in which they are meant, such as `"Europe/Berlin"`."""
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ One state machine for every delivery, deciding included: pending(next_at) -> del
 its attempt are still those that were claimed. So a crash makes the row due again, and no reaper is needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from sodarouter.delivery import Halt, State, Stats
@@ -167,6 +167,11 @@ class Reader(Protocol):
         ...
 
     def count_events(self, wanted: EventFilter) -> int: ...
+
+    def stream(self, wanted: EventFilter) -> Iterator[StoredEvent]:
+        """All events that are wanted, oldest first, without their traces. It holds a few at a time, however many there are,
+        and nothing back that a running router does."""
+        ...
 
     def deliveries(
         self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None

@@ -29,7 +29,7 @@ _TICKS = 64
 _PER_TICK = 1 << 12
 """Characters that are made in about the time of a tick."""
 
-_PLAIN = (int, float, complex, bytes, date, time_of_day, timedelta, SecretStr, Undefined, type(None))
+_PLAIN = (str, range, int, float, complex, bytes, date, time_of_day, timedelta, SecretStr, Undefined, type(None))
 
 
 class Exceeded(Exception):
@@ -47,6 +47,7 @@ class Budget:
         self._until = time.thread_time() + SECONDS
         self._ticks = 0
         self._printed = 0
+        self._kept = 0
         self._weights: dict[int, tuple[int, object]] = {}
 
     def tick(self, count: int = 1) -> None:
@@ -81,7 +82,7 @@ class Budget:
             raise Exceeded(f"it makes a value of more than {LARGEST:,} characters")
         self.tick(1 + weight // _PER_TICK)
 
-    def weigh(self, value: object) -> int:
+    def weigh(self, value: Any) -> int:
         """About how many characters a value has when it is written out, however often it holds the same thing.
 
         Raises:
@@ -91,9 +92,9 @@ class Budget:
             return len(value)
         if isinstance(value, int):
             return 1 + value.bit_length() // 3
-        if not isinstance(value, Mapping | Sequence | Set) or isinstance(value, range):
+        if not _holds(value):
             return ITEM
-        # nothing in the sandbox changes a container, and one that is kept here keeps its id
+        # nothing in the sandbox changes a container, and one that is kept here keeps its id from others
         if known := self._weights.get(id(value)):
             return known[0]
         parts = (part for pair in value.items() for part in pair) if isinstance(value, Mapping) else value
@@ -104,6 +105,11 @@ class Budget:
             if weight > LARGEST:
                 break
         self.allow(weight)
+        self._kept += weight
+        if self._kept > LARGEST:
+            # what a loop has made and left must not be kept for its weight alone
+            self._weights.clear()
+            self._kept = weight
         self._weights[id(value)] = weight, value
         return weight
 
@@ -113,7 +119,7 @@ class Budget:
         Raises:
             Exceeded: It is too large.
         """
-        if isinstance(value, Iterator):
+        if not isinstance(value, str) and isinstance(value, Iterator):
             return self.ticking(value)
         self.allow(self.weigh(value))
         return value
@@ -153,22 +159,26 @@ class Budget:
         self.allow(weight)
         return weight
 
-    def _check(self, value: object) -> None:
+    def _check(self, value: Any) -> None:
         self.tick()
-        match value:
-            case str() | range():
-                pass
-            case Mapping():
-                for part in value.values():
-                    self._check(part)
-            case bytes():
-                pass
-            case Sequence() | Set():
-                for part in value:
-                    self._check(part)
-            case _ if not isinstance(value, _PLAIN):
-                kind = type(value).__name__
-                raise NoText(f"{'an' if kind[0] in 'AEIO' else 'a'} {kind} is no text; print one of its fields")
+        if _holds(value):
+            for part in value.values() if isinstance(value, Mapping) else value:
+                self._check(part)
+        elif not isinstance(value, _PLAIN):
+            kind = type(value).__name__
+            raise NoText(f"{'an' if kind[0] in 'AEIO' else 'a'} {kind} is no text; print one of its fields")
+
+
+_kinds: dict[type, bool] = {}
+
+
+def _holds(value: object) -> bool:
+    """Whether it holds other values. Asking the abstract classes each time would take half of a rendering."""
+    kind = type(value)
+    if (known := _kinds.get(kind)) is None:
+        known = issubclass(kind, Mapping | Sequence | Set) and not issubclass(kind, str | bytes | range)
+        _kinds[kind] = known
+    return known
 
 
 _current: ContextVar[Budget] = ContextVar("budget")

@@ -17,7 +17,7 @@ from sodarouter.event import Event
 from sodarouter.template import markup, times
 from sodarouter.template.budget import Exceeded, NoText, spending
 from sodarouter.template.sandbox import Sandbox, printed
-from sodarouter.template.syntax import prepare
+from sodarouter.template.syntax import compiled
 from sodarouter.view import Team
 
 MAX_OUTPUT = 1 << 20
@@ -71,7 +71,7 @@ class Template:
     def __init__(self, source: str, *, html: bool = False, url: bool = False) -> None:
         self._written = (source, html, url)
         environment = _url if url else _html if html else _text
-        self._template = environment.from_string(prepare(source, environment, NAMES))
+        self._template = compiled(source, environment, NAMES)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self._written == other._written

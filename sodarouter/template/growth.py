@@ -44,6 +44,21 @@ def _indented(budget: Budget, text: object, width: int | str = 4, first: bool = 
     return len(str(text)) + lines * (width if isinstance(width, int) else len(width))
 
 
+def _split(budget: Budget, text: str, between: str | None = None, maximum: int = -1) -> int:
+    return len(text) + ITEM * (text.count(between) if between else len(text) // 2)
+
+
+_LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def _in_lines(budget: Budget, text: str, keepends: bool = False) -> int:
+    return len(text) + ITEM * sum(map(text.count, _LINE_BREAKS))
+
+
+def _in_words(budget: Budget, text: object) -> int:
+    return budget.weigh(text) * ITEM
+
+
 def _timed(budget: Budget, time: Any, form: str = "") -> int:
     # as much as the C library is given room for
     return len(form) * 256
@@ -83,8 +98,10 @@ FILTERS: dict[str, Growth] = {
     "round": _rounded,
     "slice": _in_groups,
     "striptags": _slow,
+    "title": _in_words,
     "tojson": _as_json,
     "urlize": _slow,
+    "wordcount": _in_words,
     "wordwrap": _wrapped,
 }
 """By the name of Jinja's filter; each takes what the filter takes."""
@@ -94,14 +111,17 @@ METHODS: dict[str, Growth] = {
     "ljust": _padded,
     "replace": _replaced,
     "rjust": _padded,
+    "rsplit": _split,
+    "split": _split,
+    "splitlines": _in_lines,
     "strftime": _timed,
     "zfill": _padded,
 }
 """By the name of the method of texts and times; each takes what the method takes."""
 
 _TEXTUAL = """
-    capitalize center e escape forceescape format indent lower replace safe string striptags title tojson trim truncate upper
-    urlencode urlize wordcount wordwrap xmlattr
+    capitalize center e escape excerpt forceescape format indent lower markdown replace safe slack string striptags title
+    tojson trim truncate upper urlencode urlize wordcount wordwrap xmlattr
     """
 TEXTUAL = frozenset(_TEXTUAL.split())
 """The filters that make text of whatever they are given."""

@@ -21,7 +21,7 @@ def slack(text: object) -> str:
     return _plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-=.!|<>~$&])")
 
 
 def markdown(text: object) -> str:

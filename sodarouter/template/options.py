@@ -1,11 +1,11 @@
 """The kinds of option that are templates."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from sodarouter.options import Secret, place_of, read_secret
+from sodarouter.options import SECRET_SCHEMA, place_of, read_secret
 from sodarouter.redact import LEAST_PART
 from sodarouter.template.compiled import Template
 from sodarouter.template.hidden import HiddenTemplate
@@ -48,8 +48,8 @@ def _compile_url(value: object, info: ValidationInfo) -> HiddenTemplate:
 
 
 def _hidden(value: object, info: ValidationInfo, *, url: bool) -> HiddenTemplate:
-    hidden = value if isinstance(value, HiddenTemplate) else read_secret(value, info).get_secret_value()
-    hidden = HiddenTemplate(hidden, url=url) if isinstance(hidden, str) else hidden
+    if not isinstance(hidden := value, HiddenTemplate):
+        hidden = HiddenTemplate(read_secret(value, info).get_secret_value(), url=url)
     parts = (part for literal in hidden.literals for part in re.split(r"[/?&=#\s]", literal))
     for secret in (hidden.get_secret_value(), *(part for part in parts if len(part) >= LEAST_PART)):
         place_of(info).secret(secret)
@@ -57,10 +57,9 @@ def _hidden(value: object, info: ValidationInfo, *, url: bool) -> HiddenTemplate
 
 
 _SHOWN = PlainSerializer(str, when_used="json")
-_SCHEMA: Any = next(one for one in Secret.__metadata__ if isinstance(one, WithJsonSchema))  # type: ignore[attr-defined]
 
-SecretTemplate = Annotated[HiddenTemplate, PlainValidator(_compile_secret), _SHOWN, _SCHEMA]
+SecretTemplate = Annotated[HiddenTemplate, PlainValidator(_compile_secret), _SHOWN, SECRET_SCHEMA]
 """An option that is a secret, and may be a template: see `HiddenTemplate`."""
 
-UrlTemplate = Annotated[HiddenTemplate, PlainValidator(_compile_url), _SHOWN, _SCHEMA]
+UrlTemplate = Annotated[HiddenTemplate, PlainValidator(_compile_url), _SHOWN, SECRET_SCHEMA]
 """An option that is a URL, and with it a secret, and may be a template: what it inserts is percent-encoded."""

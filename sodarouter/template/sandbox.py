@@ -115,11 +115,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = current()
-        if isinstance(__obj, BuiltinMethodType) and isinstance(__obj.__self__, str | date):
+        if isinstance(__obj, BuiltinMethodType | MethodType) and isinstance(__obj.__self__, str | date):
             if __obj.__name__ == "join" and isinstance(__obj.__self__, str) and args:
                 args = (budget.gathered(args[0], len(__obj.__self__)), *args[1:])
             if growth := METHODS.get(__obj.__name__):
-                budget.allow(growth(budget, __obj.__self__, *args, **kwargs))
+                # inside loops and blocks, Jinja passes on what is set there
+                own = {name: value for name, value in kwargs.items() if not name.startswith("_")}
+                budget.allow(growth(budget, __obj.__self__, *args, **own))
         return budget.weighed(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -149,5 +151,5 @@ def _as_integer(bits: int) -> None:
 def printed(context: Context, value: Any) -> Any:
     """What is printed, once it is known to be a text and not too long."""
     budget = current()
-    budget.printed(budget.text(value))
+    budget.printed(len(value) if isinstance(value, str) else budget.text(value))
     return value

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import TypeVar
 
-from jinja2 import TemplateSyntaxError, meta, nodes
+from jinja2 import Template, TemplateSyntaxError, meta, nodes
 from jinja2.visitor import NodeTransformer
 
 from sodarouter.faults import suggestion
@@ -36,8 +36,8 @@ class TemplateFault(ValueError):
         self.hint = hint
 
 
-def prepare(source: str, environment: Sandbox, known: Collection[str]) -> nodes.Template:
-    """The template, ready to be compiled.
+def compiled(source: str, environment: Sandbox, known: Collection[str]) -> Template:
+    """Jinja's own template, with ticks in it.
 
     Args:
         source: What the operator wrote.
@@ -53,11 +53,11 @@ def prepare(source: str, environment: Sandbox, known: Collection[str]) -> nodes.
             raise fault
         ticking: nodes.Template = _Ticks().visit(tree)
         ticking.set_environment(environment)
+        return environment.from_string(ticking)
     except TemplateSyntaxError as error:
         raise TemplateFault(error.lineno, *_told(error.message or "")) from None
-    except RecursionError:
+    except (RecursionError, SyntaxError, MemoryError):  # the last two are of Python's own compiler
         raise TemplateFault(1, "it is nested too deeply") from None
-    return ticking
 
 
 def _told(message: str) -> tuple[str, str]:

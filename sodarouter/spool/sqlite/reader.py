@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from sodarouter.event import Event
 from sodarouter.spool.sqlite.rows import MANY, fallback, indices, micros, moment, placeholders
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.seals import Seals
+from sodarouter.spool.sqlite.stream import stream
 from sodarouter.spool.sqlite.trouble import explained, opening
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
@@ -83,6 +84,9 @@ class SqliteReader:
         where, values = _where(_of_events(wanted))
         decided = "JOIN decision ON decision.event = event.seq" if _decided(wanted) else ""
         return int(self._rows(f"SELECT count(*) FROM event {decided} {where}", *values)[0][0])
+
+    def stream(self, wanted: EventFilter) -> Iterator[StoredEvent]:
+        return stream(self._connection, *_where(_of_events(wanted)))
 
     def deliveries(
         self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None

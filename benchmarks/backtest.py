@@ -1,0 +1,144 @@
+"""How many stored events a backtest goes through in a second of CPU, and how much memory that takes.
+
+    python benchmarks/backtest.py
+
+A spool is filled with simulated events, most of them with one result, and each row is a backtest of it in a process of its
+own. In the candidate, three of the routes are others, but where it says otherwise. CPU time, as the machine may be shared.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from sodarouter.backtest import Side, compare
+from sodarouter.decide import Route, Routing, compile_rules
+from sodarouter.event import Event
+from sodarouter.ids import new_id
+from sodarouter.simulate import simulate
+from sodarouter.spool import EventFilter, SqliteReader, SqliteSpool
+
+KINDS = {"checkEvaluation": 80, "incidentCreated": 8, "incidentUpdated": 10, "contractPublished": 2}
+SEVERAL = 0.4
+"""The part of the events with more than one result that is kept."""
+
+
+TAGS, DOMAINS = ["pii", "gold", "finance", "daily"], ["Product", "Sales", "Finance"]
+
+
+def routes(count: int, random: Random) -> list[Route]:
+    """Of all kinds, and so narrow that of 20 about one fits an event, as of 1,000."""
+
+    def match(number: int) -> dict[str, Any]:
+        outcome = {"event": "checkEvaluation", "outcome": random.choice(["fail", "warn", "pass"])}
+        named, many = random.randrange(1, 100), max(1, 100 // count)
+        return random.choice(
+            [
+                lambda: outcome | {"dataset": [f"dataset_{named + more}" for more in range(many)]},
+                lambda: outcome | {"dataset": f"datasource_{named}/*", "not": {"tag": random.choice(TAGS)}},
+                lambda: outcome | {"owner": [f"test{named + more}@test.com" for more in range(many)]},
+                lambda: outcome | {"tag": random.choice(TAGS), "datasource": f"datasource_{named}"},
+                lambda: outcome | {"attribute": {"data_domain": random.choice(DOMAINS)}, "column": f"column_{named}"},
+                lambda: {"event": "check*", "check": "No missing*", "column": f"column_{named}"},
+                lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"dataset_{named}"},
+                lambda: {"event": "contractPublished", "author": f"test{named}@test.com"},
+            ]
+        )()
+
+    return [Route.model_validate({"to": [f"d{number % 50}"], "match": match(number)}) for number in range(count)]
+
+
+def events(count: int) -> Any:
+    random = Random(count)
+    moment = datetime(2026, 5, 4, tzinfo=UTC)
+    while count:
+        (kind,) = random.choices(list(KINDS), list(KINDS.values()))
+        body = simulate(kind, random=random, now=moment)
+        results = body.get("checkResults") or body.get("incident", {}).get("checkResults") or []
+        if len(results) > 1 and random.random() > SEVERAL:
+            continue
+        moment += timedelta(seconds=50)
+        count -= 1
+        yield Event(new_id(), "soda", moment, kind, json.dumps(body).encode())
+
+
+async def fill(path: Path, count: int) -> None:
+    spool = SqliteSpool(path, 1 << 40, 1 << 30)
+    waiting: list[Event] = []
+    for event in events(count):
+        waiting.append(event)
+        if len(waiting) == 500:
+            async with trio.open_nursery() as nursery:
+                for one in waiting:
+                    nursery.start_soon(partial(spool.append, one, window=0.0))
+            waiting = []
+    await spool.aclose()
+
+
+def candidate(before: list[Route], changed: int) -> list[Route]:
+    others = routes(len(before), Random(1))
+    return [*others[:changed], *before[changed:]]
+
+
+def run(path: str, count: str, changed: str, stateful: str) -> None:
+    """One backtest, in a process of its own."""
+    before = routes(int(count), Random(int(count)))
+    if stateful == "yes":
+        match = {"event": "checkEvaluation", "result": "first_failure"}
+        before.append(Route.model_validate({"to": ["d0"], "match": match}))
+    after = candidate(before, int(changed))
+    reader = SqliteReader(Path(path))
+    sides = [Side(compile_rules(Routing(route=one))) for one in (before, after)]
+    started = time.process_time()
+    report = compare(reader.stream(EventFilter()), *sides)
+    taken = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"events": report.events, "differing": report.differing, "seconds": taken, "peak": peak}))
+
+
+def main() -> None:
+    table = Table(
+        "events", "bytes", "routes", "changed", "stateful", "differing", "µs an event", "events/s", "peak MiB"
+    )
+    with TemporaryDirectory() as folder:
+        for count, rows in ((10_000, ROWS[:1]), (100_000, ROWS)):
+            path = Path(folder) / f"{count}.db"
+            trio.run(fill, path, count)
+            size = path.stat().st_size // count
+            for asked in rows:
+                command = [sys.executable, __file__, str(path), *asked]
+                ran = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)]
+                best = min(ran, key=lambda one: one["seconds"])
+                micros = best["seconds"] / count * 1e6
+                figures = (
+                    f"{best['differing']:,}",
+                    f"{micros:.0f}",
+                    f"{1e6 / micros:,.0f}",
+                    f"{best['peak'] / 1024:.0f}",
+                )
+                table.add_row(f"{count:,}", f"{size:,}", *asked, *figures)
+    Console().print(table)
+
+
+ROWS = [
+    ("20", "3", "no"),
+    ("20", "0", "no"),
+    ("20", "20", "no"),
+    ("20", "3", "yes"),
+    ("1000", "3", "no"),
+    ("1000", "1000", "no"),
+]
+
+if __name__ == "__main__":
+    run(*sys.argv[1:]) if sys.argv[1:] else main()

@@ -1,0 +1,112 @@
+"""Holds two sides against each other, event by event: the configuration in use and a candidate, or one more silence."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+from sodarouter.backtest.past import Past
+from sodarouter.backtest.report import Report
+from sodarouter.backtest.tally import Tally
+from sodarouter.decide import Rules, Silence, State, decide
+from sodarouter.decide.facts import Subject
+from sodarouter.event import Event
+from sodarouter.spool import StoredEvent
+
+SAMPLES = 3
+"""Events that are kept of each kind of difference, for each destination."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What decides."""
+
+    rules: Rules
+    silences: Sequence[Silence] = ()
+    """All that may have been in force when an event was received."""
+
+
+def compare(
+    events: Iterable[StoredEvent],
+    before: Side,
+    after: Side,
+    *,
+    zone: tzinfo | None = UTC,
+    samples: int = SAMPLES,
+    describe: Callable[[Event], str] = lambda event: event.type,
+    event_type: str | None = None,
+    earlier: Callable[[], Iterable[StoredEvent]] = tuple,
+) -> Report:
+    """What each side makes of the events, and where that differs. It takes no more room for more events.
+
+    Both sides decide anew, and what was decided when the events came is not asked: that may have been by rules which neither
+    of them has. What the memory said then is, as it depends on the events before and on no rule.
+
+    Args:
+        events: Oldest first. Without gaps, if one of the sides asks the memory.
+        before: The rules that are in use, and what silences there are.
+        after: The candidate.
+        zone: For days and hours; ``None`` for that of this machine.
+        samples: How many are kept of each kind of difference, for each destination.
+        describe: What an event is about, in one line.
+        event_type: Only events of this type are counted; the others are there for the memory.
+        earlier: The events before the first, oldest first. They are asked for if the memory has to be gathered from them.
+    """
+    tally = Tally(zone, samples, describe)
+    remember = before.rules.remember or after.rules.remember
+    past = Past(earlier)
+    same_teams = before.rules.teams.tables == after.rules.teams.tables
+    same = after is before
+    states = State({}, before.silences), State({}, after.silences)
+    for stored in events:
+        event = stored.event
+        if remember:
+            memory = past.of(stored)
+            states = State(memory, before.silences), State(memory, after.silences)
+        subject = Subject(event, states[0].memory, before.rules.teams)
+        if remember:
+            past.learn(subject.recalled.after)
+        if event_type in (None, event.type):
+            one = decide(event, before.rules, states[0], subject=subject)
+            # what was gathered of the event for one side serves the other
+            other = one if same else decide(event, after.rules, states[1], subject=subject if same_teams else None)
+            tally.add(event, one, other)
+    return tally.report()
+
+
+def what_if(
+    events: Iterable[StoredEvent],
+    rules: Rules,
+    silences: Sequence[Silence],
+    silence: Silence,
+    *,
+    zone: tzinfo | None = UTC,
+    samples: int = SAMPLES,
+    describe: Callable[[Event], str] = lambda event: event.type,
+    event_type: str | None = None,
+    earlier: Callable[[], Iterable[StoredEvent]] = tuple,
+) -> Report:
+    """What a silence would have kept back of the events, had it been there all along: in its recurring windows, if it has
+    any, and else always.
+
+    Args:
+        events: Oldest first.
+        rules: Those in use.
+        silences: Those that there are; the silence itself may be one of them.
+        silence: Saved or not yet. Its start and its end are not asked.
+        zone: As for `compare`, and so are the others.
+    """
+    others = [one for one in silences if one.id != silence.id]
+    always = silence.model_copy(update=_ALWAYS)
+    return compare(
+        events,
+        Side(rules, others),
+        Side(rules, [*others, always]),
+        zone=zone,
+        samples=samples,
+        describe=describe,
+        event_type=event_type,
+        earlier=earlier,
+    )
+
+
+_ALWAYS = {"starts": datetime.min.replace(tzinfo=UTC), "ends": datetime.max.replace(tzinfo=UTC)}
