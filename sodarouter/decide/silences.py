@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from sodarouter.decide.facts import Subject
-from sodarouter.decide.match import Condition, Conditions, Match, compile_match
+from sodarouter.decide.match import Condition, Conditions, Match, asks_memory, compile_match
 from sodarouter.decide.windows import Times, Window
 from sodarouter.options import Options
 
@@ -100,6 +100,11 @@ class Silence(NewSilence):
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         return compile_match(self.match, self.match.not_)
+
+    @cached_property
+    def remember(self) -> bool:
+        """Whether it asks the memory."""
+        return asks_memory(self.conditions)
 
     @cached_property
     def _times(self) -> tuple[Times, ...]:
