@@ -28,7 +28,7 @@ def test_a_stored_event_becomes_one_that_can_be_shown(sodarouter, incident):
     assert "Orders" not in ran.out
     assert "soda.io" not in made["incident"]["lead"]["email"]
     assert made["incidentLinkCallbackUrl"].startswith("https://soda.invalid/")
-    assert ran.err == "read it before you pass it on, then let a [[test]] take it as its payload\n"
+    assert ran.err == "read it before you pass it on, then let a [[test]] take it as its file\n"
 
 
 def test_the_events_of_one_spool_agree_and_no_other_does(sodarouter, spool, incident):
@@ -88,7 +88,7 @@ def test_a_file_is_written_and_replaced_only_by_force(sodarouter, tmp_path):
     (tmp_path / "real.json").write_bytes(payload(INCIDENT))
     ran = sodarouter("fixture", "real.json", "--key", "k", "--output", "made.json")
     assert (ran.status, ran.out) == (0, "")
-    assert ran.err == "made.json: read it before you pass it on, then let a [[test]] take it as its payload\n"
+    assert ran.err == "made.json: read it before you pass it on, then let a [[test]] take it as its file\n"
     written = (tmp_path / "made.json").read_bytes()
     assert json.loads(written)["event"] == "incidentCreated"
     ran = sodarouter("fixture", "real.json", "--output", "made.json")

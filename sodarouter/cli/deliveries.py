@@ -124,11 +124,11 @@ def delivery_document(delivery: StoredDelivery) -> dict[str, Any]:
         "next_at": delivery.next_at,
         "settled": delivery.settled,
         "results": delivery.results,
-        "part": delivery.part,
-        "group": delivery.group,
         "reason": delivery.reason,
         "cause": delivery.cause,
         "replay": delivery.replay,
         "fallback": delivery.fallback,
         "config": delivery.config,
+        "part": delivery.part,
+        "group": delivery.group,
     }
