@@ -30,7 +30,7 @@ class Deliveries(Options):
     """For ``/api/deliveries/retry`` and ``/api/deliveries/discard``."""
 
     deliveries: list[Id] = Field(max_length=BATCH)
-    """``EVENT/DESTINATION``, in a replay ``EVENT/DESTINATION/NUMBER``."""
+    """``EVENT/DESTINATION``, with ``~PART`` behind it if the event was divided, and ``/NUMBER`` in a replay."""
 
 
 class Bodies(Options):

@@ -14,8 +14,8 @@ MOST = 10_000
 
 
 def silences_of(stored: Iterable[StoredSilence]) -> list[Silence]:
-    """Stored silences, compiled."""
-    return [Silence.restored(one.value, one.ends) for one in stored]
+    """Stored silences, compiled, but for those that cannot be read."""
+    return [silence for one in stored if (silence := Silence.restored(one.value, one.ends))]
 
 
 def state_of(stored: StoredEvent, silences: Sequence[Silence]) -> State:
@@ -54,10 +54,10 @@ def why(reader: Reader, stored: StoredEvent) -> Told:
     if routing is None:
         return _stored(reader, stored)
     try:
-        rules, silences = compile_rules(parse_routing(routing)), silences_of(reader.silences())
-    except ValueError:  # another version of the router wrote them, or what an expression needs is not there any more
+        rules = compile_rules(parse_routing(routing))
+    except ValueError:  # another version of the router wrote it, or what an expression needs is not there any more
         return _stored(reader, stored)
-    again = explain(stored.event, rules, state_of(stored, silences))
+    again = explain(stored.event, rules, state_of(stored, silences_of(reader.silences())))
     marks = [step for step in stored.trace if "replay" in step]
     if stored.trace != [*marks, *effective(again)]:
         return _stored(reader, stored)

@@ -200,11 +200,10 @@ class Router:
 
 
 def _restored(stored: StoredSilence) -> Silence | None:
-    try:
-        return Silence.restored(stored.value, stored.ends)
-    except ValueError as error:  # another version of the router made it. What it would keep back is delivered
-        log.error("a silence cannot be read, and keeps nothing back", silence=stored.id, error=str(error))
-        return None
+    silence = Silence.restored(stored.value, stored.ends)
+    if silence is None:
+        log.error("a silence cannot be read by this version, and keeps nothing back", silence=stored.id)
+    return silence
 
 
 async def _in_thread_if_large(event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:

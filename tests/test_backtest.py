@@ -275,6 +275,15 @@ def test_a_silence_is_tried_as_if_it_had_always_been_there():
     assert what_if(events, rules, [planned], planned) == report
 
 
+def test_a_silence_of_what_fails_again_is_tried_with_what_was_remembered_whatever_the_routes_ask():
+    page = {"sodaCloudUrl": "https://cloud.soda.io/checks/c-1", "outcome": "fail"}
+    bodies = [{"event": "checkEvaluation", "n": number, "checkResults": [page]} for number in range(3)]
+    rules = side(FAILS).rules
+    assert not rules.remember
+    report = what_if(stored(*map(make_event, bodies)), rules, [], silence(match={"result": "still_failing"}))
+    assert report.destinations["log"].removed == 2
+
+
 def test_a_recurring_silence_is_tried_in_its_windows_alone():
     events = stored(checks("fail"), checks("fail", received=MOMENT + timedelta(hours=8)))
     nightly = silence(during=[{"hours": "19:00-21:00"}])

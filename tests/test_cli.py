@@ -441,7 +441,7 @@ def test_deliveries_and_dead_letters_are_listed(sodarouter, spool):
     assert sodarouter("deliveries", "--state", "pending").out == "no deliveries\n"
     assert sodarouter("dead", "-d", "log").out == "no dead letters\n"
     keys = ["id", "destination", "state", "attempts", "planned", "next_at", "settled", "results", "reason"]
-    keys += ["cause", "replay", "fallback", "config"]
+    keys += ["cause", "replay", "fallback", "config", "part", "group"]
     (dead,) = sodarouter("dead", "--json").json
     assert list(dead) == keys
     listed = sodarouter("deliveries", "--json").json

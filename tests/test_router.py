@@ -174,7 +174,18 @@ async def test_what_another_version_stored_does_not_stop_the_router(engine: Engi
         await settled()
     assert destinations(engine, later) == ["there"]
     # nor those who ask why, afterwards
-    assert not why(engine.reader, engine.reader.event(later.id)).whole
+    assert why(engine.reader, engine.reader.event(later.id)).whole
+
+
+async def test_rules_that_cannot_be_read_any_more_leave_what_was_stored_to_tell(engine: Engine) -> None:
+    event = check("fail", 0)
+    await engine.append(event)
+    async with routed(engine.spool, FIRST) as settled:
+        await settled()
+    await engine.spool.keep_routing("c-1", '{"from": "the future"}', LATER)
+    stored = engine.reader.event(event.id)
+    found = why(engine.reader, stored)
+    assert (found.steps, found.whole, len(found.planned)) == (stored.trace, False, 1)
 
 
 async def test_the_rules_are_kept_before_anything_is_decided_by_them(engine: Engine) -> None:

@@ -531,6 +531,16 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
         ("SELECT seq FROM event WHERE received < 5 LIMIT 9", "event_received"),
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
         ("SELECT digest FROM recent WHERE until <= 5 LIMIT 3", "recent_until"),
+        (f"{_BY_DECISION} WHERE withheld = 1 ORDER BY decision.event DESC LIMIT 9", "decision_withheld"),
+        ("SELECT key, value FROM memory WHERE key IN (x'01', x'02')", "PRIMARY KEY"),
+        ("SELECT key FROM memory WHERE seen < 5 ORDER BY seen LIMIT 9", "COVERING INDEX memory_seen"),
+        ("SELECT count(*) FROM memory INDEXED BY memory_seen", "COVERING INDEX memory_seen"),
+        ("SELECT * FROM silence WHERE ends > 5", "silence_ends"),
+        (
+            "SELECT seq FROM delivery WHERE event = 1 AND destination = 'x' AND part = 0 AND replay = 0",
+            "(event=? AND destination=? AND part=? AND replay=?)",
+        ),
+        ("SELECT part, results FROM delivery WHERE event = 1 AND destination = 'x' AND replay = 0", "event=?"),
     ],
 )
 async def test_what_is_asked_often_does_not_grow_with_history(tmp_path: Path, query: str, index: str) -> None:
@@ -564,6 +574,72 @@ async def test_a_spool_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         held = dict(connection.execute("SELECT * FROM held").fetchall())
         connection.close()
         assert held == {"backlog": 1, "events": 2, "quarantine": 0, "attempts": 6, "dead_letters": 2}
+
+
+async def test_a_spool_of_the_second_version_keeps_everything(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    connection.executescript(f"""
+        {MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version = 2;
+        INSERT INTO event VALUES (1, 'e-1', 'soda', 1000000, 'x', x'7b7d', 4, 1, NULL),
+            (2, 'e-2', 'soda', 2000000, 'x', x'7b7d', 0, 0, NULL);
+        INSERT INTO decision VALUES (1, 3, '[{{"route": "a"}}]', 'c-1'), (2, 0, '[]', 'c-1');
+        INSERT INTO delivery VALUES
+            (5, 1, 'log', 0, 'dead', 0, 3, 1, 1000000, 1500000, 1700000, 2000000, '[0]', 'rejected: no', 'rejected', NULL,
+                NULL, 'c-1', '["k"]', 0),
+            (6, 1, 'mail', 0, 'delivered', 0, 1, 0, 1000000, 1000000, 1000000, 1100000, NULL, '', NULL, 'log', 'gone',
+                'c-1', NULL, 0),
+            (7, 1, 'log', 2, 'pending', 0, 0, 0, 1000000, 1000000, 1000000, NULL, NULL, '', NULL, NULL, NULL, '',
+                '["k"]', 0),
+            (8, 2, 'log', 0, 'pending', 0, 0, 0, 1000000, 1000000, 1000000, NULL, NULL, '', NULL, NULL, NULL, '',
+                '["k"]', 1);
+        INSERT INTO ordering VALUES ('log', 'k', 7), ('log', 'k', 8);
+        INSERT INTO attempt VALUES (5, 3, 1000000, 0.5, 'dead', 'no', 'what');
+        INSERT INTO replay VALUES (2, 1000000);
+        UPDATE held SET amount = 2 WHERE what = 'backlog';
+    """)
+    before = connection.execute("SELECT * FROM delivery ORDER BY seq").fetchall()
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(delivery)")]
+    connection.close()
+    async with open_engine("sqlite", tmp_path) as engine:
+        connection = sqlite3.connect(tmp_path / "spool.db")
+        assert connection.execute(f"SELECT {', '.join(columns)} FROM delivery ORDER BY seq").fetchall() == before
+        assert connection.execute("SELECT DISTINCT part, shared FROM delivery").fetchall() == [(0, None)]
+        connection.close()
+        assert {d.id for d in engine.reader.deliveries(limit=9)} == {"e-1/log", "e-1/mail", "e-1/log/2", "e-2/log"}
+        first, second = engine.reader.event("e-1"), engine.reader.event("e-2")
+        assert (first.planned, first.trace, first.config, first.repeats) == (3, [{"route": "a"}], "c-1", 4)
+        assert (first.withheld, first.state, engine.reader.routing("c-1")) == (False, None, None)
+        assert [s.event.id for s in engine.reader.events(EventFilter(unrouted=True), limit=9)] == [second.event.id]
+        assert engine.reader.events(EventFilter(withheld=True), limit=9) == []
+        # what is blocked still is, and a part is another delivery from now on
+        (claim,) = await engine.claim("log")
+        assert claim.delivery.id == "e-1/log/2"
+        assert await engine.spool.settle([ended(claim)]) == [True]
+        assert [c.delivery.id for c in await engine.claim("log")] == ["e-2/log"]
+        assert await engine.spool.retry(["e-1/log"], NOW) == ["e-1/log"]
+
+
+async def test_of_the_memory_what_was_heard_of_longest_ago_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sodarouter.spool.sqlite.remembering.MAX_MEMORY", 3)
+    async with open_engine("sqlite", tmp_path) as engine:
+        for moment, names in ((0, b"abcdef"), (1, b"a"), (2, b"g")):
+            await engine.append()
+            (claim,) = await engine.claim()
+            memory = {bytes([name]): f"{moment}" for name in names}
+            await engine.spool.settle([Routed(claim, [], [], NOW + moment, memory=memory)])
+        every = [bytes([name]) for name in b"abcdefg"]
+        # no more at once than others may wait for, and the rest when it is their turn
+        assert await engine.spool.prune(keeping(), NOW, 2) == 2
+        assert len(engine.reader.recollection(every)) == 5
+        assert await engine.spool.prune(keeping(), NOW, 100) == 2
+        assert await engine.spool.prune(keeping(), NOW, 100) == 0
+        left = engine.reader.recollection(every)
+        assert len(left) == 3
+        assert (left[b"a"], left[b"g"]) == ("1", "2")
+        await engine.spool.prune(keeping(events=Keep(1.0)), NOW + 2.5, 100)
+        assert engine.reader.recollection(every) == {b"g": "2"}
 
 
 async def test_a_callback_url_stands_nowhere_in_the_file_and_is_delivered_whole(tmp_path: Path) -> None:

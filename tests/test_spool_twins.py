@@ -14,12 +14,25 @@ from hypothesis import strategies as st
 from support import make_event
 
 from sodarouter.delivery import Cause, Halt, Planned, State
-from sodarouter.spool import DeliveryFilter, Keep, Routed
+from sodarouter.spool import DeliveryFilter, EventFilter, Keep, Routed, StoredSilence
 
 DESTINATIONS = ("log", "mail")
+KEYS = (b"one", b"two", b"three")
+DIVIDED = (
+    [Planned("log", (0,), part=1, group="a"), Planned("log", (1, 2), part=2, group="b"), Planned("mail", (1,))],
+    [Planned("log", None, part=1), Planned("mail", (0,), part=1), Planned("mail", (1,), part=2)],
+    [Planned("log", (0,), ("k",), part=1), Planned("log", (0,), ("k",), part=2), Planned("mail", None)],
+)
+"""Parts of the same results too, and of others under the same number, as a fallback may be handed them."""
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
+    st.tuples(st.just("divide"), st.integers(0, 3), st.sampled_from(DIVIDED)),
+    st.tuples(st.just("remember"), st.integers(0, 3), st.sampled_from(KEYS)),
+    st.tuples(st.just("recall"), st.integers(0, 9), st.integers(-5, 5)),
+    st.tuples(st.just("silence"), st.integers(-5, 5), st.integers(0, 20)),
+    st.tuples(st.just("end_silence"), st.integers(0, 9), st.just(0)),
+    st.tuples(st.just("keep_routing"), st.sampled_from(["c-1", "c-2", "c-3"]), st.integers(0, 1)),
     st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
     st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
     st.tuples(st.just("retry"), st.integers(0, 9), st.just(0)),
@@ -48,10 +61,13 @@ class Twins:
 
     async def _shown(self, engine: Engine) -> Any:
         stats = await engine.spool.stats()
-        events = [(s.event, s.repeats, s.planned, s.trace) for s in engine.reader.events(limit=99)]
+        events = engine.reader.events(limit=99)
         deliveries = sorted(engine.reader.deliveries(limit=99), key=lambda delivery: delivery.id)
         attempts = [engine.reader.attempts(delivery.id) for delivery in deliveries]
-        return stats.queues, stats.backlog, events, deliveries, attempts, engine.reader.halts()
+        reader = engine.reader
+        narrowed = [reader.events(EventFilter(unrouted=on, withheld=not on), limit=99) for on in (True, False)]
+        known = reader.silences(), reader.recollection(KEYS), [reader.routing(f"c-{n}") for n in (1, 2, 3)]
+        return stats.queues, stats.backlog, events, narrowed, deliveries, attempts, reader.halts(), known
 
     async def _append(self, number: int, body: int, window: int) -> Any:
         event = make_event(
@@ -66,6 +82,37 @@ class Twins:
         claims = await engine.claim(limit=limit, now=self.now)
         planned = [Planned(name, keys=keys) for name in DESTINATIONS]
         return await engine.spool.settle([Routed(claim, [], planned, self.now) for claim in claims])
+
+    async def _divide(self, number: int, limit: int, planned: list[Planned]) -> Any:
+        engine = self.engines[number]
+        claims = await engine.claim(limit=limit, now=self.now)
+        trace = [{"route": "x", "results": (0, 1)}]
+        return await engine.spool.settle([Routed(claim, trace, planned, self.now, "c-1") for claim in claims])
+
+    async def _remember(self, number: int, limit: int, key: bytes) -> Any:
+        engine = self.engines[number]
+        claims = await engine.claim(limit=limit, now=self.now)
+        known: dict[str, Any] = {"state": f"[{self.now}]", "memory": {key: f"{self.now}"}, "withheld": key == b"one"}
+        return await engine.spool.settle([Routed(claim, [], [], self.now, **known) for claim in claims])
+
+    async def _recall(self, number: int, which: int, since: int) -> Any:
+        engine = self.engines[number]
+        events = [stored.event.id for stored in engine.reader.events(limit=99)][which : which + 2]
+        return await engine.spool.recall([*KEYS, b"four"], [*events, "none"], self.now + since)
+
+    async def _silence(self, number: int, starts: int, seconds: int) -> Any:
+        first = make_event().received + timedelta(seconds=self.now - NOW + starts)
+        name = f"s-{self.now:.0f}"
+        await self.engines[number].spool.add_silence(
+            StoredSilence(name, first, first + timedelta(seconds=seconds), "{}")
+        )
+
+    async def _end_silence(self, number: int, which: int, _: Any) -> Any:
+        names = [one.id for one in self.engines[number].reader.silences()][which : which + 1]
+        return [await self.engines[number].spool.end_silence(name, self.now) for name in [*names, "none"]]
+
+    async def _keep_routing(self, number: int, config: str, text: int) -> Any:
+        await self.engines[number].spool.keep_routing(config, f"[{text}]", self.now)
 
     async def _claim(self, number: int, destination: str, limit: int) -> Any:
         claims = await self.engines[number].claim(destination, limit, self.now)
@@ -110,7 +157,7 @@ class Twins:
         return await self.engines[number].spool.prune(retention, self.now, 100)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(STEPS, max_size=40))
 def test_both_engines_show_the_same_whatever_is_done(steps: list[tuple[Any, ...]]) -> None:
     async def run(folder: Path) -> None:

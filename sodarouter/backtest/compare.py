@@ -27,6 +27,11 @@ class Side:
     silences: Sequence[Silence] = ()
     """All that may have been in force when an event was received."""
 
+    @property
+    def remember(self) -> bool:
+        """Whether any of them asks the memory."""
+        return self.rules.remember or any(silence.remember for silence in self.silences)
+
 
 def compare(
     events: Iterable[StoredEvent],
@@ -55,7 +60,7 @@ def compare(
         earlier: The events before the first, oldest first. They are asked for if the memory has to be gathered from them.
     """
     tally = Tally(zone, samples, describe)
-    remember = before.rules.remember or after.rules.remember
+    remember = before.remember or after.remember
     past = Past(earlier)
     same_teams = before.rules.teams.tables == after.rules.teams.tables
     # with these, rules of one meaning decide alike

@@ -107,7 +107,7 @@ def run(
     silences = silences_of(reader.silences())
     side, other = Side(compile_rules(before), silences), Side(compile_rules(after), silences)
     # the memory is gathered from events of all types
-    asked = replace(wanted, event_type=None) if side.rules.remember or other.rules.remember else wanted
+    asked = replace(wanted, event_type=None) if side.remember or other.remember else wanted
     return compare(
         watched(reader, asked),
         side,
@@ -129,12 +129,12 @@ def try_silence(
     samples: int = SAMPLES,
 ) -> Report:
     """A backtest of one more silence, with a progress bar; it need not be saved. `sodarouter.cli.report` prints it."""
-    rules = compile_rules(routing)
-    asked = replace(wanted, event_type=None) if rules.remember else wanted
+    side = Side(compile_rules(routing), silences_of(reader.silences()))
+    asked = replace(wanted, event_type=None) if side.remember or silence.remember else wanted
     return what_if(
         watched(reader, asked),
-        rules,
-        silences_of(reader.silences()),
+        side.rules,
+        side.silences,
         silence,
         zone=zone,
         samples=samples,

@@ -129,4 +129,6 @@ def delivery_document(delivery: StoredDelivery) -> dict[str, Any]:
         "replay": delivery.replay,
         "fallback": delivery.fallback,
         "config": delivery.config,
+        "part": delivery.part,
+        "group": delivery.group,
     }

@@ -10,8 +10,8 @@ from sodarouter.cli.app import LOOK, ConfigOption, app, config_path, fail
 from sodarouter.cli.choose import WHICH, choosing, delivery_filter
 from sodarouter.cli.deliveries import delivery_document
 from sodarouter.cli.lines import OutputOption, write_lines
-from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, reading
-from sodarouter.cli.retry import NO_SUCH, NamedDeliveries
+from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, no_such, reading
+from sodarouter.cli.retry import NamedDeliveries
 from sodarouter.delivery import State
 from sodarouter.spool import DeliveryFilter, SqliteReader, StoredDelivery
 
@@ -51,7 +51,7 @@ def _named(reader: SqliteReader, wanted: Iterable[str]) -> list[StoredDelivery]:
     found = {name: find_delivery(reader, name) for name in wanted}
     for name, delivery in found.items():
         if delivery is None:
-            raise fail(f"{name}: {NO_SUCH}")
+            raise fail(f"{name}: {no_such(reader, name)}")
     return [delivery for delivery in found.values() if delivery]
 
 

@@ -18,6 +18,7 @@ from sodarouter.spool import (
     SqliteReader,
     StoredDelivery,
     StoredEvent,
+    delivery_id,
     delivery_key,
 )
 
@@ -51,6 +52,17 @@ def spool_if_there(path: Path) -> Iterator[SqliteReader | None]:
 def find_delivery(reader: SqliteReader, delivery: str) -> StoredDelivery | None:
     wanted = DeliveryFilter(**delivery_key(delivery)._asdict())
     return next(iter(reader.deliveries(wanted, limit=1)), None)
+
+
+def no_such(reader: SqliteReader, delivery: str) -> str:
+    """Says that there is no such delivery, and which there are if its event was divided for that destination."""
+    event, destination, part, replay = delivery_key(delivery)
+    wanted = DeliveryFilter(event=event, destination=destination, replay=replay)
+    there = sorted(one.part for one in reader.deliveries(wanted, limit=PAGE)) if destination and not part else []
+    if not there:
+        return "there is no such delivery"
+    first, last = (delivery_id(event, destination, replay, number) for number in (there[0], there[-1]))
+    return f"there is no such delivery, but {first}" + (f" to ~{there[-1]}" if last != first else "")
 
 
 def each_delivery(reader: SqliteReader, wanted: DeliveryFilter) -> Iterator[StoredDelivery]:

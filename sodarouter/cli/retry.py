@@ -12,7 +12,7 @@ from sodarouter.cli.acting import Acting
 from sodarouter.cli.app import ACT, ConfigOption, DryRunOption, JsonOption, YesOption, app, config_path, fail
 from sodarouter.cli.bulk import Choice, Notes, Task, carry_out
 from sodarouter.cli.choose import WHICH, choosing, delivery_filter
-from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, reading
+from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, no_such, reading
 from sodarouter.config import destination_types
 from sodarouter.delivery import State
 from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredDelivery
@@ -29,7 +29,6 @@ RETRY = Task(
     would="would be tried again",
     key="retried",
 )
-NO_SUCH = "there is no such delivery"
 
 WhyNot = Callable[[StoredDelivery], str]
 """Why it cannot be done with a delivery; empty if it can."""
@@ -129,7 +128,7 @@ def _choice(
     with reading(path) as reader:
         for name in dict.fromkeys(wanted or ()):
             delivery = find_delivery(reader, name)
-            choice.add(name, why_not(delivery) if delivery else NO_SUCH)
+            choice.add(name, why_not(delivery) if delivery else no_such(reader, name))
         if not wanted:
             for delivery in each_delivery(reader, chosen):
                 choice.add(delivery.id, why_not(delivery), (delivery.destination, delivery.cause or delivery.state))
@@ -146,4 +145,4 @@ def _told(path: Path, asked: Sequence[str], done: Sequence[str], why_not: WhyNot
 
 def _changed(reader: SqliteReader, name: str, why_not: WhyNot) -> str:
     delivery = find_delivery(reader, name)
-    return (why_not(delivery) or "it changed meanwhile") if delivery else NO_SUCH
+    return (why_not(delivery) or "it changed meanwhile") if delivery else no_such(reader, name)

@@ -110,7 +110,9 @@ def show(
         stored = next((one for one in reader.silences() if one.id == wanted), None)
         if stored is None:
             raise fail(f"there is no silence {wanted}; `sodarouter silence --all` lists what there is")
-        (found,) = silences_of([stored])
+        found = next(iter(silences_of([stored])), None)
+        if found is None:
+            raise fail(f"the silence {wanted} cannot be read by this version of sodarouter, and keeps nothing back")
         tally = kept_back(reader, found)
     now = datetime.now(UTC)
     meant = Silence.model_validate_json(stored.value).ends

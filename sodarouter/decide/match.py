@@ -140,6 +140,14 @@ def compile_match(all_of: DatasetConditions, none_of: DatasetConditions | None =
     return tuple(sorted(conditions, key=lambda condition: condition.on_result))
 
 
+_REMEMBERED = frozenset({"previous", "result", "streak", "incident", "contract"})
+
+
+def asks_memory(conditions: Iterable[Condition]) -> bool:
+    """Whether one of them can only be answered with what is remembered of the events before."""
+    return any(condition.key in _REMEMBERED for condition in conditions)
+
+
 def _conditions(asked: DatasetConditions, *, negated: bool) -> Iterator[Condition]:
     for key in type(asked).model_fields:
         value = getattr(asked, key) if key != "not_" else None

@@ -244,7 +244,11 @@ def _became(before: IncidentMemory | None, now: IncidentMemory) -> Iterator[str]
 def dump(memory: Memory) -> str:
     """A memory as text, for the spool."""
     fields = type(memory).__dataclass_fields__
-    return json.dumps([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)], separators=(",", ":"))
+    return _encoded([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)])
+
+
+# made once: json.dumps would make one for every call
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def parse(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:

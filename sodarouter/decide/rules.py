@@ -8,7 +8,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from sodarouter.decide.groups import Each
 from sodarouter.decide.index import Index
-from sodarouter.decide.match import Condition, Match, compile_match
+from sodarouter.decide.match import Condition, Match, asks_memory, compile_match
 from sodarouter.decide.teams import Teams, TeamTable
 from sodarouter.decide.when import When, compile_when
 from sodarouter.decide.windows import Times, Window
@@ -100,10 +100,6 @@ class Rules:
     """Whether any of them asks the memory."""
 
 
-REMEMBERED = frozenset({"previous", "result", "streak", "incident", "contract"})
-"""The keys that ask the memory."""
-
-
 def compile_rules(routing: Routing) -> Rules:
     """The rules that `sodarouter.decide.decide` takes.
 
@@ -118,7 +114,7 @@ def compile_rules(routing: Routing) -> Rules:
         routing.order_by,
         Teams(routing.team),
         Index([rule.conditions for rule in rules]),
-        any(rule.when or any(c.key in REMEMBERED for c in rule.conditions) for rule in rules),
+        any(rule.when or asks_memory(rule.conditions) for rule in rules),
     )
 
 

@@ -6,10 +6,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from sodarouter.decide.facts import Subject
-from sodarouter.decide.match import Condition, Conditions, Match, compile_match
+from sodarouter.decide.match import Condition, Conditions, Match, asks_memory, compile_match
 from sodarouter.decide.windows import Times, Window
 from sodarouter.options import Options
 
@@ -82,10 +82,6 @@ class Silence(NewSilence):
             raise ValueError("it ends before it starts")
         return self
 
-    def dump(self) -> str:
-        """As text, for the spool."""
-        return self.model_dump_json(by_alias=True, exclude_defaults=True)
-
     @classmethod
     def made(cls, asked: NewSilence, *, id: str, starts: datetime, ends: datetime) -> "Silence":  # noqa: A002 (its name)
         """What was asked for, as it came to be."""
@@ -93,13 +89,22 @@ class Silence(NewSilence):
         return cls(**known | {"id": id, "starts": starts, "ends": ends})
 
     @classmethod
-    def restored(cls, text: str, ends: datetime) -> "Silence":
-        """From what `dump` gave, with the end that it has now."""
-        return cls.model_validate_json(text).model_copy(update={"ends": ends})
+    def restored(cls, text: str, ends: datetime) -> "Silence | None":
+        """From what `dump` gave, with the end that it has now; ``None`` if another version of the router gave what cannot be
+        read. That keeps nothing back: what comes is delivered rather than lost."""
+        try:
+            return cls.model_validate_json(text).model_copy(update={"ends": ends})
+        except ValidationError:
+            return None
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         return compile_match(self.match, self.match.not_)
+
+    @cached_property
+    def remember(self) -> bool:
+        """Whether it asks the memory."""
+        return asks_memory(self.conditions)
 
     @cached_property
     def _times(self) -> tuple[Times, ...]:

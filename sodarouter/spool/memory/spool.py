@@ -166,14 +166,18 @@ class MemorySpool(MemoryReader):
         return True
 
     def _hand_over(self, row: Row, name: str, now: float) -> None:
-        there = {
-            other.plan.part: other.plan.results
+        there = [
+            other
             for other in self._rows.values()
             if (other.event, other.plan.destination, other.replay) == (row.event, name, row.replay)
-        }
-        if covers(there.values(), row.plan.results):
+        ]
+        own = [other for other in there if other.fallback and other.fallback.destination == row.plan.destination]
+        if any((other.plan.results, other.plan.group) == (row.plan.results, row.plan.group) for other in own):
             return
-        part = max(there) + 1 if row.plan.part in there else row.plan.part
+        if covers([other.plan.results for other in there if other not in own], row.plan.results):
+            return
+        taken = {other.plan.part for other in there}
+        part = max(taken) + 1 if row.plan.part in taken else row.plan.part
         plan = replace(row.plan, destination=name, part=part)
         fallback = Fallback(row.plan.destination, row.reason)
         self._plan(row.event, plan, now, replay=row.replay, config=row.config, fallback=fallback)

@@ -87,16 +87,19 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
 
 def hand_over(connection: Connection, wanted: Plan) -> int:
     """Plans what a fallback is handed, but for results that it is handed in any case. Gives how many: one or none."""
-    there = dict(
-        connection.execute(
-            "SELECT part, results FROM delivery WHERE event = ? AND destination = ? AND replay = ?",
-            (wanted.event, wanted.destination, wanted.replay),
-        ).fetchall()
-    )
-    if covers([indices(results) for results in there.values()], indices(wanted.results)):
+    there = connection.execute(
+        "SELECT part, results, shared, fallback_of FROM delivery WHERE event = ? AND destination = ? AND replay = ?",
+        (wanted.event, wanted.destination, wanted.replay),
+    ).fetchall()
+    # another part of the same dead event may have the same results, but it is for somebody else
+    own = [row for row in there if row["fallback_of"] == wanted.fallback_of]
+    if any((row["results"], row["shared"]) == (wanted.results, wanted.shared) for row in own):
+        return 0
+    if covers([indices(row["results"]) for row in there if row not in own], indices(wanted.results)):
         return 0
     # parts are counted for each destination by itself: the same number may be that of other results
-    part = max(there) + 1 if wanted.part in there else wanted.part
+    taken = {row["part"] for row in there}
+    part = max(taken) + 1 if wanted.part in taken else wanted.part
     return plan(connection, [replace(wanted, part=part)])
 
 
