@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sodarouter.decide import Decision, Rules, Silence, State, Step, Teams, compile_rules, explain, parse_routing
-from sodarouter.decide.facts import Subject, indices
+from sodarouter.decide import Decision, Rules, Silence, State, Step, compile_rules, explain, parse_routing
 from sodarouter.decide.memory import parse_state
 from sodarouter.delivery import Planned
 from sodarouter.spool import DeliveryFilter, Reader, StoredEvent, StoredSilence
@@ -83,43 +82,6 @@ def _failed(step: Step) -> bool:
 
 def _as_json(step: Step) -> Step:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in step.items()}
-
-
-def would_keep(silence: Silence, stored: StoredEvent, teams: Teams) -> dict[str, tuple[int, ...]]:
-    """What a silence would have kept back, had it been set when the event came: by destination, the indices of results.
-
-    Where the event went is taken from what was stored; of an event without results the whole is ``(0,)``. When the silence
-    starts and ends is not asked, but its windows are.
-    """
-    if not silence.is_open(stored.event.received):
-        return {}
-    memory = parse_state(stored.event, stored.state) if stored.state is not None else {}
-    subject = Subject(stored.event, memory, teams)
-    mask = silence.mask(subject)
-    sent = _sent(stored.trace, subject.all) if mask else {}
-    return {
-        name: indices(went & mask)
-        for name, went in sent.items()
-        if went & mask and (not silence.to or name in silence.to)
-    }
-
-
-def _sent(trace: Iterable[Step], everything: int) -> dict[str, int]:
-    """By destination, the results that went there, as bits."""
-    sent: dict[str, int] = {}
-    kept: dict[str, int] = {}
-    for step in trace:
-        results = step.get("results")
-        mask = everything if results is None else sum(1 << index for index in results)
-        if "silence" in step:
-            where, into = step["from"], kept
-        elif step.get("unrouted") or (step.get("matched") and "muted" not in step):
-            where, into = step["to"], sent
-        else:
-            continue
-        for name in where:
-            into[name] = into.get(name, 0) | mask
-    return {name: mask & ~kept.get(name, 0) for name, mask in sent.items()}
 
 
 def now(stored: StoredEvent, rules: Rules, silences: Sequence[Silence]) -> Decision:

@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 import trio
 from engines import ENGINES, NOW, Engine, open_engine
-from hypothesis import given
-from hypothesis import strategies as st
 from running import Running, running_router
 from sink import open_sink
 from support import make_event, payload
 
-from sodarouter.decide import NewSilence, Silence, Standing, Teams, Window, compile_rules, decide, parse_routing
-from sodarouter.decide.decision import State
+from sodarouter.decide import NewSilence, Silence, Standing, Window, compile_rules, parse_routing
 from sodarouter.decide.match import Match
 from sodarouter.event import Event
-from sodarouter.hindsight import silences_of, why, would_keep
+from sodarouter.hindsight import silences_of, why
 from sodarouter.operations import MOST_SILENCES, Impossible, NoSuchDestination, Operations
 from sodarouter.redact import Redactor
 from sodarouter.route import Router, Ruleset
@@ -201,36 +198,6 @@ async def test_a_silence_may_ask_the_memory(engine: Engine) -> None:
 
 
 OUTCOMES = ("pass", "fail", "warn")
-SILENCED = st.fixed_dictionaries(
-    {},
-    optional={
-        "match": st.builds(lambda words: Match(outcome=words), st.lists(st.sampled_from(OUTCOMES), min_size=1)),
-        "to": st.lists(st.sampled_from(["log", "mail"]), max_size=2),
-    },
-)
-
-
-@given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=4), SILENCED, SILENCED)
-def test_what_one_would_have_kept_back_is_what_it_keeps_back(
-    outcomes: list[str], first: dict[str, Any], second: dict[str, Any]
-) -> None:
-    """Also where another silence has kept something back already."""
-    body = {"event": "checkEvaluation", "checkResults": [{"id": str(n), "outcome": o} for n, o in enumerate(outcomes)]}
-    event = make_event(body)
-    before, added = (
-        Silence.made(asked(**known), id=name, starts=MOMENT, ends=MOMENT + timedelta(hours=1))
-        for name, known in (("first", first), ("second", second))
-    )
-    was = decide(event, RULES, State(silences=[before]))
-    stored = StoredEvent(event, 0, len(was.planned), [dict(step) for step in was.trace])
-    kept = would_keep(added, stored, Teams([]))
-    then = {one.destination: one for one in decide(event, RULES, State(silences=[before, added])).planned}
-    everything = tuple(range(len(outcomes)))
-    for plan in was.planned:
-        left = then[plan.destination].results or everything if plan.destination in then else ()
-        assert sorted((*left, *kept.get(plan.destination, ()))) == list(plan.results or everything)
-
-
 TWO = """
 [destination.hook]
 type = "forward"

@@ -9,11 +9,12 @@ import typer
 
 from sodarouter.cli.acting import acting
 from sodarouter.cli.app import ConfigOption, DryRunOption, JsonOption, config_path, fail
+from sodarouter.cli.backtest import try_silence
 from sodarouter.cli.choose import parse_length, parse_moment, parse_time
-from sodarouter.cli.kept_back import print_tally, tried
 from sodarouter.cli.matching import MatchOption, NotOption, advice, parse_match
-from sodarouter.cli.output import counted, err, marked, moment, out, print_json, shown
+from sodarouter.cli.output import err, marked, moment, out, print_json, shown
 from sodarouter.cli.reading import must_be_configured, reading
+from sodarouter.cli.report import show_report
 from sodarouter.cli.silence import (
     AuthorOption,
     ReasonOption,
@@ -83,8 +84,8 @@ def add(
 ) -> None:
     """Keep events, or some of their results, from destinations until an end that has to be said.
 
-    They are taken in and kept all the same, and can be replayed. `--dry-run` says what it would have kept back of the
-    events since `--since`, the last 7 days by default.
+    They are taken in and kept all the same, and can be replayed. `--dry-run` tells what it would have kept back of the
+    events since `--since`, the last 7 days by default: a backtest of this silence.
 
     For example: `sodarouter silence add --match 'dataset=prod/*' --not tag=pii --for 2h --reason "migration"`
     """
@@ -144,12 +145,7 @@ def _try(
     trial = Silence(
         id="trial", match=match, to=to, during=windows, author="nobody", reason="a dry run", starts=now, ends=now
     )
-    chosen = EventFilter(since=since or now - HISTORY, until=now)
+    wanted = EventFilter(since=since or now - HISTORY, until=now)
     with reading(path) as reader:
-        count = reader.count_events(chosen)
-        tally = tried(reader, trial, chosen)
-    if as_json:
-        print_json({"dry_run": True, "since": chosen.since, "asked": count, "kept_back": tally})
-        return
-    out.print(f"of {counted(count, 'event')} since {moment(chosen.since)}, {tally.events:,} would have been kept back")
-    print_tally(tally)
+        report = try_silence(reader, load_routing(path), trial, wanted)
+    show_report(report, as_json=as_json)
