@@ -233,6 +233,7 @@ def _look(left: Left) -> None:
     reader.close()
     for mistake in MISTAKES:
         Path(f"{mistake}.toml").write_text(broken(left.config.path.read_text(encoding="utf-8"), mistake))
+    Path("nothing.toml").write_text("", encoding="utf-8")  # without a route all is removed, and shown
     commands = [
         ["simulate", "incidentCreated", "--post", "soda"],
         ["events"],
@@ -257,6 +258,9 @@ def _look(left: Left) -> None:
         ["reload"],
         ["backup", "copy.db", "--force"],
         ["restore", "copy.db", "--yes"],
+        ["backtest", "nothing.toml"],
+        ["backtest", "nothing.toml", "--markdown"],
+        *(["backtest", f"{mistake}.toml"] for mistake in MISTAKES),
         *(["show", name] for name in shown),
         *([command, name] for command in ("route", "why") for name in shown[:100] if "/" not in name),
         ["why-not", shown[0], "events"],
@@ -278,6 +282,7 @@ def _look(left: Left) -> None:
         left.texts[f"started with a secret {mistake}"] = _printed(["--config", f"{mistake}.toml"])
         assert left.texts[f"started with a secret {mistake}"]
         assert b'"ok": false' in left.texts[f"check --config {mistake}.toml --json"]
+    assert b'"kind": "removed"' in left.texts["backtest nothing.toml --json"]
     left.commands = {command[0] for command in commands}
 
 
