@@ -220,6 +220,8 @@ def _snake(text: str) -> str:
 def _text(value: object) -> str | None:
     if isinstance(value, str):
         return value or None
+    if value is None:  # as often as not, so it is not asked for its type again
+        return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return str(value)

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import astuple
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,8 @@ from support import make_event
 from sodarouter.backtest import Change, Kind, Report, Side, compare, what_if
 from sodarouter.backtest.past import Past
 from sodarouter.backtest.spread import Spread
-from sodarouter.cli.report import every_day, together
+from sodarouter.cli.backtest import try_silence
+from sodarouter.cli.report import every_day, show_report, together
 from sodarouter.cli.report_markdown import code
 from sodarouter.config import load, load_routing
 from sodarouter.decide import Routing, Silence, State, compile_rules, decide
@@ -121,6 +123,32 @@ def test_the_numbers_of_a_difference_add_up(history, written, other):
         assert bool(volume.samples) == volume.differs
     unrouted = report.unrouted
     assert unrouted.events.after - unrouted.events.before == unrouted.newly - unrouted.no_longer
+
+
+@given(histories, st.lists(routes, max_size=5), st.lists(routes, max_size=1), st.integers(0, 4), st.booleans())
+@settings(deadline=None)
+def test_what_is_shared_by_the_sides_decides_as_each_would_alone(history, written, added, place, other_team):
+    silences = (silence(match={"tag": "gold"}, to=["a"]),)
+    teams = [{"name": "pii", "match": {"tag": "pii"}}]
+    # routes moved down by another one have other names and numbers, and do the same
+    changed = [*written[:place], *added, *written[place + 1 :]]
+    before = side(*written, silences=silences, team=teams, unrouted=["c"])
+    after = side(*changed, silences=silences, team=teams * (not other_team), unrouted=["c"])
+    report = compare(stored(*history), before, after)
+    planned: dict[str, list[int]] = {}
+    past, differing = Past(), 0
+    for one in stored(*history):
+        memory = past.of(one)
+        past.learn(recall(one.event, memory).after)
+        decisions = [decide(one.event, each.rules, State(memory, silences)) for each in (before, after)]
+        for number, decision in enumerate(decisions):
+            for delivery in decision.planned:
+                planned.setdefault(delivery.destination, [0, 0])[number] += 1
+        carried = [sorted((d.destination, str(d.results), str(d.group)) for d in one.planned) for one in decisions]
+        unrouted = ["unrouted" in str(one.trace) for one in decisions]
+        differing += carried[0] != carried[1] or unrouted[0] != unrouted[1]
+    assert {name: [*astuple(volume.deliveries)] for name, volume in report.destinations.items()} == planned
+    assert report.differing == differing
 
 
 def test_a_difference_says_what_is_added_removed_and_changed_with_samples_and_the_routes_of_it():
@@ -546,6 +574,21 @@ def test_backtest_tells_the_faults_of_a_candidate_with_their_places(sodarouter, 
     ran = sodarouter("backtest", "new.toml", *ALL)
     assert (ran.status, ran.out) == (2, "")
     assert told in ran.err
+
+
+@pytest.mark.parametrize("since", [None, MOMENT + timedelta(seconds=2)])
+def test_a_silence_can_be_tried_on_the_events_of_a_spool(history, capsys, since):
+    routing = load_routing(history / "new.toml")
+    stateful = Routing.model_validate({"route": [{"match": {"incident": "opened"}, "to": ["oncall"]}]})
+    with closing(SqliteReader(history / "var/sodarouter.db")) as reader:
+        for known in (routing, stateful):
+            report = try_silence(reader, known, silence(to=["oncall"]), EventFilter(since=since), ZoneInfo("UTC"))
+            assert report.destinations["oncall"].removed == 1
+            assert report.withheld == Change(0, 1)
+    show_report(report)
+    out = capsys.readouterr().out
+    assert "withheld by a silence or a window: 0 → 1\n" in out
+    assert "after: kept from oncall: the whole event: silence s1 by ada: planned\n" in out
 
 
 def test_backtest_tells_a_mistake_in_the_command_line(sodarouter, history):

@@ -28,6 +28,10 @@ verify = [{{ type = "hmac", header = "X-Soda-Signature", secrets = ["{KEY}"], pr
 GROWTH = 12 * 1024 * 1024
 """Bytes that the process may grow by after its first third: a leak of 6 KB a request would be more."""
 
+PATIENCE = 0.02
+"""Seconds that an answer has before the request is ended: at once, the end would overtake the answer to what is refused
+before it is whole; and what is never whole has none before its end."""
+
 Make = Callable[[random.Random], bytes]
 
 
@@ -122,6 +126,8 @@ async def ask(process: Process, sent: bytes) -> str:
         client = Client(stream)
         try:
             await client.send(sent)
+            with trio.move_on_after(PATIENCE):
+                return str((await client.answer()).status)
             await stream.send_eof()
             return str((await client.answer()).status)
         except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError, AssertionError, ValueError):

@@ -1,5 +1,6 @@
 """Holds two sides against each other, event by event: the configuration in use and a candidate, or one more silence."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -9,6 +10,8 @@ from sodarouter.backtest.report import Report
 from sodarouter.backtest.tally import Tally
 from sodarouter.decide import Rules, Silence, State, decide
 from sodarouter.decide.facts import Subject
+from sodarouter.decide.index import Index
+from sodarouter.decide.rules import Rule
 from sodarouter.event import Event
 from sodarouter.spool import StoredEvent
 
@@ -60,8 +63,10 @@ def compare(
     remember = before.remember or after.remember
     past = Past(earlier)
     same_teams = before.rules.teams.tables == after.rules.teams.tables
-    same = after is before
+    # with these, rules of one meaning decide alike
+    same_rest = before.silences == after.silences and before.rules.unrouted == after.rules.unrouted
     states = State({}, before.silences), State({}, after.silences)
+    both = _Both(before.rules, after.rules)
     for stored in events:
         event = stored.event
         if remember:
@@ -70,12 +75,34 @@ def compare(
         subject = Subject(event, states[0].memory, before.rules.teams)
         if remember:
             past.learn(subject.recalled.after)
-        if event_type in (None, event.type):
-            one = decide(event, before.rules, states[0], subject=subject)
-            # what was gathered of the event for one side serves the other
-            other = one if same else decide(event, after.rules, states[1], subject=subject if same_teams else None)
-            tally.add(event, one, other)
+        if event_type not in (None, event.type):
+            continue
+        if not same_teams:
+            tally.add(event, decide(event, before.rules, states[0]), decide(event, after.rules, states[1]))
+            continue
+        # what is gathered of the event for one side serves the other
+        among, then = both.candidates(subject)
+        decision = decide(event, before.rules, states[0], subject=subject, among=among)
+        if same_rest and [rule.meaning for rule in among] == [rule.meaning for rule in then]:
+            tally.add(event, decision, decision)
+        else:
+            tally.add(event, decision, decide(event, after.rules, states[1], subject=subject, among=then))
     return tally.report()
+
+
+class _Both:
+    """Finds the rules of both sides that may match an event in one go."""
+
+    def __init__(self, before: Rules, after: Rules) -> None:
+        self._rules = (*before.rules, *after.rules)
+        self._first = len(before.rules)
+        self._index = Index([rule.conditions for rule in self._rules])
+
+    def candidates(self, subject: Subject) -> tuple[list[Rule], list[Rule]]:
+        """Those of either side, in their order."""
+        numbers = self._index.candidates(subject.texts, subject.event.type)
+        found, split = [self._rules[number] for number in numbers], bisect_left(numbers, self._first)
+        return found[:split], found[split:]
 
 
 def what_if(

@@ -45,7 +45,7 @@ class Tally:
         self._last = event.received
         self._withheld[0] += before.withheld
         self._withheld[1] += after.withheld
-        unrouted = _is_unrouted(before), _is_unrouted(after)
+        unrouted = (was := _is_unrouted(before)), was if after is before else _is_unrouted(after)
         self._unrouted[0] += unrouted[0]
         self._unrouted[1] += unrouted[1]
         differs = self._compare(event, before, after)

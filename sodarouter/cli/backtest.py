@@ -1,6 +1,6 @@
 """``sodarouter backtest``: what a candidate would have made of the events that came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -105,8 +105,7 @@ def run(
 ) -> Report:
     """A backtest of stored events, with a progress bar. The silences are those that there were, on both sides."""
     silences = silences_of(reader.silences())
-    side = Side(compile_rules(before), silences)
-    other = side if after == before else Side(compile_rules(after), silences)
+    side, other = Side(compile_rules(before), silences), Side(compile_rules(after), silences)
     # the memory is gathered from events of all types
     asked = replace(wanted, event_type=None) if side.remember or other.remember else wanted
     return compare(
@@ -117,7 +116,7 @@ def run(
         samples=samples,
         describe=subject,
         event_type=wanted.event_type,
-        earlier=lambda: reader.stream(replace(asked, since=None, until=wanted.since)),
+        earlier=lambda: _before(reader, asked),
     )
 
 
@@ -141,8 +140,13 @@ def try_silence(
         samples=samples,
         describe=subject,
         event_type=wanted.event_type,
-        earlier=lambda: reader.stream(replace(asked, since=None, until=wanted.since)),
+        earlier=lambda: _before(reader, asked),
     )
+
+
+def _before(reader: Reader, wanted: EventFilter) -> Iterable[StoredEvent]:
+    """The events before those that are wanted."""
+    return reader.stream(replace(wanted, since=None, until=wanted.since)) if wanted.since else ()
 
 
 def watched(reader: Reader, wanted: EventFilter) -> Iterator[StoredEvent]:

@@ -62,7 +62,14 @@ class Decision:
     """Whether a silence or a muted route kept something back."""
 
 
-def decide(event: Event, rules: Rules, state: State = State(), *, subject: Subject | None = None) -> Decision:
+def decide(
+    event: Event,
+    rules: Rules,
+    state: State = State(),
+    *,
+    subject: Subject | None = None,
+    among: Sequence[Rule] | None = None,
+) -> Decision:
     """What becomes of an event under these rules.
 
     Results that several routes send to one destination travel together, in one delivery, and each only once: where routes
@@ -72,10 +79,12 @@ def decide(event: Event, rules: Rules, state: State = State(), *, subject: Subje
     Args:
         subject: What was gathered of the event already, with the same memory and for rules with the same teams: for
             whoever tries several rules on one event.
+        among: Those of the rules that may match, in their order, if they are known already.
     """
     asked = _Asked(event, rules, state, subject)
-    numbers = rules.index.candidates(asked.subject.texts, event.type)
-    return _decided(asked, [rules.rules[number] for number in numbers], every=False)
+    if among is None:
+        among = [rules.rules[number] for number in rules.index.candidates(asked.subject.texts, event.type)]
+    return _decided(asked, among, every=False)
 
 
 def explain(event: Event, rules: Rules, state: State = State()) -> Decision:
@@ -101,6 +110,9 @@ class _Plan:
         self._shares: dict[str, dict[Each, int]] = {}
         self._silenced = [(silence, silence.mask(asked.subject)) for silence in asked.silences]
         self._kept: dict[str, tuple[Silence, int, dict[str, None]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._shares)
 
     def add(self, destination: str, each: Each, mask: int) -> None:
         for silence, silenced in self._silenced:
@@ -151,7 +163,7 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
                 break
             trace.append({"route": rule.name, "matched": False, "to": list(rule.to), "stopped_by": stopped_by})
             continue
-        mask, said = _ask(rule, subject, event)
+        mask, said = _ask(rule, subject, event, every=every)
         if not mask:
             if every or said.get("failed", {}).get("error"):
                 trace.append({"route": rule.name, "matched": False, "to": list(rule.to), **said})
@@ -173,12 +185,17 @@ def _decided(asked: _Asked, rules: Iterable[Rule], *, every: bool) -> Decision:
         trace.append({"unrouted": True, "to": list(asked.rules.unrouted)})
         for destination in asked.rules.unrouted:
             plan.add(destination, "event", subject.all)
-    silenced = list(plan.silence_steps())
-    return Decision(tuple(plan.planned()), (*trace, *silenced), withheld=muted or bool(silenced))
+    silenced = list(plan.silence_steps()) if asked.silences else []
+    planned = tuple(plan.planned()) if plan else ()
+    return Decision(planned, (*trace, *silenced), withheld=muted or bool(silenced))
 
 
-def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step]:
-    """The results that match, as bits, and what the trace says of them: why none does, or what kept some away."""
+def _ask(rule: Rule, subject: Subject, event: Event, *, every: bool) -> tuple[int, Step]:
+    """The results that match, as bits, and what the trace says of them: why none does, or what kept some away.
+
+    Args:
+        every: Whether the trace tells of rules that merely did not match; otherwise nothing is said of these.
+    """
     if event.type == VALIDATE and not rule.names_validate:
         failed = {"key": "event", "not": False, "wanted": [VALIDATE], "found": [VALIDATE], "by_name": True}
         return 0, {"failed": failed}
@@ -190,7 +207,7 @@ def _ask(rule: Rule, subject: Subject, event: Event) -> tuple[int, Step]:
         before = left
         left &= ~fitting if condition.negated else fitting
         if not left:
-            return 0, {"failed": _failure(condition, subject.texts(condition.key), before)}
+            return 0, {"failed": _failure(condition, subject.texts(condition.key), before)} if every else {}
     return (left, {}) if rule.when is None else _ask_when(rule.when, subject, left)
 
 

@@ -83,6 +83,8 @@ class Rule:
     stop: bool
     names_validate: bool
     """Whether it names the event type that goes nowhere else."""
+    meaning: str
+    """All that it says, but for its name: two rules of one meaning do the same, wherever they stand."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def compile_rules(routing: Routing) -> Rules:
         KeyError: A route names a window that there is not.
     """
     times = {name: Times(window) for name, window in routing.window.items()}
-    rules = tuple(_rule(number, route, times) for number, route in enumerate(routing.route, 1))
+    rules = tuple(_rule(number, route, times, routing.window) for number, route in enumerate(routing.route, 1))
     return Rules(
         rules,
         tuple(routing.unrouted),
@@ -116,7 +118,7 @@ def compile_rules(routing: Routing) -> Rules:
     )
 
 
-def _rule(number: int, route: Route, times: Mapping[str, Times]) -> Rule:
+def _rule(number: int, route: Route, times: Mapping[str, Times], windows: Mapping[str, Window]) -> Rule:
     conditions = compile_match(route.match, route.match.not_)
     return Rule(
         route.name or f"route {number}",
@@ -128,6 +130,12 @@ def _rule(number: int, route: Route, times: Mapping[str, Times]) -> Rule:
         route.each,
         route.stop,
         any(c.key == "event" and not c.negated and VALIDATE in c.patterns for c in conditions),
+        "".join(
+            [
+                route.model_dump_json(exclude={"name"}, exclude_defaults=True),
+                *(windows[name].model_dump_json() for name in (*route.active, *route.mute)),
+            ]
+        ),
     )
 
 
