@@ -144,6 +144,8 @@ async def test_a_silence_holds_from_the_moment_at_which_it_is_stored_until_it_is
     (withheld,) = engine.reader.events(EventFilter(withheld=True), limit=9)
     assert withheld.event.id == two.id
     assert withheld.trace[-1]["silence"] == "s-1"
+    # also of what came after it had ended
+    assert all(why(engine.reader, engine.reader.event(event.id)).whole for event in (two, three, four))
     assert engine.reader.events(EventFilter(unrouted=True), limit=9) == []
 
 
