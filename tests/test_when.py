@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 from support import SAMPLES, make_event, payload
 
-from sodarouter.decide.document import FIELDS, MAX_ENTRIES, MAX_TEXT, SUBJECTS, VARIABLES, Document, document
 from sodarouter.decide.when import MAX_SOURCE, When, WhenError, compile_when
+from sodarouter.decide.when.document import FIELDS, MAX_ENTRIES, MAX_TEXT, SUBJECTS, VARIABLES, Document, document
 from sodarouter.event import Event
 
 OWNER = {"type": "user", "id": "u1", "email": "ada@example.org"}
@@ -384,7 +384,9 @@ def run(code: str) -> str:
 
 
 def test_who_writes_no_expression_does_not_load_the_library():
-    code = "import sys, sodarouter.decide.when, sodarouter.decide.document; print('cel_expr_python' in sys.modules)"
+    code = (
+        "import sys, sodarouter.decide.when, sodarouter.decide.when.document; print('cel_expr_python' in sys.modules)"
+    )
     assert run(code) == "False"
 
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Protocol
 
-from sodarouter.decide.document import document
 from sodarouter.decide.memory import Memory, Recalled, recall
+from sodarouter.decide.when.document import document
 from sodarouter.event import Event
 from sodarouter.view import Contract, Dataset, Person, Result, Team, plain_word, word
 

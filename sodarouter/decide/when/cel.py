@@ -13,9 +13,9 @@ from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from sodarouter.decide.cel_faults import Names, compile_fault, kind_name, place, run_fault
-from sodarouter.decide.cel_tree import Tree
-from sodarouter.decide.document import FIELDS, SUBJECTS, VARIABLES, Document
+from sodarouter.decide.when.document import FIELDS, SUBJECTS, VARIABLES, Document
+from sodarouter.decide.when.tree import Tree
+from sodarouter.decide.when.wording import Names, compile_fault, kind_name, place, run_fault
 
 _PACKAGE = "sodarouter"
 _SIMPLE = {

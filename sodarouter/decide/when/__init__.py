@@ -60,7 +60,7 @@ def compile_when(text: str) -> When:
     if len(text) > MAX_SOURCE:
         raise ValueError(f"1:1: must have at most {MAX_SOURCE:,} characters")
     try:
-        from sodarouter.decide.cel import Program  # who writes no expression does without its 12 MiB
+        from sodarouter.decide.when.cel import Program  # who writes no expression does without its 12 MiB
     except ImportError as error:
         raise ValueError(
             f"when needs {_PACKAGES.get(error.name or '', error)}; pip install 'sodarouter[cel]'"
