@@ -20,9 +20,9 @@ from sodarouter.cli.told import subject
 from sodarouter.config import load_routing, load_table
 from sodarouter.config.tables import Spool
 from sodarouter.decide import Routing, Silence, compile_rules
-from sodarouter.decide.windows import parse_zone
 from sodarouter.hindsight import silences_of
 from sodarouter.spool import EventFilter, Reader, SqliteReader, StoredEvent
+from sodarouter.zones import parse_zone
 
 DIFFERENT = 3
 """The exit status when the two sides differ."""
