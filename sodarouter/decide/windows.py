@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sodarouter.faults import suggestion
-from sodarouter.options import Options
+from sodarouter.options import LISTED_SCHEMA, Options
 from sodarouter.zones import parse_zone
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -110,11 +110,10 @@ def _as_list(value: object) -> object:
     return texts if all(isinstance(one, str) for one in texts) else value
 
 
-_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
 _LISTED = BeforeValidator(_as_list)
-Days = Annotated[list[Annotated[str, _checked(parse_days)]], Field(min_length=1), _LISTED, _SCHEMA]
-Hours = Annotated[list[Annotated[str, _checked(parse_hours)]], Field(min_length=1), _LISTED, _SCHEMA]
-Dates = Annotated[list[Annotated[str, _checked(parse_dates)]], Field(min_length=1), _LISTED, _SCHEMA]
+Days = Annotated[list[Annotated[str, _checked(parse_days)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
+Hours = Annotated[list[Annotated[str, _checked(parse_hours)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
+Dates = Annotated[list[Annotated[str, _checked(parse_dates)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
 
 
 class Window(Options):
