@@ -11,7 +11,7 @@ from routing import LATER, events, routed, routings, silences, states
 from support import make_event
 
 from sodarouter.decide import Routing, Silence, State, compile_rules, decide, explain, parse_routing
-from sodarouter.decide.memory import dump, parse
+from sodarouter.decide.memory import dump_memory, parse_memories
 from sodarouter.event import Event
 from sodarouter.hindsight import effective, now, silences_of, state_of, why
 from sodarouter.spool import DeliveryFilter, MemorySpool, StoredSilence
@@ -36,7 +36,7 @@ def test_equal_events_rules_and_states_give_equal_decisions_and_are_not_changed(
     decide(make_event({"event": "anything"}), rules, state)  # what the index keeps for the next one changes nothing
     assert decide(again(event), rules, state) == first
     # nor does it matter that everything has been on a disk in between
-    memory = parse({key: dump(one) for key, one in state.memory.items()})
+    memory = parse_memories({key: dump_memory(one) for key, one in state.memory.items()})
     restored = [one for kept in state.silences if (one := Silence.restored(kept.dump(), kept.ends))]
     assert decide(again(event), compile_rules(parse_routing(routing.dump())), State(memory, restored)) == first
 
