@@ -120,7 +120,7 @@ class Loaded:
     """The configuration that runs, and what became of the last attempt to load another."""
 
     config: str = ""
-    """The first 12 hex digits of the SHA-256 of its file."""
+    """12 hex digits that change with any of its files; of a single one the first of its SHA-256."""
     since: datetime | None = None
     """When it was loaded, UTC."""
     failed: datetime | None = None

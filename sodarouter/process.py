@@ -45,12 +45,15 @@ async def run_until_signalled(config: Config) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             running: Running | None = None
+            asked_early = False
 
             async def listen() -> None:
+                nonlocal asked_early
                 async for number in signals:
                     if number == signal.SIGHUP:
-                        # before it runs, the file has only just been read
-                        if running is not None:
+                        if running is None:
+                            asked_early = True
+                        else:
                             nursery.start_soon(running.reload)
                         continue
                     if stopping.is_set():
@@ -78,6 +81,9 @@ async def run_until_signalled(config: Config) -> None:
 
             nursery.start_soon(listen)
             running = await nursery.start(daemon)
+            if asked_early:
+                # systemd is told that it is ready before it is known here, and waits for a reload that it asks for then
+                nursery.start_soon(running.reload)
 
 
 def _applied(config: Config) -> None:

@@ -16,6 +16,7 @@ from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.plugins import AnyDestination
 from sodarouter.preview import Preview
+from sodarouter.redact import Redactor
 from sodarouter.spool import delivery_id
 
 
@@ -58,7 +59,7 @@ def rehearse(config: Config, event: Event, planned: Iterable[Planned]) -> Iterat
             fault = f"the plugin's preview fails: {describe(error)}"
             yield Rehearsed(delivery, handed, None, config.redact(fault))
         else:
-            yield Rehearsed(delivery, handed, preview)
+            yield Rehearsed(delivery, handed, preview and _shown(preview, config.redact))
 
 
 def handed_over(event: Event, plan: Planned, teams: Teams) -> tuple[Event, Delivery]:
@@ -73,6 +74,12 @@ def handed_over(event: Event, plan: Planned, teams: Teams) -> tuple[Event, Deliv
         group=plan.group,
     )
     return event.handed_over(plan.results, teams.enrich if teams else None), delivery
+
+
+def _shown(preview: Preview, redact: Redactor) -> Preview:
+    """What people may see of it: a plugin may have missed a secret, and Soda's callback URL is one that is sent."""
+    body = redact(preview.body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    return Preview(redact(preview.target), body, {name: redact(value) for name, value in preview.headers.items()})
 
 
 def _made(configured: ConfiguredDestination) -> AnyDestination:

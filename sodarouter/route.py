@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
-from sodarouter.decide.memory import Memory, dump, dump_state, parse, parse_state, recall, subjects
+from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state, recall
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
@@ -140,7 +140,7 @@ class Router:
         # only the spool knows that it is late. A copy, as what is parsed of one event must not stay until all are settled
         event = coming if coming and not claim.event.late else replace(claim.event)
         try:
-            return _Waiting(claim, event, subjects(event))
+            return _Waiting(claim, event, memory_keys(event))
         except Exception:  # a fault that will show again when it is decided, and is told there
             return _Waiting(claim, event, ())
 
@@ -155,7 +155,7 @@ class Router:
             for stored in found.silences
         }
         silences = [silence for silence in self._silences.values() if silence]
-        return _Known(parse(found.memory), dict(found.states), silences)
+        return _Known(parse_memories(found.memory), dict(found.states), silences)
 
     def _decided(self, one: _Waiting, ruleset: Ruleset, known: _Known) -> Routed | Outcome:
         now = self._now()
@@ -195,7 +195,7 @@ class Router:
             ruleset.config,
             decision.withheld,
             text,
-            {key: dump(memory) for key, memory in learnt.items()},
+            {key: dump_memory(memory) for key, memory in learnt.items()},
         )
 
 

@@ -62,7 +62,7 @@ async def tell_silences(spool: Spool, changed: Wake, *, now: Callable[[], float]
 def _told(silence: Silence) -> dict[str, object]:
     return {
         "silence": silence.id,
-        "of": silence.scope,
+        "of": silence.describe(),
         "to": silence.to or "all destinations",
         "author": silence.author,
         "reason": silence.reason,

@@ -1,5 +1,6 @@
-"""The fixtures of the tests of the commands."""
+"""The fixtures of the tests of the commands, and what all tests have."""
 
+import os
 import shutil
 import socket
 import sys
@@ -10,6 +11,14 @@ import trio
 from commandline import CANARY, ROUTES, Command, Ran, fill
 
 from sodarouter.cli import main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The tests start some two hundred routers and commands: where no bytecode is kept, each of them would compile all that
+    it imports, which is a third of its start."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
 
 
 @pytest.fixture

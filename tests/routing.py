@@ -263,8 +263,12 @@ async def routed(spool: Any, routing: Routing, config: str = "c-1") -> AsyncIter
 
     async def settled() -> None:
         router.arrived()
-        while (await spool.stats()).queues.get(ROUTE, Queue()) != Queue():
-            await planned.wait()
+        while True:
+            # taken before the spool is asked: what is planned while it answers must not be missed
+            next_planned = planned
+            if (await spool.stats()).queues.get(ROUTE, Queue()) == Queue():
+                return
+            await next_planned.wait()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(router.run)

@@ -348,7 +348,7 @@ async def test_what_the_router_refuses_is_told(sodarouter, tmp_path):
         assert re.fullmatch(ID, ran.json["id"])
         (silence,) = stored(tmp_path)
         assert silence.id == ran.json["id"]
-        assert silence.scope == "outcome=fail not tag=a"
+        assert silence.describe() == "outcome=fail not tag=a"
 
 
 async def test_a_dry_run_knows_the_teams(sodarouter, tmp_path):

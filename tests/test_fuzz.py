@@ -1,6 +1,6 @@
 """The intake among nonsense: each request is refused or taken, the next good one is taken, and nothing is left behind.
 
-``SODAROUTER_FUZZ`` is the number of requests, 3000 by default; docs/operations.md has the figures of a longer run.
+``SODAROUTER_FUZZ`` is the number of requests, 1200 by default; docs/operations.md has the figures of a longer run.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from rawhttp import Client
 from running import Process, router_process
 from support import SAMPLES, payload
 
-REQUESTS = int(os.environ.get("SODAROUTER_FUZZ", "3000"))
+REQUESTS = int(os.environ.get("SODAROUTER_FUZZ", "1200"))
 KEY = "a-key-for-fuzzing"
 CONFIG = f"""
 [source.signed]

@@ -117,7 +117,7 @@ def holds(all_of: dict[str, Any], none_of: dict[str, Any], facts: Facts) -> bool
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(events(), plain_conditions, plain_conditions)
 def test_the_matcher_agrees_with_a_naive_oracle_on_every_key_that_asks_no_memory(
     event: Event, all_of: dict[str, Any], none_of: dict[str, Any]

@@ -15,12 +15,12 @@ from sodarouter.decide.memory import (
     MAX_RESULTS,
     RESULT_WORDS,
     Memory,
-    dump,
+    dump_memory,
     dump_state,
-    parse,
+    memory_keys,
+    parse_memories,
     parse_state,
     recall,
-    subjects,
 )
 from sodarouter.event import Event
 
@@ -222,7 +222,7 @@ def test_no_more_results_of_one_event_are_remembered_than_there_is_room_for() ->
     results = [{"id": str(number), "outcome": "fail"} for number in range(MAX_RESULTS + 2)]
     event = evaluation(*results)
     found = recall(event, {})
-    assert len(found.after) == len(subjects(event)) == MAX_RESULTS
+    assert len(found.after) == len(memory_keys(event)) == MAX_RESULTS
     assert len(found.results) == MAX_RESULTS + 2
     assert [one.streak for one in found.results[-3:]] == [1, None, None]
 
@@ -280,7 +280,7 @@ def test_an_incident_without_an_id_is_told_of_and_not_remembered() -> None:
     for kind, word in (("incidentCreated", "opened"), ("incidentUpdated", "resolved")):
         event = make_event({"event": kind, "incident": {"status": "resolved"}})
         found = recall(event, {})
-        assert (found.incident, found.after, subjects(event)) == ({word}, {}, [])
+        assert (found.incident, found.after, memory_keys(event)) == ({word}, {}, [])
 
 
 def test_what_an_update_leaves_out_has_not_changed() -> None:
@@ -310,31 +310,31 @@ def test_a_contract_that_is_too_long_to_be_remembered_is_not_taken_for_the_one_b
     remembering.contract(contract(ONE))
     assert remembering.contract(contract("#" * (MAX_CONTENTS + 1))) == {"unreadable"}
     assert remembering.contract(contract(ONE)) == {"first"}
-    assert all(len(dump(one)) < 1000 for one in remembering.memory.values())
+    assert all(len(dump_memory(one)) < 1000 for one in remembering.memory.values())
 
 
 @pytest.mark.parametrize("event", [contract(None), contract(ONE, dataset=""), make_event("v3-agreementCreated")])
 def test_what_says_nothing_that_can_be_compared_is_not_remembered(event: Event) -> None:
-    assert subjects(event) == []
+    assert memory_keys(event) == []
     assert recall(event, {}).contract == frozenset()
 
 
 # --- on the disk
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.lists(events(), max_size=8))
 def test_what_is_remembered_comes_back_from_the_disk(coming: list[Event]) -> None:
     memory: dict[bytes, Memory] = {}
     for event in coming:
         before = dict(memory)
-        keys = subjects(event)
+        keys = memory_keys(event)
         text = dump_state(keys, memory)
         found = recall(event, parse_state(event, text))
         assert found == recall(event, memory)
         assert memory == before
         assert set(found.after) <= set(keys)
-        assert parse({key: dump(one) for key, one in found.after.items()}) == found.after
+        assert parse_memories({key: dump_memory(one) for key, one in found.after.items()}) == found.after
         memory.update(found.after)
 
 
@@ -343,6 +343,6 @@ def test_what_is_remembered_comes_back_from_the_disk(coming: list[Event]) -> Non
 )
 def test_what_another_version_remembered_is_not_known(text: str) -> None:
     event = check("fail")
-    (key,) = subjects(event)
-    assert parse({key: text}) == {}
+    (key,) = memory_keys(event)
+    assert parse_memories({key: text}) == {}
     assert parse_state(event, f"[{text}]") == {}

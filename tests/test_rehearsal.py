@@ -102,6 +102,17 @@ async def taken_in(folder: Path, toml: str, *bodies: bytes) -> list[str]:
     return ids
 
 
+def test_route_does_not_show_the_callback_url_that_is_in_a_file(tmp_path, sodarouter) -> None:
+    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/soda"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    (tmp_path / "incident.json").write_bytes(EVENTS[2])
+    assert b"/incident-link/" in EVENTS[2]
+    assert "/incident-link/" not in sodarouter("route", "incident.json").out
+    ran = sodarouter("route", "incident.json", "--destination", "raw", "--json")
+    assert "/incident-link/" not in ran.out
+    (raw,) = ran.json["deliveries"]
+    assert json.loads(raw["body"])["incidentLinkCallbackUrl"] == "**********"
+
+
 async def test_route_shows_of_a_stored_event_what_was_sent(tmp_path, sodarouter) -> None:
     async with open_sink() as sink:
         (event,) = await taken_in(tmp_path, PLACES.format(url=sink.url), EVENTS[0])

@@ -203,7 +203,7 @@ async def test_limits_secrets_and_the_level_of_the_log_are_reloaded(tmp_path: Pa
         assert (await router.post(body(2), headers={"X-Key": "a-new-secret"})).status_code == 200
 
 
-async def test_a_hundred_reloads_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+async def test_thirty_reloads_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     hook = (
         '[destination.hook]\ntype = "forward"\nurl = "{url}"\ntimeout = "{timeout}s"\n'
         'retry = {{ initial = "100ms", max_delay = "1s" }}\n' + EVERY.format(name="hook")
@@ -222,7 +222,7 @@ async def test_a_hundred_reloads_under_load_lose_nothing_and_double_nothing(tmp_
         async with trio.open_nursery() as nursery:
             for first in range(4):
                 nursery.start_soon(send, first)
-            for round_ in range(100):
+            for round_ in range(30):
                 # every other time the destination is another, so that lanes are replaced under way
                 rewrite(tmp_path, hook.format(url=sink.url, timeout=20 + round_ % 2))
                 assert await router.bound.reload() == ()

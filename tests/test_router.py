@@ -18,7 +18,7 @@ from running import router_process, running_router, until
 from support import make_event
 
 from sodarouter.decide import Routing, Silence, decide, parse_routing
-from sodarouter.decide.memory import subjects
+from sodarouter.decide.memory import memory_keys
 from sodarouter.delivery import State
 from sodarouter.event import Event
 from sodarouter.hindsight import why
@@ -77,11 +77,11 @@ async def test_a_replay_is_decided_with_what_was_known_then_and_is_remembered_by
         for event in coming:
             await engine.append(event)
         await settled()
-        before = engine.reader.recollection(subjects(coming[0]))
+        before = engine.reader.recollection(memory_keys(coming[0]))
         number = await engine.spool.begin_replay(LATER)
         await engine.spool.replay(number, [event.id for event in coming], [], LATER, first=LATER, every=0)
         await settled()
-    assert engine.reader.recollection(subjects(coming[0])) == before
+    assert engine.reader.recollection(memory_keys(coming[0])) == before
     assert destinations(engine, coming[0]) == ["there", "there"]
     assert destinations(engine, coming[1]) == []
     for event in coming:
@@ -167,7 +167,7 @@ async def test_what_another_version_stored_does_not_stop_the_router(engine: Engi
     event = check("fail", 0)
     await engine.spool.add_silence(replace(silence(), value='{"from": "the future"}'))
     await engine.append(event)
-    (key,) = subjects(event)
+    (key,) = memory_keys(event)
     (claim,) = await engine.claim(now=LATER)
     await engine.spool.settle([Routed(claim, [], [], LATER, memory={key: '["dream", 1]'})])
     later = check("fail", 1)

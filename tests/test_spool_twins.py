@@ -157,7 +157,7 @@ class Twins:
         return await self.engines[number].spool.prune(retention, self.now, 100)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(STEPS, max_size=40))
 def test_both_engines_show_the_same_whatever_is_done(steps: list[tuple[Any, ...]]) -> None:
     async def run(folder: Path) -> None:

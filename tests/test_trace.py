@@ -11,12 +11,12 @@ from routing import LATER, events, routed, routings, silences, states
 from support import make_event
 
 from sodarouter.decide import Routing, Silence, State, compile_rules, decide, explain, parse_routing
-from sodarouter.decide.memory import dump, parse
+from sodarouter.decide.memory import dump_memory, parse_memories
 from sodarouter.event import Event
 from sodarouter.hindsight import effective, now, silences_of, state_of, why
 from sodarouter.spool import DeliveryFilter, MemorySpool, StoredSilence
 
-often = settings(derandomize=True, deadline=None, max_examples=200)
+often = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def again(event: Event) -> Event:
@@ -36,7 +36,7 @@ def test_equal_events_rules_and_states_give_equal_decisions_and_are_not_changed(
     decide(make_event({"event": "anything"}), rules, state)  # what the index keeps for the next one changes nothing
     assert decide(again(event), rules, state) == first
     # nor does it matter that everything has been on a disk in between
-    memory = parse({key: dump(one) for key, one in state.memory.items()})
+    memory = parse_memories({key: dump_memory(one) for key, one in state.memory.items()})
     restored = [one for kept in state.silences if (one := Silence.restored(kept.dump(), kept.ends))]
     assert decide(again(event), compile_rules(parse_routing(routing.dump())), State(memory, restored)) == first
 
@@ -54,7 +54,7 @@ def test_the_few_rules_that_the_index_finds_decide_the_same_as_all_of_them(
     assert [step["route"] for step in told] == [rule.name for rule in rules.rules]
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=40)
 @given(st.lists(events(), min_size=1, max_size=6), routings(), st.lists(silences("s"), max_size=1), st.data())
 def test_every_stored_trace_can_be_had_again_with_a_step_for_every_rule(
     coming: list[Event], routing: Routing, kept: list[Silence], data: st.DataObject

@@ -14,7 +14,7 @@ from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchem
 from support import SAMPLES, make_event, payload
 
 from sodarouter.decide.when import MAX_SOURCE, When, WhenError, compile_when
-from sodarouter.decide.when.document import FIELDS, MAX_ENTRIES, MAX_TEXT, SUBJECTS, VARIABLES, Document, document
+from sodarouter.decide.when.document import FIELDS, MAX_ENTRIES, MAX_TEXT, NULLABLE, VARIABLES, Document, document
 from sodarouter.event import Event
 
 OWNER = {"type": "user", "id": "u1", "email": "ada@example.org"}
@@ -477,7 +477,7 @@ def test_every_field_is_always_there(name):
     assert list(made) == list(VARIABLES)
     for variable, kind in VARIABLES.items():
         if made[variable] is None:
-            assert variable in SUBJECTS
+            assert variable in NULLABLE
         else:
             shape(made[variable], kind)
 

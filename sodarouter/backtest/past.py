@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sodarouter.decide.memory import ContractMemory, Memory, parse_state, recall, subjects
+from sodarouter.decide.memory import ContractMemory, Memory, memory_keys, parse_state, recall
 from sodarouter.spool import StoredEvent
 
 MOST = 200_000
@@ -34,7 +34,7 @@ class Past:
         if stored.state is not None:
             return parse_state(stored.event, stored.state)
         self._warm_up()
-        return {key: self._known[key] for key in subjects(stored.event) if key in self._known}
+        return {key: self._known[key] for key in memory_keys(stored.event) if key in self._known}
 
     def learn(self, after: Mapping[bytes, Memory]) -> None:
         """Told what is to be remembered after an event."""

@@ -14,13 +14,13 @@ from sodarouter.cli.reading import must_be_configured, spool_if_there
 from sodarouter.cli.told import AllOption, numbered, print_steps, subject
 from sodarouter.config import Config, load
 from sodarouter.decide import State, explain
-from sodarouter.decide.memory import parse, subjects
+from sodarouter.decide.memory import memory_keys, parse_memories
 from sodarouter.errors import Malformed
 from sodarouter.event import Event
 from sodarouter.faults import suggestion
 from sodarouter.hindsight import silences_of, state_of
 from sodarouter.ids import new_id
-from sodarouter.parse import parse as parse_body
+from sodarouter.parse import parse
 from sodarouter.rehearsal import Rehearsed, rehearse
 from sodarouter.spool import Reader
 
@@ -108,11 +108,11 @@ def _asked(
         hint = suggestion(source, names, otherwise=f"there is {', '.join(names)}")
         raise fail(f"{config.path.name} has no source {source!r}; {hint}", 2)
     try:
-        event = Event(new_id(), source or names[0], at or datetime.now(UTC), parse_body(raw).event, raw)
+        event = Event(new_id(), source or names[0], at or datetime.now(UTC), parse(raw).event, raw)
     except Malformed as error:
         raise fail(f"the payload is no event: {error.title}" + (f": {error.detail}" if error.detail else "")) from None
-    remembered = reader.recollection(subjects(event)) if reader else {}
-    return event, State(parse(remembered), silences)
+    remembered = reader.recollection(memory_keys(event)) if reader else {}
+    return event, State(parse_memories(remembered), silences)
 
 
 def _print_rehearsed(one: Rehearsed) -> None:

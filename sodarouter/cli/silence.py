@@ -61,7 +61,7 @@ def list_silences(
                 one.id,
                 _state(one.standing(now)),
                 until_when(one, now),
-                shown(what(one)),
+                shown(one.describe()),
                 shown(kept_from(one)),
                 shown(one.author),
                 shown(one.reason),
@@ -124,7 +124,7 @@ def show(
     out.print(f"{_state(found.standing(now))}, from {moment(found.starts)} until {until_when(found, now)}")
     if meant != found.ends:
         out.print(f"ended before its time: it was meant until {moment(meant)}")
-    out.print(shown(f"of {what(found)}"))
+    out.print(shown(f"of {found.describe()}"))
     out.print(shown(f"kept from {kept_from(found)}"))
     out.print(shown(f"by {found.author}: {found.reason}"))
     out.print(f"it has kept back something of {counted(tally.events, 'event')}")
@@ -181,12 +181,6 @@ def silence_document(one: Silence, now: datetime) -> dict[str, Any]:
         "author": one.author,
         "reason": one.reason,
     }
-
-
-def what(one: Silence) -> str:
-    """Which events and results, in words."""
-    windows = " or ".join(window.describe() for window in one.during)
-    return f"{one.scope} during {windows}" if windows else one.scope
 
 
 def kept_from(one: Silence) -> str:

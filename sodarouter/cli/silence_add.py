@@ -24,7 +24,6 @@ from sodarouter.cli.silence import (
     silence,
     silence_document,
     until_when,
-    what,
 )
 from sodarouter.config import destination_types, load_routing
 from sodarouter.decide import Silence, Window
@@ -125,7 +124,7 @@ def add(
     start = f"from {moment(added.starts)} " if added.starts > datetime.now(UTC) + timedelta(seconds=1) else ""
     out.print(
         shown(
-            f"silence {added.id}: {what(added)} is kept from {kept_from(added)} {start}until {until_when(added, now)}"
+            f"silence {added.id}: {added.describe()} is kept from {kept_from(added)} {start}until {until_when(added, now)}"
         )
     )
 

@@ -46,7 +46,7 @@ def _address(value: object, info: ValidationInfo) -> Address:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-"""Of a source or a destination: it stands in ids, headers, metrics and file names."""
+"""Of a source, a destination or a window: it stands in ids, headers, metrics and file names."""
 Listen = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"type": "string"})]
 
 

@@ -32,7 +32,7 @@ class State:
     """What a decision may know beyond the event itself."""
 
     memory: Mapping[bytes, Memory] = field(default_factory=dict)
-    """Of what the event is about, by the keys of `sodarouter.decide.memory.subjects`."""
+    """Of what the event is about, by the keys of `sodarouter.decide.memory.memory_keys`."""
     silences: Sequence[Silence] = ()
     """All that may have been in force when the event was received."""
 

@@ -113,7 +113,7 @@ class Recalled:
         return classify(*self.contents).classes
 
 
-def subjects(event: Event) -> list[bytes]:
+def memory_keys(event: Event) -> list[bytes]:
     """The keys of what is remembered of the checks, the incident or the contract that an event is about."""
     return list(dict.fromkeys(key for key, _ in _subjects(event) if key is not None))
 
@@ -123,7 +123,7 @@ def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
 
     Args:
         event: What is decided.
-        memory: By the keys of `subjects`; what is not there is not known.
+        memory: By the keys of `memory_keys`; what is not there is not known.
     """
     known = dict(memory)
     results = [_NOTHING] * len(event.view.results)
@@ -241,7 +241,7 @@ def _became(before: IncidentMemory | None, now: IncidentMemory) -> Iterator[str]
         yield "assigned"
 
 
-def dump(memory: Memory) -> str:
+def dump_memory(memory: Memory) -> str:
     """A memory as text, for the spool."""
     fields = type(memory).__dataclass_fields__
     return _encoded([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)])
@@ -251,8 +251,8 @@ def dump(memory: Memory) -> str:
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def parse(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:
-    """What `dump` gave, by key. What another version of the router wrote, and cannot be read, is not known."""
+def parse_memories(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:
+    """What `dump_memory` gave, by key. What another version of the router wrote, and cannot be read, is not known."""
     made = ((key, _made(json.loads(text))) for key, text in texts.items())
     return {key: memory for key, memory in made if memory is not None}
 
@@ -261,17 +261,17 @@ def dump_state(keys: Iterable[bytes], memory: Mapping[bytes, Memory]) -> str:
     """What a decision was told, as text: to be stored with it.
 
     Args:
-        keys: The event's, as `subjects` gives them.
+        keys: The event's, as `memory_keys` gives them.
         memory: What is known, by key.
     """
     known = (memory.get(key) for key in keys)
-    return "[" + ",".join("null" if one is None else dump(one) for one in known) + "]"
+    return "[" + ",".join("null" if one is None else dump_memory(one) for one in known) + "]"
 
 
 def parse_state(event: Event, text: str) -> dict[bytes, Memory]:
     """What `dump_state` gave for this event."""
     stored: Iterable[list[Any] | None] = json.loads(text)
-    known = ((key, _made(one)) for key, one in zip(subjects(event), stored, strict=False))
+    known = ((key, _made(one)) for key, one in zip(memory_keys(event), stored, strict=False))
     return {key: one for key, one in known if one is not None}
 
 

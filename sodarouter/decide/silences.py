@@ -64,10 +64,11 @@ class NewSilence(Options):
         """As a JSON object."""
         return self.model_dump_json(by_alias=True, exclude_defaults=True)
 
-    @property
-    def scope(self) -> str:
-        """Which events and results, for people, as the options of a command would say it."""
-        return " ".join(_conditions(self.match)) or "everything"
+    def describe(self) -> str:
+        """What it is about, for people: its conditions as the options of a command would say them, and its windows."""
+        conditions = " ".join(_conditions(self.match)) or "everything"
+        windows = " or ".join(window.describe() for window in self.during)
+        return f"{conditions} during {windows}" if windows else conditions
 
 
 class Silence(NewSilence):

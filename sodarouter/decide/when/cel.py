@@ -13,7 +13,7 @@ from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from sodarouter.decide.when.document import FIELDS, SUBJECTS, VARIABLES, Document
+from sodarouter.decide.when.document import FIELDS, NULLABLE, VARIABLES, Document
 from sodarouter.decide.when.tree import Tree
 from sodarouter.decide.when.wording import Names, compile_fault, kind_name, place, run_fault
 
@@ -110,7 +110,7 @@ class Program:
             if kind not in (cel.Type.BOOL, cel.Type.DYN):
                 raise ValueError(f"1:1: gives {kind_name(kind.name())}, not true or false")
             tree = Tree(checked.serialize())
-            for found in tree.not_allowed(_pattern_fault, frozenset(SUBJECTS)):
+            for found in tree.not_allowed(_pattern_fault, frozenset(NULLABLE)):
                 raise ValueError(f"{place(source, found.offset)}: {found.fault}")
             self._power = tree.power + (tree.power > 0 and self.on_result)
             self._fresh = tree.power > 1 and not self.on_result

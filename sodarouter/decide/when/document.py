@@ -91,7 +91,7 @@ VARIABLES: Mapping[str, str] = {
 }
 """What an expression can name, and the kind of each. `result` comes to these, for those that are asked of every result."""
 
-SUBJECTS = ("incident", "contract", "agreement")
+NULLABLE = ("incident", "contract", "agreement")
 """The variables that are null when the event has none."""
 
 MAX_TEXT = 10_000
@@ -135,7 +135,7 @@ def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapp
             _result(result, known[index] if index < len(known) else None) for index, result in enumerate(view.results)
         ],
     }
-    for name in SUBJECTS:
+    for name in NULLABLE:
         subject = getattr(view, name)
         made[name] = None if subject is None else _object(name, subject, of_event.get(name))
     if is_mentioned(event.raw):
