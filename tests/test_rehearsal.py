@@ -122,6 +122,21 @@ async def test_route_shows_of_a_stored_event_what_was_sent(tmp_path, sodarouter)
     assert url + "/raw" not in human
 
 
+async def test_an_update_that_came_late_is_told_as_such(tmp_path, sodarouter) -> None:
+    updates = [
+        json.dumps(
+            {"event": "incidentUpdated", "incident": {"id": "i-1", "lastUpdatedTimestamp": f"2026-05-04T{hour}:00:00Z"}}
+        )
+        for hour in ("12", "11")
+    ]
+    async with open_sink() as sink:
+        newer, older = await taken_in(tmp_path, PLACES.format(url=sink.url), *map(str.encode, updates))
+    late = "late: a newer update of this incident had come before it\n"
+    for command in ("why", "show"):
+        assert late in sodarouter(command, older).out
+        assert late not in sodarouter(command, newer).out
+
+
 async def test_what_has_changed_in_a_contract_is_told(tmp_path, sodarouter) -> None:
     published = [
         json.dumps(

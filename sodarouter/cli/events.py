@@ -12,7 +12,16 @@ from sodarouter.cli.deliveries import delivery_document, when_next
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state
 from sodarouter.cli.quarantine import show_refused
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import changes_document, changes_of, numbered, print_changes, print_steps, stands_in, subject
+from sodarouter.cli.told import (
+    LATE,
+    changes_document,
+    changes_of,
+    numbered,
+    print_changes,
+    print_steps,
+    stands_in,
+    subject,
+)
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
 from sodarouter.hindsight import state_of, why
@@ -162,7 +171,7 @@ def _show(path: Path, reader: SqliteReader, stored: StoredEvent, found: list[Sto
         + (f", and {stored.repeats} more time{'s' * (stored.repeats > 1)}" if stored.repeats else "")
     )
     if event.late:
-        out.print("late: a newer update of this incident had come before it")
+        out.print(LATE)
     if about := subject(event):
         out.print(shown(about))
     print_changes(changes_of(event, state_of(stored, ()).memory))

@@ -14,6 +14,8 @@ from sodarouter.event import Event
 
 AllOption = Annotated[bool, typer.Option("--all", help="Tell of every route, however many there are.")]
 
+LATE = "late: a newer update of this incident had come before it"
+
 MOST_STEPS = 20
 """Rules of a decision that are shown, whether they matched or not, before they are too many."""
 

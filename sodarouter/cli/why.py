@@ -9,7 +9,7 @@ import typer
 from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.output import moment, out, print_json, shown
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import AllOption, changes_document, changes_of, print_changes, print_steps, subject
+from sodarouter.cli.told import LATE, AllOption, changes_document, changes_of, print_changes, print_steps, subject
 from sodarouter.config import load_routing
 from sodarouter.decide import Step, compile_rules
 from sodarouter.faults import suggestion
@@ -87,6 +87,8 @@ def _why(
     out.print(f"[bold]{shown(event.type)}[/] {event.id} from source {event.source} at {moment(event.received)}")
     if about := subject(event):
         out.print(shown(about))
+    if event.late:
+        out.print(LATE)
     print_changes(changes)
     if stored.planned is None:
         out.print("\nIt has not been decided yet.")
