@@ -243,5 +243,7 @@ async def test_orphans_are_the_datasets_that_no_team_owns(tmp_path, sodarouter) 
     text = (tmp_path / "router.toml").read_text()
     (tmp_path / "router.toml").write_text(text.replace('match = { dataset = "none" }', ""))
     assert sodarouter("orphans").out == "every dataset of 4 events belongs to a team\n"
+    nothing = "no events; Soda documents no event type 'checkEvalution'; did you mean 'checkEvaluation'?\n"
+    assert sodarouter("orphans", "--type", "checkEvalution").out == nothing
     (tmp_path / "router.toml").write_text(re.sub(r"\[\[team\]\]\n(.+\n)*", "", text))
     assert sodarouter("orphans").status == 2
