@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from sodarouter.decide.facts import EVENT_KEYS, FOLDED, WORDS
 from sodarouter.options import LISTED_SCHEMA, Options
