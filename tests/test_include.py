@@ -252,7 +252,7 @@ def test_commands_that_only_look_see_the_destinations_of_all_files(write: Write)
     assert load_table(path, "spool", Spool).path == path.parent / "x.db"
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, ""), (1, " and 1 included file"), (2, " and 2 included files")])
+@pytest.mark.parametrize(("count", "said"), [(0, ""), (1, " and 1 other file"), (2, " and 2 other files")])
 def test_check_counts_what_is_in_all_files(write: Write, sodarouter: Command, count: int, said: str) -> None:
     write(INCLUDE + to("main"), {f"router.d/{number}.toml": to(f"d{number}") for number in range(count)})
     ran = sodarouter("check")

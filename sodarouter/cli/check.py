@@ -72,8 +72,8 @@ def _sum_up(path: Path, loaded: Config, tests: int, failed: int) -> None:
         (len(loaded.file.route), "route"),
     )
     summary = ", ".join(counted(count, word) for count, word in counts)
-    included = len(loaded.files) - 1
-    also = f" and {counted(included, 'included file')}" if included else ""
+    others = len(loaded.files) - 1
+    also = f" and {counted(others, 'other file')}" if others else ""
     verdict = "[red]not as its tests want it[/]" if failed else "[green]ok[/]"
     ran = ""
     if tests:
