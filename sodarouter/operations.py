@@ -21,6 +21,8 @@ BATCH = 500
 """How many things are asked for at once: each is a row or more in one transaction, for which the intake waits."""
 MOST_SILENCES = 200
 """In force and to come: each is asked of every event, and costs it two microseconds."""
+MAX_SILENCE = 16 * 1024
+"""Characters of one, written as JSON."""
 GONE = "it is not in the quarantine any more"
 
 
@@ -110,7 +112,8 @@ class Operations:
         """Adds a silence. One that was to start in the past starts now: what was decided already is not undone.
 
         Raises:
-            Impossible: Its end is not in the future or too far in it, or there are `MOST_SILENCES` already.
+            Impossible: Its end is not in the future or too far in it, it says more than `MAX_SILENCE`, or there are
+                `MOST_SILENCES` already.
         """
         self._must_exist(asked.to)
         now = self.now()
@@ -120,6 +123,8 @@ class Operations:
             raise Impossible("a silence has to end after it starts, and in the future")
         if asked.ends - moment > timedelta(seconds=LONGEST):
             raise Impossible("a silence ends within a hundred years")
+        if len(asked.dump()) > MAX_SILENCE:
+            raise Impossible(f"a silence has at most {MAX_SILENCE:,} characters; ask for less, or add several")
         if len((await self.spool.recall((), (), now)).silences) >= MOST_SILENCES:
             raise Impossible(f"there are {MOST_SILENCES:,} silences in force or to come already; end some of them")
         added = Silence.made(asked, id=new_id(), starts=starts, ends=asked.ends)

@@ -100,6 +100,12 @@ async def test_a_silence_for_a_destination_that_there_is_not_is_refused(engine: 
     assert stored(engine) == []
 
 
+async def test_a_silence_does_not_say_more_than_can_be_asked_of_every_event(engine: Engine) -> None:
+    with pytest.raises(Impossible, match="at most 16,384 characters"):
+        await operations(engine).silence(asked(match={"dataset": ["prod/*"] * 5000}))
+    assert stored(engine) == []
+
+
 async def test_there_are_not_more_silences_than_can_be_asked_of_every_event(engine: Engine) -> None:
     doing = operations(engine)
     first = await doing.silence(asked())
