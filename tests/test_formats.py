@@ -64,7 +64,7 @@ async def test_a_body_is_a_template_and_without_one_the_body_is_what_soda_sent(g
         ),
         ({"format": {"type": "standard-webhooks", "prefix": "soda"}, "sign": SIGN}, "prefix"),
         ({"format": {"type": "cloudevents", "prefix": ""}}, "prefix"),
-        ({"format": {"type": "cloudevents", "source": "a b"}}, "source"),
+        ({"format": {"type": "cloudevents", "source": "a b"}}, "a source is a URI"),
         ({"format": {"type": "cloudevents", "extensions": {"Team": "x"}}}, "an extension's name is 1 to 20"),
         ({"format": {"type": "cloudevents", "extensions": {"subject": "x"}}}, "CloudEvents defines it itself"),
         ({"format": {"type": "cloudevents", "extensions": {"team": "{{ x"}}}, "template, line 1"),

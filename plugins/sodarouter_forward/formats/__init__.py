@@ -17,16 +17,15 @@ def _table(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-AnyFormat = Annotated[
-    Annotated[
-        RawFormat
-        | TemplateFormat
-        | StandardWebhooksFormat
-        | CloudEventsFormat
-        | AlertmanagerFormat
-        | AlertmanagerApiFormat,
-        Field(discriminator="type"),
-    ],
-    BeforeValidator(_table),
+_Table = Annotated[
+    RawFormat
+    | TemplateFormat
+    | StandardWebhooksFormat
+    | CloudEventsFormat
+    | AlertmanagerFormat
+    | AlertmanagerApiFormat,
+    Field(discriminator="type"),
 ]
+
+AnyFormat = Annotated[_Table, BeforeValidator(_table, json_schema_input_type=str | _Table)]
 """``"cloudevents"``, or ``{ type = "cloudevents", … }``."""

@@ -1,6 +1,7 @@
 """The formats ``alertmanager``, what Alertmanager sends to webhooks, and ``alertmanager-api``, what it takes itself."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -12,6 +13,12 @@ from sodarouter_forward.formats.made import Format, Made, timestamp, to_json
 
 _NEVER = "0001-01-01T00:00:00Z"
 """How Alertmanager writes the end of what still fires."""
+
+
+def _label(name: str) -> str:
+    if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name):
+        raise ValueError("a label's name is letters, digits and _, and does not begin with a digit")
+    return _other(name)
 
 
 def _other(name: str) -> str:
@@ -27,7 +34,7 @@ def _becomes_other(attribute: str) -> str:
 
 class _AlertsFormat(Format):
     labels: dict[
-        Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$"), AfterValidator(_other)],
+        Annotated[str, AfterValidator(_label)],
         Annotated[str, StringConstraints(min_length=1)],
     ] = Field(default_factory=dict)
     """More labels for every alert. `severity` is `warning`, or `info` for what is no alarm, unless it stands here."""

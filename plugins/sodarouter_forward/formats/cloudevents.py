@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from sodarouter import Delivery, Event, TextTemplate
 from sodarouter_forward.formats.made import JSON, Format, Made, enclosing, timestamp
@@ -26,6 +26,21 @@ _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%'
 """What the HTTP binding leaves as it is in a header; all else is percent-encoded."""
 
 
+_URI = re.compile(r"([!$&-;=?-Z_a-z~#\[\]]|%[0-9A-Fa-f]{2})+")
+
+
+def _uri(text: str) -> str:
+    if not _URI.fullmatch(text):
+        raise ValueError("a source is a URI, or the path of one, such as https://example.org/soda or /soda/prod")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch("[!-~]+", text):
+        raise ValueError("a prefix is printable ASCII without spaces, such as io.soda., and not empty")
+    return text
+
+
 def _extension_name(name: str) -> str:
     if not re.fullmatch("[a-z0-9]{1,20}", name):
         raise ValueError("an extension's name is 1 to 20 of a-z and 0-9")
@@ -41,9 +56,9 @@ class CloudEventsFormat(Format):
     mode: Literal["structured", "binary"] = "structured"
     """`structured`: one JSON object with the payload as `data`. `binary`: the body is the payload, and the attributes are
     headers."""
-    source: Annotated[str, StringConstraints(pattern=r"^([!$&-;=?-Z_a-z~\[\]#]|%[0-9A-Fa-f]{2})+$")] | None = None
+    source: Annotated[str, AfterValidator(_uri)] | None = None
     """The attribute `source`, a URI or the path of one. Without: `/sodarouter/` and the name of the source."""
-    prefix: Annotated[str, StringConstraints(pattern="^[!-~]+$")] = "io.soda."
+    prefix: Annotated[str, AfterValidator(_prefix)] = "io.soda."
     """What stands before Soda's own word in `type`."""
     extensions: dict[Annotated[str, AfterValidator(_extension_name)], TextTemplate] = Field(default_factory=dict)
     """More attributes, each a template. One that comes out empty is left out."""

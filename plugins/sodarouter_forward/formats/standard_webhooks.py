@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator
 
 from sodarouter import Delivery, Event
 from sodarouter_forward.formats.made import Format, Made, enclosing, timestamp
@@ -11,11 +11,17 @@ from sodarouter_forward.formats.made import Format, Made, enclosing, timestamp
 _OTHER = re.compile(r"[^A-Za-z0-9_.]+")
 
 
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"([A-Za-z0-9_]+\.)*", text):
+        raise ValueError("a prefix is empty, or words of letters, digits and _ that each end with a full stop")
+    return text
+
+
 class StandardWebhooksFormat(Format):
     """``{"type", "timestamp", "data"}``."""
 
     type: Literal["standard-webhooks"] = "standard-webhooks"
-    prefix: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_]+\.)*$")] = "soda."
+    prefix: Annotated[str, AfterValidator(_prefix)] = "soda."
     """What stands before Soda's own word in `type`."""
 
     def make(self, event: Event, delivery: Delivery) -> Made:
