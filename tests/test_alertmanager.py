@@ -51,11 +51,13 @@ def test_a_result_that_does_not_pass_fires_and_one_that_does_ends_the_same_alert
 
 
 def test_each_result_is_an_alert_and_what_cannot_be_told_apart_is_one_that_fires_if_any_does():
-    event = evaluation(result(), result(name="Other", outcome="pass"), result(outcome="pass"), None)
+    ended, other = result(name="Ended", outcome="pass"), result(name="Other", outcome="pass")
+    event = evaluation(result(), other, ended, result(outcome="pass"), other | {"outcome": "warn"}, None)
     sent = body("alertmanager", event)
     assert [(one["labels"].get("check"), one["status"]) for one in sent["alerts"]] == [
         ("No missing values", "firing"),
-        ("Other", "resolved"),
+        ("Other", "firing"),
+        ("Ended", "resolved"),
         (None, "firing"),
     ]
     assert sent["status"] == "firing"
@@ -150,17 +152,21 @@ def test_a_link_is_one_that_alertmanager_can_read_or_there_is_none(url, linked):
 
 
 @pytest.fixture(scope="module")
-def running_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with alertmanager(tmp_path_factory.mktemp("alertmanager")) as url:
-        yield url
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """Of an Alertmanager that runs for all examples."""
+    with (
+        alertmanager(tmp_path_factory.mktemp("alertmanager")) as url,
+        httpx2.Client(base_url=url, trust_env=False) as client,
+    ):
+        yield client
 
 
 @needs_alertmanager
 @settings(deadline=None)
 @given(event=events())
-def test_alertmanager_takes_any_event(running_alertmanager, event):
+def test_alertmanager_takes_any_event(client, event):
     shape = {"type": "alertmanager-api", "attributes": ["tier", "0 \u00e9"], "labels": {"env": "\u00e9"}}
-    answer = httpx2.post(f"{running_alertmanager}/api/v2/alerts", json=body(shape, event), trust_env=False)
+    answer = client.post("/api/v2/alerts", json=body(shape, event))
     assert answer.status_code == 200, answer.text
 
 
