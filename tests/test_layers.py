@@ -121,7 +121,7 @@ def test_all_built_in_plugins_are_looked_at():
 
 @pytest.mark.parametrize("path", BUILT_IN, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_built_in_plugin_knows_only_the_front_door(path):
-    own = path.stem if path.stem.startswith("sodarouter_") else path.parent.name
+    own = next(part for part in path.with_suffix("").parts if part.startswith("sodarouter_"))
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     origins = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
