@@ -59,6 +59,7 @@ SECRETS = {
     "standard": "whsec_" + base64.b64encode(canary("standard").encode()).decode(),
     "proxy": f"http://router:{canary('proxy')}@SINK",
     "mail": canary("mail") + "'<&/%",
+    "env": canary("env") + ODD,
     "leaky": canary("leaky") + ODD,
     "plugin": canary("plugin") + ODD,
 }
@@ -89,6 +90,9 @@ verify = [
 token = { file = "plugin" }
 """
 
+TELLS = 'cat; printf "%s\\n" "$TOKEN"; printf "%s" "$TOKEN" | base64; env; exit 65'
+"""A command that prints whatever it knows."""
+
 DESTINATIONS = {
     "events": 'type = "file"\npath = "events.jsonl"',
     "payloads": 'type = "file"\npath = "payloads.jsonl"\nformat = "payload"',
@@ -104,6 +108,7 @@ DESTINATIONS = {
     "proxy": 'type = "forward"\nurl = "http://hooks.example.org/proxy"\nproxy = { file = "proxy" }',
     "mail": 'type = "email"\nhost = "127.0.0.1"\nport = MAIL\ntls = "none"\n'
     'from = "soda@example.org"\nto = ["team@example.org"]\nusername = "router"\npassword = { file = "mail" }',
+    "env": f'type = "exec"\ncommand = ["sh", "-c", {json.dumps(TELLS)}]\nenv = {{ TOKEN = {{ file = "env" }} }}',
     **{way: f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"' for way in WAYS},
 }
 """The tables of the destinations. Each gets every event, and gives up after one attempt."""
