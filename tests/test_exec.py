@@ -308,11 +308,11 @@ async def test_a_router_takes_from_the_exit_status_how_a_delivery_ended(tmp_path
     commands = {"good": 'cat >>"$SODAROUTER_DESTINATION"', "bad": 'echo "no, $TOKEN"; exit 65', "slow": "sleep 600"}
     toml = "".join(
         f'[destination.{name}]\ntype = "exec"\ncommand = ["sh", "-c", {json.dumps(script)}]\ncwd = "."\n'
-        f'timeout = "1s"\nretry = {{ max_attempts = 1 }}\nenv = {{ TOKEN = {{ file = "token" }} }}\n'
+        f'retry = {{ max_attempts = 1 }}\nenv = {{ TOKEN = {{ file = "token" }} }}\n'
         for name, script in commands.items()
     )
     (tmp_path / "token").write_text("hush-hush-hush")
-    async with running_router(tmp_path, toml + '[[route]]\nto = ["good", "bad", "slow"]\n') as router:
+    async with running_router(tmp_path, toml + 'timeout = "1s"\n[[route]]\nto = ["good", "bad", "slow"]\n') as router:
         await router.post(make_event().raw)
         settled = {delivery.destination: delivery for delivery in await router.until_settled()}
         (stored,) = router.reader.attempts(settled["bad"].id)
