@@ -253,6 +253,9 @@ def blocks(language: str) -> Iterator[Any]:
             yield pytest.param(path, textwrap.dedent(found[2]), id=f"{path.relative_to(ROOT)}:{line}")
 
 
+EXAMPLES = {"URL": "https://example.org/", "APPRISE": "json://example.org/"}
+"""What variables are set to, by how their names end; the others hold keys."""
+
 INCLUDED = re.compile(r"# (router\.d/\w+\.toml)\n")
 """How a block begins that is a file of its own, and not `router.toml`."""
 
@@ -263,7 +266,7 @@ def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch
     if "project" in document or path.name == "plugins.md":
         return  # not the router's, or of a plugin that is only imagined
     for name in re.findall(r'env = "(\w+)"', text):
-        monkeypatch.setenv(name, "https://example.org/" if name.endswith("URL") else "whsec_c2VjcmV0")
+        monkeypatch.setenv(name, EXAMPLES.get(name.rpartition("_")[2], "whsec_c2VjcmV0"))
     _write_what_it_names(text, tmp_path)
     named = [name for route in document.get("route", ()) for name in route.get("to", ())]
     missing = set(named) - set(document.get("destination", ()))
