@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from running import running_router
+from running import OUTGOING, running_router
 from sink import open_sink
 from support import payload
 
@@ -119,7 +119,9 @@ async def test_route_shows_of_a_stored_event_what_was_sent(tmp_path, sodarouter)
 
 
 def test_a_payload_is_routed_without_a_spool_and_nothing_is_made(tmp_path, sodarouter) -> None:
-    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    (tmp_path / "router.toml").write_text(
+        OUTGOING + '[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9")
+    )
     (tmp_path / "p.json").write_bytes(EVENTS[0])
     ran = sodarouter("route", "p.json", "--destination", "chat")
     assert ran.status == 0
@@ -131,7 +133,9 @@ def test_a_payload_is_routed_without_a_spool_and_nothing_is_made(tmp_path, sodar
 
 
 def test_route_says_what_it_cannot_do(tmp_path, sodarouter) -> None:
-    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    (tmp_path / "router.toml").write_text(
+        OUTGOING + '[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9")
+    )
     (tmp_path / "p.json").write_bytes(b'{"evnt": 1}')
     assert sodarouter("route", "p.json").err.startswith("sodarouter: the payload is no event: ")
     gone = sodarouter("route", "gone.json")
