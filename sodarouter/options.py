@@ -198,6 +198,16 @@ Duration = Annotated[
 Size = ByteSize
 """Bytes, written as ``"2 MiB"`` or a number."""
 
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+LISTED_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
+"""Of a list of texts, of which one may be written without the brackets; `LISTED` lets it be so."""
+
+LISTED = BeforeValidator(_listed)
+
 SECRET_SCHEMA = WithJsonSchema(
     {"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}
 )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from running import running_router
 from support import make_event
 
-from sodarouter.backtest import Change, Kind, Report, Side, compare, what_if
+from sodarouter.backtest import Change, Kind, Report, Side, compare, without_and_with
 from sodarouter.backtest.past import Past
 from sodarouter.backtest.spread import Spread
 from sodarouter.cli.backtest import try_silence
@@ -267,12 +267,12 @@ def test_a_silence_is_tried_as_if_it_had_always_been_there():
     events = stored(checks("fail"), checks("fail", dataset="customers", received=MOMENT - timedelta(days=3)))
     rules = side(FAILS).rules
     planned = silence(match={"dataset": "orders"}, starts=MOMENT + timedelta(days=9), ends=MOMENT + timedelta(days=10))
-    report = what_if(events, rules, [], planned)
+    report = compare(events, *without_and_with(rules, [], planned))
     assert (report.differing, report.withheld, report.destinations["log"].removed) == (1, Change(0, 1), 1)
     (sample,) = report.destinations["log"].samples
     assert sample.after[-1]["silence"] == "s1"
     # one that is saved is taken from the side without it
-    assert what_if(events, rules, [planned], planned) == report
+    assert compare(events, *without_and_with(rules, [planned], planned)) == report
 
 
 def test_a_silence_of_what_fails_again_is_tried_with_what_was_remembered_whatever_the_routes_ask():
@@ -280,14 +280,15 @@ def test_a_silence_of_what_fails_again_is_tried_with_what_was_remembered_whateve
     bodies = [{"event": "checkEvaluation", "n": number, "checkResults": [page]} for number in range(3)]
     rules = side(FAILS).rules
     assert not rules.remember
-    report = what_if(stored(*map(make_event, bodies)), rules, [], silence(match={"result": "still_failing"}))
+    sides = without_and_with(rules, [], silence(match={"result": "still_failing"}))
+    report = compare(stored(*map(make_event, bodies)), *sides)
     assert report.destinations["log"].removed == 2
 
 
 def test_a_recurring_silence_is_tried_in_its_windows_alone():
     events = stored(checks("fail"), checks("fail", received=MOMENT + timedelta(hours=8)))
     nightly = silence(during=[{"hours": "19:00-21:00"}])
-    assert what_if(events, side(FAILS).rules, [], nightly).destinations["log"].removed == 1
+    assert compare(events, *without_and_with(side(FAILS).rules, [], nightly)).destinations["log"].removed == 1
 
 
 # what the memory said

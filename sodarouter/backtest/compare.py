@@ -105,40 +105,17 @@ class _Both:
         return found[:split], found[split:]
 
 
-def what_if(
-    events: Iterable[StoredEvent],
-    rules: Rules,
-    silences: Sequence[Silence],
-    silence: Silence,
-    *,
-    zone: tzinfo | None = UTC,
-    samples: int = SAMPLES,
-    describe: Callable[[Event], str] = lambda event: event.type,
-    event_type: str | None = None,
-    earlier: Callable[[], Iterable[StoredEvent]] = tuple,
-) -> Report:
-    """What a silence would have kept back of the events, had it been there all along: in its recurring windows, if it has
-    any, and else always.
+def without_and_with(rules: Rules, silences: Sequence[Silence], silence: Silence) -> tuple[Side, Side]:
+    """The sides that tell what a silence would have kept back, had it been there all along: in its recurring windows, if it
+    has any, and else always.
 
     Args:
-        events: Oldest first.
         rules: Those in use.
         silences: Those that there are; the silence itself may be one of them.
         silence: Saved or not yet. Its start and its end are not asked.
-        zone: As for `compare`, and so are the others.
     """
     others = [one for one in silences if one.id != silence.id]
-    always = silence.model_copy(update=_ALWAYS)
-    return compare(
-        events,
-        Side(rules, others),
-        Side(rules, [*others, always]),
-        zone=zone,
-        samples=samples,
-        describe=describe,
-        event_type=event_type,
-        earlier=earlier,
-    )
+    return Side(rules, others), Side(rules, [*others, silence.model_copy(update=_ALWAYS)])
 
 
 _ALWAYS = {"starts": datetime.min.replace(tzinfo=UTC), "ends": datetime.max.replace(tzinfo=UTC)}

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from sodarouter.backtest import Report, Side, compare, what_if
+from sodarouter.backtest import Report, Side, compare, without_and_with
 from sodarouter.backtest.compare import SAMPLES
 from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.choose import SinceOption, SourceOption, TypeOption, UntilOption, undocumented
@@ -20,9 +20,9 @@ from sodarouter.cli.told import subject
 from sodarouter.config import load_routing, load_table
 from sodarouter.config.tables import Spool
 from sodarouter.decide import Routing, Silence, compile_rules
-from sodarouter.decide.windows import parse_zone
 from sodarouter.hindsight import silences_of
 from sodarouter.spool import EventFilter, Reader, SqliteReader, StoredEvent
+from sodarouter.zones import parse_zone
 
 DIFFERENT = 3
 """The exit status when the two sides differ."""
@@ -87,37 +87,15 @@ def backtest(
     before, after = load_routing(path), load_routing(candidate)
     wanted = EventFilter(event_type=event_type, source=source, since=since or datetime.now(UTC) - SINCE, until=until)
     with closing(SqliteReader(spool or load_table(path, "spool", Spool).path)) as reader:
-        report = run(reader, before, after, wanted, timezone, samples)
+        # the silences are those that there were, on both sides
+        silences = silences_of(reader.silences())
+        sides = Side(compile_rules(before), silences), Side(compile_rules(after), silences)
+        report = _run(reader, *sides, wanted, timezone, samples)
     if not report.events:
         raise fail("there is no event to try it on" + undocumented(event_type))
     show_report(report, as_json=as_json, as_markdown=as_markdown)
     if report.differs:
         raise typer.Exit(DIFFERENT)
-
-
-def run(
-    reader: Reader,
-    before: Routing,
-    after: Routing,
-    wanted: EventFilter,
-    zone: ZoneInfo | None = None,
-    samples: int = SAMPLES,
-) -> Report:
-    """A backtest of stored events, with a progress bar. The silences are those that there were, on both sides."""
-    silences = silences_of(reader.silences())
-    side, other = Side(compile_rules(before), silences), Side(compile_rules(after), silences)
-    # the memory is gathered from events of all types
-    asked = replace(wanted, event_type=None) if side.remember or other.remember else wanted
-    return compare(
-        watched(reader, asked),
-        side,
-        other,
-        zone=zone,
-        samples=samples,
-        describe=subject,
-        event_type=wanted.event_type,
-        earlier=lambda: _before(reader, asked),
-    )
 
 
 def try_silence(
@@ -129,13 +107,17 @@ def try_silence(
     samples: int = SAMPLES,
 ) -> Report:
     """A backtest of one more silence, with a progress bar; it need not be saved. `sodarouter.cli.report` prints it."""
-    side = Side(compile_rules(routing), silences_of(reader.silences()))
-    asked = replace(wanted, event_type=None) if side.remember or silence.remember else wanted
-    return what_if(
-        watched(reader, asked),
-        side.rules,
-        side.silences,
-        silence,
+    sides = without_and_with(compile_rules(routing), silences_of(reader.silences()), silence)
+    return _run(reader, *sides, wanted, zone, samples)
+
+
+def _run(reader: Reader, before: Side, after: Side, wanted: EventFilter, zone: ZoneInfo | None, samples: int) -> Report:
+    # the memory is gathered from events of all types
+    asked = replace(wanted, event_type=None) if before.remember or after.remember else wanted
+    return compare(
+        _watched(reader, asked),
+        before,
+        after,
         zone=zone,
         samples=samples,
         describe=subject,
@@ -149,7 +131,7 @@ def _before(reader: Reader, wanted: EventFilter) -> Iterable[StoredEvent]:
     return reader.stream(replace(wanted, since=None, until=wanted.since)) if wanted.since else ()
 
 
-def watched(reader: Reader, wanted: EventFilter) -> Iterator[StoredEvent]:
+def _watched(reader: Reader, wanted: EventFilter) -> Iterator[StoredEvent]:
     """The events that are wanted, with a progress bar."""
     with progress("events") as tell:
         count = reader.count_events(wanted)

@@ -1,7 +1,8 @@
 """Which deliveries and events a command is about: the same options everywhere, and one way to write a time."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from inspect import Signature, signature
@@ -25,14 +26,10 @@ def parse_time(text: str) -> datetime:
     Raises:
         typer.BadParameter: It is written in another way, or too far away.
     """
-    try:
+    with _time_expected(text, ", 2026-11-23T22:00:00Z, or how long ago: 2h, 7d"):
         if re.match(r"\d+(\.\d+)?\s*[a-z]", text.strip()):
             return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-23T22:00, 2026-11-23, 2026-11-23T22:00:00Z, or how long ago: 2h, 7d"
-        ) from None
 
 
 def parse_moment(text: str) -> datetime:
@@ -41,12 +38,16 @@ def parse_moment(text: str) -> datetime:
     Raises:
         typer.BadParameter: It is written in another way, or too far away.
     """
-    try:
+    with _time_expected(text, " or 2026-11-23T22:00:00Z"):
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
+
+
+@contextmanager
+def _time_expected(text: str, forms: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-23T22:00, 2026-11-23 or 2026-11-23T22:00:00Z"
-        ) from None
+        raise typer.BadParameter(f"{text!r} is no time; write 2026-11-23T22:00, 2026-11-23{forms}") from None
 
 
 def parse_length(text: str) -> float:

@@ -1,6 +1,6 @@
 """``sodarouter orphans``: datasets that no team owns."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,11 +14,12 @@ from sodarouter.config import load_routing
 from sodarouter.decide import Teams
 from sodarouter.decide.groups import dataset_name
 from sodarouter.event import Event
-from sodarouter.spool import EventFilter, SqliteReader
+from sodarouter.spool import EventFilter
 
-PAGE = 500
 MOST = 100_000
 """Datasets that are told apart: more would not be read, and have to be held."""
+OWNERS = 3
+"""Owners of each that are named."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class _Orphan:
     results: int
     last: datetime
     owners: list[str]
-    """Whom Soda names, newest last: somebody to ask."""
+    """Whom Soda names, those it named last: somebody to ask."""
 
 
 @app.command(rich_help_panel=LOOK)
@@ -50,9 +51,9 @@ def orphans(
     found: dict[str, _Orphan] = {}
     seen = 0
     with reading(path) as reader:
-        for event in _events(reader, chosen):
+        for stored in reader.stream(chosen):
             seen += 1
-            _count(event, teams, found)
+            _count(stored.event, teams, found)
     listed = sorted(found.values(), key=lambda orphan: (-orphan.results, orphan.dataset))
     if as_json:
         print_json(listed)
@@ -65,7 +66,7 @@ def orphans(
                 f"{orphan.results:,}",
                 f"{orphan.events:,}",
                 moment(orphan.last),
-                shown(", ".join(orphan.owners[-3:])),
+                shown(", ".join(orphan.owners)),
             ]
             for orphan in listed
         ],
@@ -73,13 +74,6 @@ def orphans(
     )
     if len(found) >= MOST:
         err.print(f"there are more than {MOST:,}; --since looks at fewer events")
-
-
-def _events(reader: SqliteReader, chosen: EventFilter) -> Iterator[Event]:
-    last = None
-    while page := reader.events(chosen, limit=PAGE, before=last):
-        yield from (stored.event for stored in page)
-        last = page[-1].event.id
 
 
 def _count(event: Event, teams: Teams, found: dict[str, _Orphan]) -> None:
@@ -92,12 +86,12 @@ def _count(event: Event, teams: Teams, found: dict[str, _Orphan]) -> None:
             orphan = found[name] = _Orphan(name, 0, 0, event.received, [])
         orphan.results += 1
         orphan.events += name not in counted_here
-        orphan.last = max(orphan.last, event.received)
-        orphan.owners = list(dict.fromkeys([*orphan.owners, *owners]))[-3:]
+        orphan.last = event.received
+        orphan.owners = [*(owner for owner in orphan.owners if owner not in owners), *dict.fromkeys(owners)][-OWNERS:]
         counted_here.add(name)
 
 
-def _unowned(event: Event, teams: Teams) -> Iterator[tuple[str, Iterable[str]]]:
+def _unowned(event: Event, teams: Teams) -> Iterator[tuple[str, Sequence[str]]]:
     for result in event.view.results:
         for dataset in result.datasets:
             name = dataset_name(dataset)

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from sodarouter.backtest import Change, Kind, Report, Sample, Volume
 from sodarouter.cli.output import counted, moment, out, plain, print_json, print_table, shown
-from sodarouter.cli.report_markdown import markdown
+from sodarouter.cli.report_markdown import markdown, told_change, told_kind
 from sodarouter.cli.told import told_step
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -18,7 +18,6 @@ _COLOURS = {
     Kind.UNROUTED: "red",
     Kind.ROUTED: "green",
 }
-_TOLD = {Kind.UNROUTED: "not routed any more", Kind.ROUTED: "routed now"}
 
 
 def show_report(report: Report, *, as_json: bool = False, as_markdown: bool = False) -> None:
@@ -48,9 +47,9 @@ def _print(report: Report) -> None:
         empty="nothing goes anywhere",
     )
     unrouted = report.unrouted
-    out.print(f"\nunrouted: {_change(unrouted.events)}" + _split(unrouted.newly, unrouted.no_longer))
+    out.print(f"\nunrouted: {told_change(unrouted.events)}" + _split(unrouted.newly, unrouted.no_longer))
     if report.withheld != Change():
-        out.print(f"withheld by a silence or a window: {_change(report.withheld)}")
+        out.print(f"withheld by a silence or a window: {told_change(report.withheld)}")
     for name, volume in report.destinations.items():
         if volume.differs:
             out.print(f"\n[bold]{shown(name)}[/]")
@@ -65,15 +64,11 @@ def _row(name: str, volume: Volume) -> list[str]:
     numbers = ((volume.added, "+", "green"), (volume.removed, "-", "red"), (volume.changed, "~", "yellow"))
     return [
         shown(name),
-        _change(volume.deliveries),
+        told_change(volume.deliveries),
         *(f"[{colour}]{sign}{number:,}[/]" if number else "" for number, sign, colour in numbers),
-        _change(volume.night),
-        _change(volume.weekend),
+        told_change(volume.night),
+        told_change(volume.weekend),
     ]
-
-
-def _change(change: Change) -> str:
-    return f"{change.before:,}" if change.before == change.after else f"{change.before:,} → {change.after:,}"
 
 
 def _split(newly: int, no_longer: int) -> str:
@@ -117,7 +112,7 @@ def together(changes: Sequence[Change], most: int) -> Sequence[Change]:
 def _print_samples(samples: Sequence[Sample]) -> None:
     for sample in samples:
         about = f": {shown(sample.subject)}" if sample.subject else ""
-        out.print(f"  [{_COLOURS[sample.kind]}]{_TOLD.get(sample.kind, sample.kind.value)}[/] {sample.event}{about}")
+        out.print(f"  [{_COLOURS[sample.kind]}]{told_kind(sample.kind)}[/] {sample.event}{about}")
         out.print(f"    {moment(sample.received)} from {shown(sample.source)}: {shown(sample.type)}")
         for side, steps in (("before", sample.before), ("after", sample.after)):
             for line in [told_step(step) for step in steps] or ["nothing"]:

@@ -11,6 +11,16 @@ from sodarouter.decide import Step
 _TOLD = {Kind.UNROUTED: "unrouted now", Kind.ROUTED: "routed now"}
 
 
+def told_kind(kind: Kind) -> str:
+    """How the two sides differ, in words."""
+    return _TOLD.get(kind, kind.value)
+
+
+def told_change(change: Change) -> str:
+    """``12``, or ``12 → 3``."""
+    return f"{change.before:,}" if change.before == change.after else f"{change.before:,} → {change.after:,}"
+
+
 def markdown(report: Report) -> str:
     return "\n".join(_lines(report))
 
@@ -29,8 +39,8 @@ def _lines(report: Report) -> Iterator[str]:
     unrouted = report.unrouted
     yield ""
     yield (
-        f"Unrouted: {_change(unrouted.events)} ({unrouted.newly:,} newly, {unrouted.no_longer:,} no longer). "
-        f"Withheld by a silence or a window: {_change(report.withheld)}. "
+        f"Unrouted: {told_change(unrouted.events)} ({unrouted.newly:,} newly, {unrouted.no_longer:,} no longer). "
+        f"Withheld by a silence or a window: {told_change(report.withheld)}. "
         f"Nights are 22:00 to 06:00, {report.timezone}."
     )
     samples = [(name, sample) for name, volume in report.destinations.items() for sample in volume.samples]
@@ -56,18 +66,19 @@ def _numbers(volume: Volume) -> Iterator[str]:
     yield f"{volume.deliveries.after:,}"
     for sign, number in (("+", volume.added), ("-", volume.removed), ("~", volume.changed)):
         yield f"{sign}{number:,}" if number else ""
-    yield _change(volume.night)
-    yield _change(volume.weekend)
-
-
-def _change(change: Change) -> str:
-    return f"{change.before:,}" if change.before == change.after else f"{change.before:,} → {change.after:,}"
+    yield told_change(volume.night)
+    yield told_change(volume.weekend)
 
 
 def _sample(name: str, sample: Sample) -> list[str]:
     about = [code(text) for text in (sample.type, sample.subject, sample.event) if text]
-    kind = _TOLD.get(sample.kind, sample.kind.value)
-    return [code(name) if name else "", kind, "<br>".join(about), _steps(sample.before), _steps(sample.after)]
+    return [
+        code(name) if name else "",
+        told_kind(sample.kind),
+        "<br>".join(about),
+        _steps(sample.before),
+        _steps(sample.after),
+    ]
 
 
 def _steps(steps: Sequence[Step]) -> str:

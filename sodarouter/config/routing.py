@@ -13,7 +13,7 @@ from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import OrderBy, Routing
 
-DECIDING = frozenset({"include", *INCLUDABLE, "unrouted", "team", "teams", "window"})
+DECIDING = frozenset({"include", *INCLUDABLE, "unrouted", "teams"})
 """The tables that decide, and those that lead to them."""
 
 
@@ -48,7 +48,8 @@ def load_routing(path: Path) -> Routing:
 
 
 def routing_of(file: File, order_by: Mapping[str, OrderBy], teams: Sequence[TeamsFile]) -> Routing:
-    """
+    """What of a whole configuration decides.
+
     Args:
         order_by: Of the destinations that have one.
         teams: The files of teams.

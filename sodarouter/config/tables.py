@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 from sodarouter.address import Address
 from sodarouter.breaker import BreakerOption, BreakerPolicy
 from sodarouter.decide import OrderBy, Route, TeamTable, Window
-from sodarouter.options import ConfigPath, Duration, Options, Place, Secret, Size
+from sodarouter.options import LISTED, LISTED_SCHEMA, ConfigPath, Duration, Options, Place, Secret, Size
 from sodarouter.outgoing import Outgoing
 from sodarouter.rate import Rate
 from sodarouter.seal import SealKey, parse_keys
@@ -244,15 +244,7 @@ class Payload(Options):
         return self
 
 
-def _texts(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Texts = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    BeforeValidator(_texts),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
-]
+Texts = Annotated[list[Annotated[str, Field(min_length=1)]], LISTED, LISTED_SCHEMA]
 
 
 class TestTable(Payload):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sodarouter.decide.facts import EVENT_KEYS, FOLDED, WORDS
-from sodarouter.options import Options
+from sodarouter.options import LISTED_SCHEMA, Options
 
 
 def _as_list(value: object) -> object:
@@ -37,12 +37,10 @@ _Texts = Annotated[
     Field(min_length=1),
     BeforeValidator(_as_list),
 ]
-_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
-
-Patterns = Annotated[_Texts, _SCHEMA]
+Patterns = Annotated[_Texts, LISTED_SCHEMA]
 """A pattern or a list of patterns, of which one must fit. ``*``, ``?`` and ``[…]`` are as in file names."""
 
-Counts = Annotated[_Texts, AfterValidator(_counts), _SCHEMA]
+Counts = Annotated[_Texts, AfterValidator(_counts), LISTED_SCHEMA]
 """A count or a list of counts, of which one must fit: ``"3"``, ``">=3"``, ``"<10"``."""
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from sodarouter.decide.facts import names, of_contract, people, texts_of
 from sodarouter.decide.index import Index
 from sodarouter.decide.match import DatasetConditions, compile_match
-from sodarouter.options import Options
+from sodarouter.options import LISTED, LISTED_SCHEMA, Options
 from sodarouter.view import Contract, Dataset, Team, View
 
 
@@ -18,10 +18,6 @@ class Owns(DatasetConditions):
 
     not_: DatasetConditions | None = Field(default=None, alias="not")
     """What must not be: a dataset that any of these fits is not the team's."""
-
-
-def _recipients(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _address(text: str) -> str:
@@ -41,11 +37,7 @@ class TeamTable(Options):
     """Which datasets are the team's."""
     channel: str | None = None
     """Where the team talks, for templates: `#sales-data`."""
-    recipients: Annotated[
-        list[Annotated[str, AfterValidator(_address)]],
-        BeforeValidator(_recipients),
-        WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
-    ] = Field(default=[])
+    recipients: Annotated[list[Annotated[str, AfterValidator(_address)]], LISTED, LISTED_SCHEMA] = Field(default=[])
     """Mail addresses, for `$team` in an email destination and for templates."""
     runbook: str | None = None
     """The URL of what to do, for templates."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
-from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sodarouter.faults import suggestion
-from sodarouter.options import Options
+from sodarouter.options import LISTED_SCHEMA, Options
+from sodarouter.zones import parse_zone
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_NUMBERS = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
@@ -103,22 +103,6 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def parse_zone(name: str) -> ZoneInfo:
-    """A time zone by its name.
-
-    Raises:
-        ValueError: There is none of this name; the message says which is near.
-    """
-    try:
-        return ZoneInfo(name)
-    except (OSError, LookupError, ValueError):
-        known = available_timezones()
-        hint = suggestion(name, known, otherwise='time zones are named like "Europe/Berlin"')
-        raise ValueError(
-            f"there is no time zone {name!r}; {hint if known else 'this machine has no time zone data: install tzdata'}"
-        ) from None
-
-
 def _as_list(value: object) -> object:
     """A list of texts; one text is a list of one, and a date of TOML is as good as its text."""
     values = value if isinstance(value, list) else [value]
@@ -126,11 +110,10 @@ def _as_list(value: object) -> object:
     return texts if all(isinstance(one, str) for one in texts) else value
 
 
-_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})
 _LISTED = BeforeValidator(_as_list)
-Days = Annotated[list[Annotated[str, _checked(parse_days)]], Field(min_length=1), _LISTED, _SCHEMA]
-Hours = Annotated[list[Annotated[str, _checked(parse_hours)]], Field(min_length=1), _LISTED, _SCHEMA]
-Dates = Annotated[list[Annotated[str, _checked(parse_dates)]], Field(min_length=1), _LISTED, _SCHEMA]
+Days = Annotated[list[Annotated[str, _checked(parse_days)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
+Hours = Annotated[list[Annotated[str, _checked(parse_hours)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
+Dates = Annotated[list[Annotated[str, _checked(parse_dates)]], Field(min_length=1), _LISTED, LISTED_SCHEMA]
 
 
 class Window(Options):
@@ -162,7 +145,7 @@ class Times:
     def __init__(self, window: Window) -> None:
         self.text = window.describe()
         """What people are told of it."""
-        self._zone = ZoneInfo(window.timezone)
+        self._zone = parse_zone(window.timezone)
         weekdays = {day for text in window.days or ["mon-sun"] for day in parse_days(text)}
         self._weekdays = tuple(day in weekdays for day in range(7))
         self._minutes = _minutes(map(parse_hours, window.hours or ["00:00-24:00"]))

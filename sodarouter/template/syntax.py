@@ -9,7 +9,7 @@ from jinja2.visitor import NodeTransformer
 from sodarouter.faults import suggestion
 from sodarouter.template.guards import CONCAT, TICK, WEIGHED
 from sodarouter.template.sandbox import Sandbox
-from sodarouter.template.times import check_zone
+from sodarouter.zones import parse_zone
 
 _TAGS = (
     "autoescape block call elif else endautoescape endblock endcall endfilter endfor endif endmacro endset endwith filter "
@@ -77,7 +77,7 @@ def _faults(tree: nodes.Template, environment: Sandbox, known: Collection[str]) 
     for zone in tree.find_all(nodes.Filter):
         if zone.name == "local" and zone.args and isinstance(zone.args[0], nodes.Const):
             try:
-                check_zone(zone.args[0].value)
+                parse_zone(zone.args[0].value)
             except ValueError as error:
                 yield TemplateFault(zone.lineno, str(error))
     # where a name is set in one branch alone, nothing is said: it may be asked for in the same case

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
-from sodarouter.faults import suggestion
 from sodarouter.options import format_duration
+from sodarouter.zones import parse_zone
 
 
 @pass_context
@@ -37,7 +35,7 @@ def local(time: datetime | None, zone: str = "UTC", form: str = "%Y-%m-%d %H:%M 
     Raises:
         ValueError: There is no such zone.
     """
-    return "" if time is None else time.astimezone(check_zone(zone)).strftime(form)
+    return "" if time is None else time.astimezone(parse_zone(zone)).strftime(form)
 
 
 def duration(value: timedelta | float | None) -> str:
@@ -46,19 +44,6 @@ def duration(value: timedelta | float | None) -> str:
         return ""
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     return ("-" if seconds < 0 else "") + format_duration(abs(seconds))
-
-
-@lru_cache(maxsize=64)
-def check_zone(name: str) -> ZoneInfo:
-    """
-    Raises:
-        ValueError: There is no such zone.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
-        hint = suggestion(name, available_timezones(), otherwise="one is written like Europe/Berlin")
-        raise ValueError(f"there is no time zone {name!r}; {hint}") from None
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {"ago": ago, "duration": duration, "local": local}

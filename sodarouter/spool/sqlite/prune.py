@@ -4,12 +4,11 @@ from sqlite3 import Connection
 
 from sodarouter.spool.sqlite.held import What, held, hold
 from sodarouter.spool.sqlite.remembering import forget
-from sodarouter.spool.sqlite.rows import micros
+from sodarouter.spool.sqlite.rows import EVER, micros
 from sodarouter.spool.values import Keep, Retention
 
 _GIVEN_BACK = 1000
 """Pages at a time: more would make others wait."""
-_EVER = 1 << 62
 
 
 def prune(connection: Connection, retention: Retention, now: float, limit: int) -> int:
@@ -38,7 +37,7 @@ def _going(connection: Connection, what: What, keep: Keep, now: float, query: st
     """
     before = micros(now - keep.age)
     excess = held(connection, what) - keep.size if keep.size is not None else 0
-    asked = {"before": _EVER if excess > 0 else before, "limit": limit}
+    asked = {"before": EVER if excess > 0 else before, "limit": limit}
     keys, size = [], 0
     for key, when, length in connection.execute(query, asked).fetchall():
         if when >= before and size >= excess:

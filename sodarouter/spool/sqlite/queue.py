@@ -9,7 +9,7 @@ from sodarouter.delivery import Delivery, Halt, State
 from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
-from sodarouter.spool.sqlite.rows import MANY, fallback, indices, insert, micros, moment, placeholders
+from sodarouter.spool.sqlite.rows import EVER, MANY, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
 
@@ -26,7 +26,6 @@ _CLAIMED = """
     SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.sealed, event.late
     FROM delivery JOIN event ON event.seq = delivery.event WHERE delivery.seq IN ({})
 """
-_EVER = 1 << 62
 
 
 def claim(
@@ -55,7 +54,7 @@ def _claimable(connection: Connection, wanted: Iterable[str]) -> dict[str, int]:
     halts = {name: (halt, since) for name, halt, since in connection.execute("SELECT * FROM halt")}
     found: dict[str, int] = {}
     for name in wanted:
-        halt, since = halts.get(name, (None, _EVER))
+        halt, since = halts.get(name, (None, EVER))
         if halt == Halt.DRAINING and not _waiting(connection, name, since):
             # it is drained; what came meanwhile need not be looked through again and again
             connection.execute("UPDATE halt SET halt = ? WHERE destination = ?", (Halt.PAUSED, name))

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from sqlite3 import Connection
 
-from sodarouter.spool.sqlite.rows import MANY, micros, moment, placeholders
+from sodarouter.spool.sqlite.rows import EVER, MANY, micros, moment, placeholders
 from sodarouter.spool.values import Recollection, StoredSilence
 
 MAX_MEMORY = 200_000
 """Checks, incidents and contracts that are remembered, some 30 MB of them; what was heard of longest ago goes first."""
-_EVER = 1 << 62
 
 
 def recall(connection: Connection, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
@@ -84,5 +83,5 @@ def forget(connection: Connection, before: int, limit: int) -> int:
     (count,) = connection.execute("SELECT count(*) FROM memory INDEXED BY memory_seen").fetchone()
     return connection.execute(
         "DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE seen < ? ORDER BY seen LIMIT ?)",
-        (before, limit) if count <= MAX_MEMORY else (_EVER, min(limit, count - MAX_MEMORY)),
+        (before, limit) if count <= MAX_MEMORY else (EVER, min(limit, count - MAX_MEMORY)),
     ).rowcount

@@ -11,6 +11,8 @@ from sodarouter.delivery import Fallback
 MANY = 100
 """Rows that one statement inserts. A statement costs as much as several rows: for each, SQLite's binding gives up
 Python's lock and has to get it back."""
+EVER = 1 << 62
+"""Microseconds that no moment reaches."""
 
 
 def micros(moment: datetime | float) -> int:
