@@ -306,7 +306,7 @@ async def test_a_name_that_leads_elsewhere_the_next_time_gains_nothing():
             url = f"http://rebinding.example:{port}/hook"
             assert (await http.request("POST", url)).status == 200
             assert resolver.asked == ["rebinding.example"]
-            with pytest.raises(Retry, match=r"^not connected: 127\.0\.0\.2 is a loopback address; \[outgoing\] allow"):
+            with pytest.raises(Retry, match=r"^not connected: 127\.0\.0\.2 is a loopback address, and "):
                 await http.request("POST", url)
             assert len(resolver.asked) == 2
             assert (len(outside.requests), inside.connections) == (1, 0)
@@ -335,7 +335,7 @@ async def test_a_name_none_of_whose_addresses_may_be_connected_to_says_of_each_w
         with pytest.raises(Retry) as caught:
             await http.request("POST", "https://inside.example/c4nary?c4nary")
     assert caught.value.reason == (
-        'not connected: 10.0.0.5 is a private address; [outgoing] allow = ["10.0.0.5"] would let it; '
+        'not connected: 10.0.0.5 is a private address, and "10.0.0.5" is not in [outgoing] allow; '
         "169.254.169.254 is a link-local address, which is always refused"
     )
     assert caught.value.__cause__ is None
@@ -662,7 +662,7 @@ async def test_a_reload_changes_where_requests_may_go(tmp_path):
             await until(lambda: any(one.reason for one in router.reader.deliveries(limit=1)))
             [delivery] = router.reader.deliveries(limit=1)
             assert delivery.reason == (
-                'not connected: 127.0.0.1 is a loopback address; [outgoing] allow = ["127.0.0.0/8"] would let it'
+                'not connected: 127.0.0.1 is a loopback address, and "127.0.0.0/8" is not in [outgoing] allow'
             )
             (tmp_path / "router.toml").write_text(OUTGOING + listen + SOURCE + toml)
             assert await router.bound.reload() == ()

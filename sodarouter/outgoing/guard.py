@@ -118,7 +118,7 @@ def refused_message(address: Ip, why: str) -> str:
     """Says of an address that is refused why, and how it would be allowed if it can be."""
     told = f"{address} is {why}"
     if can_be_allowed(address):
-        return f'{told}; [outgoing] allow = ["{leave(address)}"] would let it'
+        return f'{told}, and "{leave(address)}" is not in [outgoing] allow'
     return f"{told}, which is always refused"
 
 

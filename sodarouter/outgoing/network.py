@@ -58,7 +58,8 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         refusals = {address: self._guard.refusal(address) for address in addresses}
         usable = [address for address, why in refusals.items() if not why]
         if not usable:
-            raise Refused("; ".join(refused_message(address, why) for address, why in refusals.items()))
+            # in one order, however the name's addresses take turns: what is told again and again should be the same
+            raise Refused("; ".join(sorted(refused_message(address, why) for address, why in refusals.items())))
         if other := next((address for address in usable[1:] if address.version != usable[0].version), None):
             usable.remove(other)
             usable.insert(1, other)
