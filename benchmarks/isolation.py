@@ -34,6 +34,8 @@ listen = ["127.0.0.1:{admin}"]
 level = "error"
 [source.soda]
 path = "/webhooks/soda"
+[outgoing]
+allow = ["127.0.0.0/8"]
 [destination.good]
 type = "forward"
 url = "{sink}/good"

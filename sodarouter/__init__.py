@@ -9,6 +9,7 @@ from sodarouter.errors import Reject, Retry, SpoolError
 from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
+from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
 from sodarouter.plugin import Plugin, hookimpl
 from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
@@ -19,6 +20,7 @@ __all__ = [
     "Agreement",
     "Breaker",
     "Cause",
+    "ClientTls",
     "ConfigPath",
     "Contract",
     "Dataset",
@@ -31,14 +33,19 @@ __all__ = [
     "HiddenTemplate",
     "HmacSignature",
     "HtmlTemplate",
+    "HttpAnswer",
+    "HttpClient",
+    "HttpOptions",
     "HttpRequest",
     "HttpResponse",
     "HttpRoute",
+    "HttpUrl",
     "Incident",
     "Lag",
     "Link",
     "Loaded",
     "Options",
+    "Outgoing",
     "Person",
     "Plugin",
     "Preview",

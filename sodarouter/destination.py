@@ -6,6 +6,7 @@ import structlog
 
 from sodarouter.delivery import Delivery
 from sodarouter.event import Event
+from sodarouter.outgoing import HttpClient
 from sodarouter.plugin import Configured, OptionsT, hookimpl
 from sodarouter.preview import Preview
 
@@ -39,6 +40,8 @@ class Destination(Configured[OptionsT]):
     def __init__(self, name: str, options: OptionsT) -> None:
         self.name = name
         self.options = options
+        self.http = HttpClient(options)
+        """For HTTP requests. The router puts one in its place that heeds `[outgoing]`, and closes it."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(destination=name)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from sodarouter.config import Config, ConfiguredDestination
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
+from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
 
 OPEN_TIMEOUT = 30.0
@@ -27,6 +28,7 @@ class Opened:
 
     configured: ConfiguredDestination
     destination: AnyDestination
+    http: HttpClient
     lane: Lane
 
     async def close(self) -> None:
@@ -36,7 +38,10 @@ class Opened:
         """
         failures: list[BaseException] = []
         with contained(failures), trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
-            await self.destination.close()
+            try:
+                await self.destination.close()
+            finally:
+                await self.http.close()
         if failures:
             log.error("a destination failed to close", destination=self.lane.name, exc_info=failures[0])
         elif scope.cancelled_caught:
@@ -80,11 +85,16 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
         ConfigError: It cannot be opened.
     """
     failures: list[BaseException] = []
+    http = HttpClient(configured.options, configured.outgoing)
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
         destination = configured.kind(configured.name, configured.options)
+        destination.http = http
+        if isinstance(configured.options, HttpOptions):
+            http.open()  # what is wrong with it shows now, and the first delivery need not wait for it
         hook = DeliverHook(destination)
         await destination.open()
-        return Opened(configured, destination, _lane(configured, hook))
+        return Opened(configured, destination, http, _lane(configured, hook))
+    await http.close()
     place = config.origins.of(f"destination.{configured.name}")
     if failures:
         raise ConfigError([Fault(place, f"cannot be opened: {config.redact(describe(failures[0]))}")])

@@ -7,6 +7,7 @@ resolved, so that the router can keep them out of whatever it prints.
 import os
 import re
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     ConfigDict,
+    PlainValidator,
     SecretStr,
     ValidationInfo,
     WithJsonSchema,
@@ -169,6 +171,25 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     return place_of(info).folder / path
 
 
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """A range of addresses, from ``"10.0.0.0/8"`` or from one address.
+
+    Raises:
+        ValueError: It is not written so.
+    """
+    if not isinstance(value, str):
+        raise ValueError('an address range is written like "10.0.0.0/8"')  # noqa: TRY004 (pydantic's rule)
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f'{value!r} is no address or range such as "192.0.2.7" or "10.0.0.0/8"') from None
+    if "/" in value and ip_address(value.partition("/")[0]) != network.network_address:
+        raise ValueError(f"{value!r} has bits set beyond its prefix; did you mean '{network}'?")
+    if isinstance(network.network_address, IPv6Address) and network.network_address.ipv4_mapped:
+        raise ValueError(f"{value!r} is a range of IPv4 addresses; write it as one")
+    return network
+
+
 Duration = Annotated[
     float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "1h 30m", "7d"]})
 ]
@@ -196,3 +217,6 @@ Secret = Annotated[SecretStr, BeforeValidator(read_secret), SECRET_SCHEMA]
 
 ConfigPath = Annotated[Path, BeforeValidator(_path), AfterValidator(_resolve), WithJsonSchema({"type": "string"})]
 """A path; a relative one starts at the folder of the file that it is written in."""
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), WithJsonSchema({"type": "string"})]
+"""An option whose value is an address or a range of them: ``"192.0.2.7"``, ``"10.0.0.0/8"``, ``"2001:db8::/32"``."""

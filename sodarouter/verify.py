@@ -10,13 +10,13 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, WithJsonSchema
 
 from sodarouter.errors import Forbidden
-from sodarouter.options import Options, Secret
+from sodarouter.options import Network, Options, Secret, parse_network
 from sodarouter.signature import HeaderName, HmacSignature, StandardWebhooks, Unsigned
 
 Ip = IPv4Address | IPv6Address
@@ -52,26 +52,9 @@ def _without_colon(username: str) -> str:
     return username
 
 
-def _network(value: object) -> IPv4Network | IPv6Network:
-    if not isinstance(value, str):
-        raise ValueError('an address range is written like "10.0.0.0/8"')  # noqa: TRY004 (pydantic's rule)
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError(f'{value!r} is no address or range such as "192.0.2.7" or "10.0.0.0/8"') from None
-    if "/" in value and ip_address(value.partition("/")[0]) != network.network_address:
-        raise ValueError(f"{value!r} has bits set beyond its prefix; did you mean '{network}'?")
-    if isinstance(network.network_address, IPv6Address) and network.network_address.ipv4_mapped:
-        raise ValueError(f"{value!r} is a range of IPv4 addresses; write it as one")
-    return network
-
-
 def _proxy(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
-    return "unix" if value == "unix" else _network(value)
+    return "unix" if value == "unix" else parse_network(value)
 
-
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), WithJsonSchema({"type": "string"})]
-"""An option whose value is an address or a range of them: ``"192.0.2.7"``, ``"10.0.0.0/8"``, ``"2001:db8::/32"``."""
 
 Proxy = Annotated[
     IPv4Network | IPv6Network | Literal["unix"], PlainValidator(_proxy), WithJsonSchema({"type": "string"})

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from leaky import WAYS
 from pydantic import BaseModel, SecretStr
-from running import LISTEN
+from running import LISTEN, OUTGOING
 
 
 def canary(name: str) -> str:
@@ -58,6 +58,7 @@ SECRETS = {
     "hmac": canary("hmac") + ODD,
     "standard": "whsec_" + base64.b64encode(canary("standard").encode()).decode(),
     "proxy": f"http://router:{canary('proxy')}@SINK",
+    "outgoing": f"http://router:{canary('outgoing')}@SINK",
     "mail": canary("mail") + "'<&/%",
     "env": canary("env") + ODD,
     "apprise": f"json://router:{canary('apprise')}@SINK/{canary('apprise_path')}",
@@ -87,6 +88,10 @@ verify = [
   { type = "standard-webhooks", secrets = [{ env = "SODAROUTER_CANARY" }] },
 ]
 
+[outgoing]
+allow = ["127.0.0.0/8"]
+proxy = { file = "outgoing" }
+
 [plugin.leaky]
 token = { file = "plugin" }
 """
@@ -97,16 +102,17 @@ TELLS = 'cat; printf "%s\\n" "$TOKEN"; printf "%s" "$TOKEN" | base64; env; exit 
 DESTINATIONS = {
     "events": 'type = "file"\npath = "events.jsonl"',
     "payloads": 'type = "file"\npath = "payloads.jsonl"\nformat = "payload"',
-    "url": 'type = "forward"\nurl = { file = "url" }',
-    "header": 'type = "forward"\nurl = "SINK/header"\nheaders = { X-Token = { file = "header" } }',
-    "basic": 'type = "forward"\nurl = "SINK/basic"\n'
+    "url": 'type = "forward"\nproxy = "off"\nurl = { file = "url" }',
+    "header": 'type = "forward"\nproxy = "off"\nurl = "SINK/header"\nheaders = { X-Token = { file = "header" } }',
+    "basic": 'type = "forward"\nproxy = "off"\nurl = "SINK/basic"\n'
     'auth = { basic = { username = "router", password = { file = "basic" } } }',
-    "bearer": 'type = "forward"\nurl = "SINK/bearer"\nauth = { bearer = { file = "bearer" } }',
-    "hmac": 'type = "forward"\nurl = "SINK/hmac"\n'
+    "bearer": 'type = "forward"\nproxy = "off"\nurl = "SINK/bearer"\nauth = { bearer = { file = "bearer" } }',
+    "hmac": 'type = "forward"\nproxy = "off"\nurl = "SINK/hmac"\n'
     'sign = { type = "hmac", header = "X-Signature", secrets = [{ file = "hmac" }] }',
-    "standard": 'type = "forward"\nurl = "SINK/standard"\n'
+    "standard": 'type = "forward"\nproxy = "off"\nurl = "SINK/standard"\n'
     'sign = { type = "standard-webhooks", secrets = [{ file = "standard" }] }',
     "proxy": 'type = "forward"\nurl = "http://hooks.example.org/proxy"\nproxy = { file = "proxy" }',
+    "outgoing": 'type = "forward"\nurl = "http://hooks.example.org/outgoing"',
     "mail": 'type = "email"\nhost = "127.0.0.1"\nport = MAIL\ntls = "none"\n'
     'from = "soda@example.org"\nto = ["team@example.org"]\nusername = "router"\npassword = { file = "mail" }',
     "env": f'type = "exec"\ncommand = ["sh", "-c", {json.dumps(TELLS)}]\nenv = {{ TOKEN = {{ file = "env" }} }}',
@@ -128,7 +134,7 @@ def write_config(folder: Path, sink: str, mail: int) -> Path:
     for name, secret in SECRETS.items():
         (folder / name).write_text(secret.replace("@SINK", f"@{host}").replace("SINK", sink), encoding="utf-8")
     tables = [f"[destination.{name}]\nretry = {{ max_attempts = 1 }}\n{table}" for name, table in DESTINATIONS.items()]
-    listen = LISTEN.replace("[admin]", '[admin]\ntoken = { file = "token" }')
+    listen = LISTEN.removeprefix(OUTGOING).replace("[admin]", '[admin]\ntoken = { file = "token" }')
     text = "\n\n".join([listen + CORE, *tables, f"[[route]]\nto = {json.dumps(list(DESTINATIONS))}\n"])
     path = folder / "router.toml"
     path.write_text(text.replace("SINK", sink).replace("MAIL", str(mail)), encoding="utf-8")

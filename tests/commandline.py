@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 import typer
-from running import running_router
+from running import OUTGOING, running_router
 from support import payload
 
 from sodarouter.cli import app
@@ -69,7 +69,7 @@ def free_ports(count: int) -> list[int]:
 
 def listening(server: int, admin: int) -> str:
     """The tables of a ``router.toml`` that the commands can reach its listeners by."""
-    return f'[server]\nlisten = ["127.0.0.1:{server}"]\n[admin]\nlisten = ["127.0.0.1:{admin}"]\n'
+    return f'[server]\nlisten = ["127.0.0.1:{server}"]\n[admin]\nlisten = ["127.0.0.1:{admin}"]\n{OUTGOING}'
 
 
 ROUTES = """

@@ -21,7 +21,9 @@ from sodarouter.daemon import run
 from sodarouter.delivery import State
 from sodarouter.spool import SqliteReader, StoredDelivery
 
-LISTEN = '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = ["127.0.0.1:0"]\n'
+OUTGOING = '[outgoing]\nallow = ["127.0.0.0/8", "::1"]\n'
+"""Lets the servers of the tests be reached."""
+LISTEN = OUTGOING + '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = ["127.0.0.1:0"]\n'
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'
 COMMAND = (sys.executable, "-m", "sodarouter", "--config", "router.toml")
 

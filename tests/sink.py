@@ -171,8 +171,10 @@ async def _break_off(stream: trio.SocketStream | trio.SSLStream[trio.SocketStrea
 
 
 @asynccontextmanager
-async def open_sink(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Sink]:
-    """A server on 127.0.0.1, on a port that the system chooses, until the block ends.
+async def open_sink(
+    *answers: Answer, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Sink]:
+    """A server on loopback, by default on a port that the system chooses, until the block ends.
 
     Args:
         answers: As for `Sink.script`; none means a 200 to everything.
@@ -183,8 +185,8 @@ async def open_sink(*answers: Answer, tls: ssl.SSLContext | None = None) -> Asyn
         sink.script(*answers)
     serve = partial(trio.serve_ssl_over_tcp, ssl_context=tls, https_compatible=True) if tls else trio.serve_tcp
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(serve, sink._serve, 0, host="127.0.0.1"))
+        listeners = await nursery.start(partial(serve, sink._serve, port, host=host))
         socket = (listeners[0].transport_listener if tls else listeners[0]).socket
-        sink.url = f"{'https' if tls else 'http'}://127.0.0.1:{socket.getsockname()[1]}"
+        sink.url = f"{'https' if tls else 'http'}://{host}:{socket.getsockname()[1]}"
         yield sink
         nursery.cancel_scope.cancel()

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sodarouter import Delivery, Destination, Event
+from sodarouter import Delivery, Destination, Event, HttpClient, Outgoing
 from sodarouter.ids import new_id
 from sodarouter.options import Place
 
+LOOPBACK = Outgoing.model_validate({"allow": ["127.0.0.0/8", "::1"]})
+"""Lets the servers of the tests be reached."""
 PAYLOADS = Path(__file__).parent / "payloads"
 SAMPLES = sorted(path.stem for path in PAYLOADS.glob("*.json"))
 
@@ -44,13 +46,20 @@ def make_delivery(event: Event, destination: str = "there", **known: Any) -> Del
 
 @asynccontextmanager
 async def opened(
-    kind: type[Destination[Any]], options: dict[str, Any], *, folder: Path | None = None, name: str = "there"
+    kind: type[Destination[Any]],
+    options: dict[str, Any],
+    *,
+    folder: Path | None = None,
+    name: str = "there",
+    outgoing: Outgoing | None = None,
 ) -> AsyncIterator[Any]:
     """A destination made from the keys of its table, opened, and closed at the end."""
     place = Place(folder or Path())
     destination = kind(name, kind.options_type.model_validate(options, context=place))
+    destination.http = HttpClient(destination.options, outgoing or LOOPBACK)
     await destination.open()
     try:
         yield destination
     finally:
         await destination.close()
+        await destination.http.close()

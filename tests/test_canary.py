@@ -315,7 +315,7 @@ def test_every_command_was_run(left):
 
 def test_the_secrets_were_used(left):
     """Otherwise it would be no wonder that they are nowhere."""
-    used = {"url_path", "url_query", "header", "basic", "bearer", "proxy", "apprise", "apprise_path"}
+    used = {"url_path", "url_query", "header", "basic", "bearer", "proxy", "outgoing", "apprise", "apprise_path"}
     assert find(left.given, CONFIGURED) >= used
     assert find(left.given, CALLBACKS) == {name for name in CALLBACKS if find("".join(EVENTS).encode(), [name])}
     log = left.texts["log"]

@@ -14,7 +14,7 @@ import trustme
 from admin import open_admin
 from commandline import free_ports, listening, run_beside
 from engines import MOST, SIZE, open_engine
-from running import SOURCE, router_process, until
+from running import OUTGOING, SOURCE, router_process, until
 from sink import Answer, Sink, open_sink
 from support import make_event
 
@@ -74,7 +74,9 @@ def test_the_commands_reach_listeners_with_tls_and_on_unix_sockets(sodarouter, s
     (port,) = free_ports(1)
     text = (spool / "router.toml").read_text()
     server = f'[server]\nlisten = ["127.0.0.1:{port}"]\ntls = {{ cert = "cert.pem", key = "key.pem" }}\n'
-    text = re.sub(r"(?s)^.*?(?=\[source)", server + '[admin]\nlisten = ["unix:a"]\ntoken = "canary-3f9d"\n', text)
+    text = re.sub(
+        r"(?s)^.*?(?=\[source)", OUTGOING + server + '[admin]\nlisten = ["unix:a"]\ntoken = "canary-3f9d"\n', text
+    )
     (spool / "router.toml").write_text(text)
     with router_process(spool):
         assert sodarouter("simulate", "validate", "--post", "soda").status == 0

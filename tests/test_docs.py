@@ -42,6 +42,7 @@ from sodarouter.config.tables import (
 from sodarouter.decide import Route, TeamTable, Window
 from sodarouter.decide.match import Conditions, Match
 from sodarouter.options import Options, Place
+from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import Plugins, find
 from sodarouter.rate import Rate
 from sodarouter.settle import RetryPolicy
@@ -69,6 +70,7 @@ MODELS: dict[str, type[Options]] = {
     '`type = "standard-webhooks"`': StandardWebhooks,
     '`type = "address"`': Address,
     "`[destination.NAME]`": DestinationTable,
+    "`[outgoing]`": Outgoing,
     "Rates": Rate,
     "Retries": RetryPolicy,
     "Breakers": BreakerPolicy,

@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-import sodarouter_forward
 import standardwebhooks
 import tomli
 import trio
@@ -29,12 +27,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sink import Answer, open_sink
 from sodarouter_forward import Forward
-from sodarouter_forward.answer import judge
-from sodarouter_forward.options import ForwardOptions, Tls
+from sodarouter_forward.options import ForwardOptions
 from sodarouter_forward.request import Composer
 from support import SAMPLES, make_delivery, make_event, opened, payload
 
-from sodarouter import Fallback, Reject, Retry
+from sodarouter import ClientTls, Fallback, Reject, Retry
+from sodarouter.outgoing.answer import judge
 
 WEBHOOK_SECRET = "whsec_" + b64encode(b"a key of twenty-four byt").decode()
 
@@ -524,7 +522,7 @@ async def test_an_endless_body_is_left_after_its_beginning(sink, status):
 
 @pytest.mark.parametrize("status", [200, 400])
 async def test_a_body_that_never_comes_is_not_waited_for(sink, monkeypatch, status):
-    monkeypatch.setattr("sodarouter_forward.answer.READ_SECONDS", 0.1)
+    monkeypatch.setattr("sodarouter.outgoing.transport.READ_SECONDS", 0.1)
 
     async def stuck():
         yield b"some"
@@ -543,7 +541,7 @@ async def test_a_body_that_never_comes_is_not_waited_for(sink, monkeypatch, stat
 
 
 async def test_cancelled_requests_leave_the_pool_as_it_was(sink, monkeypatch):
-    monkeypatch.setattr(sodarouter_forward, "LIMITS", httpx2.Limits(max_connections=4))
+    monkeypatch.setattr("sodarouter.outgoing.transport.MAX_CONNECTIONS", 4)
     never, event = trio.Event(), make_event()
     async with forwarding(sink.url) as forward:
         for round_ in range(1, 4):
@@ -904,7 +902,7 @@ DOCS = (Path(__file__).parent.parent / "docs/destinations/forward.md").read_text
 
 def test_the_documentation_has_every_option_and_no_other():
     named = re.findall(r"^\| `([\w.]+)` \| ", DOCS.partition("## More")[0], re.MULTILINE)
-    tls = {f"tls.{name}" for name in Tls.model_fields}
+    tls = {f"tls.{name}" for name in ClientTls.model_fields}
     assert set(named) == set(ForwardOptions.model_fields) - {"tls"} | tls
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from running import running_router
+from running import OUTGOING, running_router
 from sink import open_sink
 from support import payload
 
@@ -103,7 +103,8 @@ async def taken_in(folder: Path, toml: str, *bodies: bytes) -> list[str]:
 
 
 def test_route_does_not_show_the_callback_url_that_is_in_a_file(tmp_path, sodarouter) -> None:
-    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/soda"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    text = OUTGOING + '[source.soda]\npath = "/soda"\n' + PLACES.format(url="http://127.0.0.1:9")
+    (tmp_path / "router.toml").write_text(text)
     (tmp_path / "incident.json").write_bytes(EVENTS[2])
     assert b"/incident-link/" in EVENTS[2]
     assert "/incident-link/" not in sodarouter("route", "incident.json").out
@@ -175,7 +176,9 @@ async def test_what_has_changed_in_a_contract_is_told(tmp_path, sodarouter) -> N
 
 
 def test_a_payload_is_routed_without_a_spool_and_nothing_is_made(tmp_path, sodarouter) -> None:
-    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    (tmp_path / "router.toml").write_text(
+        OUTGOING + '[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9")
+    )
     (tmp_path / "p.json").write_bytes(EVENTS[0])
     ran = sodarouter("route", "p.json", "--destination", "chat")
     assert ran.status == 0
@@ -187,7 +190,9 @@ def test_a_payload_is_routed_without_a_spool_and_nothing_is_made(tmp_path, sodar
 
 
 def test_route_says_what_it_cannot_do(tmp_path, sodarouter) -> None:
-    (tmp_path / "router.toml").write_text('[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9"))
+    (tmp_path / "router.toml").write_text(
+        OUTGOING + '[source.soda]\npath = "/x"\n' + PLACES.format(url="http://127.0.0.1:9")
+    )
     (tmp_path / "p.json").write_bytes(b'{"evnt": 1}')
     assert sodarouter("route", "p.json").err.startswith("sodarouter: the payload is no event: ")
     gone = sodarouter("route", "gone.json")

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import ssl
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
@@ -10,10 +9,10 @@ import httpx2
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from sodarouter import (
-    ConfigPath,
-    Duration,
+    ClientTls,
     HiddenTemplate,
     HmacSignature,
+    HttpOptions,
     Options,
     Secret,
     SecretTemplate,
@@ -94,12 +93,6 @@ def _target(hidden: HiddenTemplate) -> HiddenTemplate:
     return hidden
 
 
-def _plain_proxy(secret: SecretStr) -> SecretStr:
-    if httpx2.URL(secret.get_secret_value()).scheme != "http":
-        raise ValueError("a proxy's URL begins with http://; what it carries may still be https")
-    return secret
-
-
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 SecretHeaderValue = Annotated[Secret, AfterValidator(_secret_field_value)]
 HeaderTemplate = Annotated[SecretTemplate, AfterValidator(_hidden_field_value)]
@@ -135,59 +128,7 @@ class Auth(Options):
         return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-class Tls(Options):
-    ca: ConfigPath | None = None
-    """Certificates (PEM) of the authorities to trust instead of the system's."""
-    cert: ConfigPath | None = None
-    """A client certificate with its chain (PEM)."""
-    key: ConfigPath | None = None
-    """The unencrypted key of `cert` (PEM), if it is not in the same file."""
-    verify: bool = True
-    """Whether to check the server's certificate and name. Without, anyone on the way can read and answer."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.key and not self.cert:
-            raise ValueError("key needs cert")
-        if self.ca and not self.verify:
-            raise ValueError("ca has no effect with verify = false")
-        if self.ca or self.cert:
-            self.context()
-        return self
-
-    def context(self) -> ssl.SSLContext:
-        """What the connections are made with.
-
-        Raises:
-            ValueError: A file cannot be read, or is not what it should be.
-        """
-        context = self._server_checks()
-        if self.cert:
-            try:
-                # the empty password keeps OpenSSL from asking for one on the terminal
-                context.load_cert_chain(self.cert, self.key, password="")
-            except OSError as error:
-                raise ValueError(f"cert and key cannot be used: {_cause(error)}") from None
-        return context
-
-    def _server_checks(self) -> ssl.SSLContext:
-        if self.ca is None:
-            return httpx2.create_ssl_context(verify=self.verify, trust_env=False)
-        try:
-            return ssl.create_default_context(cafile=self.ca)
-        except OSError as error:
-            raise ValueError(f"ca cannot be used: {_cause(error)}") from None
-
-
-def _cause(error: OSError) -> str:
-    if not isinstance(error, ssl.SSLError):
-        return error.strerror or type(error).__name__
-    return (
-        (error.reason or "not in PEM form, or the key is encrypted or not the certificate's").replace("_", " ").lower()
-    )
-
-
-class ForwardOptions(Options):
+class ForwardOptions(HttpOptions):
     url: Annotated[UrlTemplate, AfterValidator(_target)]
     """Where to, `https://…` or `http://…`. It counts as a secret: whoever knows a webhook's URL can post to it. Behind the
     host it may be a template; what that inserts is percent-encoded."""
@@ -208,12 +149,6 @@ class ForwardOptions(Options):
     """How to sign the body: `{ type = "hmac", … }` or `{ type = "standard-webhooks", … }`."""
     idempotency_header: Literal[""] | HeaderName = "Idempotency-Key"
     """The header with the delivery's id, the same at every attempt. Empty: none."""
-    tls: Tls = Tls()
-    """Whom to trust, and who to be, on `https://`."""
-    proxy: Annotated[Secret, AfterValidator(_http_url), AfterValidator(_plain_proxy)] | None = None
-    """An HTTP proxy, `http://user:password@host:port`. Proxies named in the environment are not used."""
-    connect_timeout: Duration = Field(5.0, gt=0)
-    """How long making the connection may take; the destination's `timeout` limits the whole attempt."""
 
     @model_validator(mode="before")
     @classmethod
@@ -236,7 +171,7 @@ class ForwardOptions(Options):
 
     @model_validator(mode="after")
     def _tls_has_a_use(self) -> Self:
-        if self.tls != Tls() and httpx2.URL(self.url.head).scheme == "http":
+        if self.tls != ClientTls() and httpx2.URL(self.url.head).scheme == "http":
             raise ValueError("tls has no effect on an http:// url")
         return self
 

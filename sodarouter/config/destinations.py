@@ -9,6 +9,7 @@ from sodarouter.config.tables import DestinationTable
 from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion, without_type
 from sodarouter.options import Options
+from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 
 
@@ -20,6 +21,8 @@ class ConfiguredDestination:
     kind: type[AnyDestination]
     table: DestinationTable
     options: Options
+    outgoing: Outgoing
+    """What holds for its requests, as for those of all others."""
 
     @property
     def concurrency(self) -> int:
@@ -27,12 +30,13 @@ class ConfiguredDestination:
 
 
 def configured(
-    document: Document, types: Mapping[str, type[AnyDestination]], found: Found
+    document: Document, types: Mapping[str, type[AnyDestination]], outgoing: Outgoing, found: Found
 ) -> Iterator[ConfiguredDestination]:
     """The destinations of a file. The faults of those that cannot be made are added.
 
     Args:
         types: The destination types that there are.
+        outgoing: What holds for the requests of all.
     """
     for name, table in named_tables(document.table, "destination").items():
         keys = ("destination", name)
@@ -44,7 +48,7 @@ def configured(
         made = found.validated(DestinationTable, core, document, *keys)
         options = found.validated(kind.options_type, own, document, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
-            yield ConfiguredDestination(name, kind, made, options)
+            yield ConfiguredDestination(name, kind, made, options, outgoing)
 
 
 def _kind(

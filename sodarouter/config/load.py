@@ -13,6 +13,7 @@ from sodarouter.config.document import Document, Found, OptionsT, named_tables
 from sodarouter.config.include import read, read_main
 from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
+from sodarouter.config.refused import refused
 from sodarouter.config.routing import destination_tables, routing_of
 from sodarouter.config.tables import DestinationTable, File
 from sodarouter.config.teams import TeamsFile, read_teams
@@ -70,7 +71,12 @@ def load(path: Path, running: Config | None = None) -> Config:
             found.add(fault, origins)
     for document in documents:
         check_destination_defaults(document, plugins.types, found)
-    destinations = tuple(one for document in documents for one in configured(document, plugins.types, found))
+    destinations = tuple(
+        one for document in documents for one in configured(document, plugins.types, file.outgoing, found)
+    )
+    if "outgoing" not in found.unsure:
+        for fault in refused(destinations, file.outgoing):
+            found.add(fault, origins)
     for fault in crossed(file, destination_tables(documents), found.unsure):
         found.add(fault, origins)
     teams = read_teams(file.teams.files, documents[0], found)

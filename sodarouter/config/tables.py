@@ -13,6 +13,7 @@ from sodarouter.address import Address
 from sodarouter.breaker import BreakerOption, BreakerPolicy
 from sodarouter.decide import OrderBy, Route, TeamTable, Window
 from sodarouter.options import LISTED, LISTED_SCHEMA, ConfigPath, Duration, Options, Place, Secret, Size
+from sodarouter.outgoing import Outgoing
 from sodarouter.rate import Rate
 from sodarouter.seal import SealKey, parse_keys
 from sodarouter.settle import RetryPolicy
@@ -303,6 +304,7 @@ class File(Options):
     admin: Admin = Admin()
     spool: Spool
     log: Log = Log()
+    outgoing: Outgoing = Outgoing()
     source: dict[Name, SourceTable] = Field(default={})
     plugins: PluginsTable = PluginsTable()
     plugin: dict[str, dict[str, Any]] = Field(default={})

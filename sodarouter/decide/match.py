@@ -6,7 +6,7 @@ fits one of the texts. A result is matched by itself: all conditions on results 
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -178,15 +178,31 @@ def _condition(key: str, patterns: Iterable[str], *, negated: bool) -> Condition
     fold = FOLDED.get(key, str)
     # a glob is no word, and `[a-m]*` must stay what it is
     folded = tuple(pattern.lower() if key in WORDS and MAGIC.search(pattern) else fold(pattern) for pattern in patterns)
-    globs = [fnmatch.translate(pattern) for pattern in folded if MAGIC.search(pattern)]
     return Condition(
         key,
         folded,
         negated,
         on_result,
         frozenset(pattern for pattern in folded if not MAGIC.search(pattern)),
-        re.compile("|".join(globs)).match if globs else None,
+        _any_glob([pattern for pattern in folded if MAGIC.search(pattern)]),
     )
+
+
+def _any_glob(globs: Sequence[str]) -> Callable[[str], object] | None:
+    # most globs are a beginning or an end, which needs no pattern: compiling one takes a quarter of a millisecond
+    begins, ends, others = [], [], []
+    for glob in globs:
+        if glob.endswith("*") and not MAGIC.search(glob[:-1]):
+            begins.append(glob[:-1])
+        elif glob.startswith("*") and not MAGIC.search(glob[1:]):
+            ends.append(glob[1:])
+        else:
+            others.append(fnmatch.translate(glob))
+    match = re.compile("|".join(others)).match if others else None
+    if not (begins or ends):
+        return match
+    first, last = tuple(begins), tuple(ends)
+    return lambda text: text.startswith(first) or text.endswith(last) or (match is not None and match(text))
 
 
 def _any_count(patterns: Iterable[str]) -> Callable[[str], bool]:

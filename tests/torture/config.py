@@ -31,6 +31,8 @@ duplicate_window = "1d"
 path = "/headed"
 verify = [{{ type = "header", name = "Authorization", value = "{secret}" }}]
 duplicate_window = "1d"
+[outgoing]
+allow = ["127.0.0.0/8"]
 [destination.log]
 type = "file"
 path = "{log}"

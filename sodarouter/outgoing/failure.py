@@ -1,6 +1,6 @@
 """Says why a request got no answer, in words that cannot hold a secret.
 
-The texts of httpx2 and of what lies under it are not passed on: some quote the address, the host or what the peer sent.
+The texts of httpcore2 and of what lies under it are not passed on: some quote the address, the host or what the peer sent.
 """
 
 import os
@@ -8,19 +8,28 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx2
+import httpcore2
+
+FAILURES = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+"""What httpcore2 raises when there is no answer."""
 
 _MEANING: dict[type[Exception], str] = {
-    httpx2.ConnectTimeout: "no connection within connect_timeout",
-    httpx2.RemoteProtocolError: "the server closed the connection or did not answer in HTTP",
-    httpx2.LocalProtocolError: "the request cannot be sent as HTTP",
+    httpcore2.ConnectTimeout: "no connection within connect_timeout",
+    httpcore2.RemoteProtocolError: "the server closed the connection or did not answer in HTTP",
+    httpcore2.LocalProtocolError: "the request cannot be sent as HTTP",
 }
 
 
-def explain(error: httpx2.TransportError) -> str:
+def explain(error: Exception) -> str:
     """The kind of failure and its cause, such as ``ConnectError: Connection refused``."""
     kind = type(error).__name__
-    if isinstance(error, httpx2.ProxyError):
+    if isinstance(error, httpcore2.ProxyError):
         # the text begins with the proxy's status; what follows is the proxy's own
         status = str(error)[:3]
         return f"{kind}: the proxy answered {status}" if status.isdigit() else f"{kind}: the proxy refused"
