@@ -186,7 +186,8 @@ class Router:
         if text is not None:
             known.states[event.id] = text
         if not decision.planned and event.type != VALIDATE:
-            log.info("event planned for no destination", event_id=event.id, type=event.type)
+            because = _because(decision.trace)
+            log.info("event planned for no destination", event_id=event.id, type=event.type, because=because)
         return Routed(
             one.claim,
             (*marks, *decision.trace),
@@ -197,6 +198,12 @@ class Router:
             text,
             {key: dump_memory(memory) for key, memory in learnt.items()},
         )
+
+
+def _because(trace: Sequence[Step]) -> str:
+    kept = [f"silence {step['silence']}" for step in trace if "silence" in step]
+    kept += [f"window {step['muted']}" for step in trace if "muted" in step]
+    return ", ".join(kept) or "no route matched"
 
 
 def _restored(stored: StoredSilence) -> Silence | None:

@@ -1,14 +1,14 @@
 """Runs the `[[test]]` tables of a configuration: payloads, and what has to become of them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
 from sodarouter.config import Config
 from sodarouter.config.tables import Payload, TestTable
-from sodarouter.decide import Decision, State, decide
+from sodarouter.decide import Decision, State, Step, explain
 from sodarouter.decide.memory import Memory, recall
 from sodarouter.errors import Fault, Malformed, SodarouterError
 from sodarouter.event import Event
@@ -35,6 +35,8 @@ class Tried:
     name: str
     failures: tuple[Fault, ...]
     """With their places; none if it passed."""
+    steps: tuple[Step, ...] = ()
+    """Of the decision, those that tell why it went elsewhere. It has to be told here: nobody else knows what came before."""
 
 
 def run_tests(config: Config, stored: Stored) -> Iterator[Tried]:
@@ -45,11 +47,12 @@ def run_tests(config: Config, stored: Stored) -> Iterator[Tried]:
     """
     for number, test in enumerate(config.file.test):
         place = dotted(["test", number])
-        failures = tuple(config.origins.told(fault) for fault in _failures(config, test, place, stored))
-        yield Tried(test.name or f"test {number + 1}", failures)
+        steps: list[Step] = []
+        failures = tuple(config.origins.told(fault) for fault in _failures(config, test, place, stored, steps))
+        yield Tried(test.name or f"test {number + 1}", failures, tuple(steps))
 
 
-def _failures(config: Config, test: TestTable, place: str, stored: Stored) -> Iterator[Fault]:
+def _failures(config: Config, test: TestTable, place: str, stored: Stored, steps: list[Step]) -> Iterator[Fault]:
     source = test.source or next(iter(config.file.source))
     memory: dict[bytes, Memory] = {}
     try:
@@ -63,16 +66,19 @@ def _failures(config: Config, test: TestTable, place: str, stored: Stored) -> It
     except Unusable as error:
         yield Fault(place_of, str(error))
         return
-    decision = decide(event, config.rules, State(memory))
-    yield from _wrong_way(test, place, decision)
+    decision = explain(event, config.rules, State(memory))
+    went = dict.fromkeys(planned.destination for planned in decision.planned)
+    if went.keys() != set(test.to):
+        steps += _reasons(decision, missing=set(test.to) - went.keys(), unwanted=went.keys() - set(test.to))
+        yield Fault(f"{place}.to", f"it goes to {_listed(went)}, not to {_listed(test.to)}")
     yield from _wrong_words(config, test, place, event, decision)
 
 
-def _wrong_way(test: TestTable, place: str, decision: Decision) -> Iterator[Fault]:
-    went = list(dict.fromkeys(planned.destination for planned in decision.planned))
-    if set(went) != set(test.to):
-        fault = f"it goes to {_listed(went)}, not to {_listed(test.to)}"
-        yield Fault(f"{place}.to", fault, "`sodarouter route` tells why")
+def _reasons(decision: Decision, *, missing: set[str], unwanted: set[str]) -> Iterator[Step]:
+    for step in decision.trace:
+        about = missing | unwanted if step.get("matched", True) else missing
+        if not about.isdisjoint([*step.get("to", ()), *step.get("from", ())]):
+            yield step
 
 
 def _wrong_words(config: Config, test: TestTable, place: str, event: Event, decision: Decision) -> Iterator[Fault]:
@@ -93,7 +99,7 @@ def _wrong_words(config: Config, test: TestTable, place: str, event: Event, deci
                     yield Fault(f"{place}.{dotted([key, name])}", f"what is sent {what} {text!r}: {shown}")
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "nowhere"
 
 

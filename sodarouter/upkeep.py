@@ -63,6 +63,7 @@ def _told(silence: Silence) -> dict[str, object]:
     return {
         "silence": silence.id,
         "of": silence.describe(),
+        **({"during": [window.describe() for window in silence.during]} if silence.during else {}),
         "to": silence.to or "all destinations",
         "author": silence.author,
         "reason": silence.reason,

@@ -59,12 +59,14 @@ SECRETS = {
     "standard": "whsec_" + base64.b64encode(canary("standard").encode()).decode(),
     "proxy": f"http://router:{canary('proxy')}@SINK",
     "mail": canary("mail") + "'<&/%",
+    "env": canary("env") + ODD,
+    "apprise": f"json://router:{canary('apprise')}@SINK/{canary('apprise_path')}",
     "leaky": canary("leaky") + ODD,
     "plugin": canary("plugin") + ODD,
 }
 """What the configuration takes, each from a file of that name and one from the environment."""
 
-CONFIGURED = [*(name for name in SECRETS if name != "url"), "url_path", "url_query"]
+CONFIGURED = [*(name for name in SECRETS if name != "url"), "url_path", "url_query", "apprise_path"]
 """The names of their canaries."""
 
 VARIABLE = "SODAROUTER_CANARY"
@@ -89,6 +91,9 @@ verify = [
 token = { file = "plugin" }
 """
 
+TELLS = 'cat; printf "%s\\n" "$TOKEN"; printf "%s" "$TOKEN" | base64; env; exit 65'
+"""A command that prints whatever it knows."""
+
 DESTINATIONS = {
     "events": 'type = "file"\npath = "events.jsonl"',
     "payloads": 'type = "file"\npath = "payloads.jsonl"\nformat = "payload"',
@@ -104,6 +109,8 @@ DESTINATIONS = {
     "proxy": 'type = "forward"\nurl = "http://hooks.example.org/proxy"\nproxy = { file = "proxy" }',
     "mail": 'type = "email"\nhost = "127.0.0.1"\nport = MAIL\ntls = "none"\n'
     'from = "soda@example.org"\nto = ["team@example.org"]\nusername = "router"\npassword = { file = "mail" }',
+    "env": f'type = "exec"\ncommand = ["sh", "-c", {json.dumps(TELLS)}]\nenv = {{ TOKEN = {{ file = "env" }} }}',
+    "apprise": 'type = "apprise"\nurl = { file = "apprise" }',
     **{way: f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"' for way in WAYS},
 }
 """The tables of the destinations. Each gets every event, and gives up after one attempt."""
@@ -169,6 +176,8 @@ MISTAKES = {
     "as a password in a URL": ('url = "SINK/basic"', 'url = "http://router:CANARY@hooks.example.org/"'),
     "as a URL": ('url = { file = "url" }', 'url = "CANARY"'),
     "in a URL of another kind": ('url = { file = "url" }', 'url = "ftp://CANARY/"'),
+    "in a URL of a service": ('url = { file = "apprise" }', 'url = "slack://CANARY/"'),
+    "before a URL of a service": ('url = { file = "apprise" }', 'url = "CANARY://CANARY/"'),
     "in a proxy of another kind": ('proxy = { file = "proxy" }', 'proxy = "https://router:CANARY@hooks.example.org/"'),
     "for a key in base64": ('secrets = [{ file = "standard" }]', 'secrets = ["CANARY!"]'),
     "in a text that does not end": ('token = { file = "plugin" }', 'token = "CANARY'),

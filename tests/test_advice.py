@@ -1,6 +1,7 @@
 """What `check` warns of: each with its place, and what was perhaps meant."""
 
 import pytest
+from pydantic import ValidationError
 
 from sodarouter.config.advice import advise
 from sodarouter.config.tables import File
@@ -106,6 +107,8 @@ def test_a_source_without_verification_a_short_stop_and_a_plugin_that_is_not_the
         ({"event": "contractPublished", "outcome": "fail"}, "contractPublished has no outcome"),
         ({"scope": "contracts", "tag": "pii"}, "contractPublished has no tag"),
         ({"event": "incidentCreated", "streak": ">=3"}, "incidentCreated has no streak"),
+        ({"result": "recovery", "outcome": ["fail", "warn"]}, "the outcome of a recovery is pass"),
+        ({"result": "*_fail*", "outcome": "passed"}, "the outcome of a *_fail* is error or fail"),
         ({"event": "checkEvaluation", "scope": "incidents"}, "no event has this scope and this type"),
         ({"dataset": "prod/a", "not": {"dataset": "prod/*"}}, "dataset wants what not.dataset forbids"),
         (
@@ -128,6 +131,8 @@ def test_a_route_that_can_never_match_is_told_with_why(match, why):
         {"dataset": ["prod/a", "stage/a"], "not": {"dataset": "prod/*"}},
         {"contract": "breaking", "author": "ann@example.org"},
         {"result": "first_failure", "previous": "pass", "streak": ["1", ">=3"]},
+        {"result": ["first_failure", "recovery"], "outcome": "error"},
+        {"result": "recovery", "not": {"outcome": "fail"}},
     ],
 )
 def test_a_route_that_may_match_is_left_alone(match):
@@ -173,3 +178,10 @@ def test_windows_and_teams_that_are_not_there_or_of_no_use_are_told():
     assert advice(team=teams, route=[{"to": ["log"], "match": {"team": "slaes"}}]) == [
         "route[0].match.team: there is no team 'slaes'; did you mean 'sales'?"
     ]
+
+
+def test_a_count_may_be_a_number():
+    assert matching({"streak": 3}) == matching({"streak": [1, ">=3"]}) == []
+    for wrong in (True, 2.5, -1, [None]):
+        with pytest.raises(ValidationError, match=r'a count is written like 3, ">=3" or "<10"'):
+            matching({"streak": wrong})

@@ -597,7 +597,8 @@ def test_backtest_tells_a_mistake_in_the_command_line(sodarouter, history):
     ran = sodarouter("backtest", "new.toml", "--timezone", "Europe/Berln")
     assert ran.status == 2
     assert "Europe/Berlin" in ran.err
-    assert sodarouter("backtest", "gone.toml").status == 2
+    gone = sodarouter("backtest", "gone.toml")
+    assert (gone.status, gone.err) == (2, "sodarouter: there is no file 'gone.toml'\n")
 
 
 def test_a_candidate_is_read_with_what_it_includes_inherits_and_knows_of_teams(tmp_path):

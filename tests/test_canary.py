@@ -315,7 +315,8 @@ def test_every_command_was_run(left):
 
 def test_the_secrets_were_used(left):
     """Otherwise it would be no wonder that they are nowhere."""
-    assert find(left.given, CONFIGURED) >= {"url_path", "url_query", "header", "basic", "bearer", "proxy"}
+    used = {"url_path", "url_query", "header", "basic", "bearer", "proxy", "apprise", "apprise_path"}
+    assert find(left.given, CONFIGURED) >= used
     assert find(left.given, CALLBACKS) == {name for name in CALLBACKS if find("".join(EVENTS).encode(), [name])}
     log = left.texts["log"]
     for said in (b"Telling", b"a library has", b"535 5.7.8", b"answered 500", b"Exception in thread", b"UserWarning"):

@@ -407,7 +407,7 @@ def test_show_as_json(sodarouter, spool):
     events = {event["type"]: event["id"] for event in sodarouter("events", "--json").json}
     shown = sodarouter("show", events["checkEvaluation"], "--json").json
     event = {"id", "source", "received", "type", "scope", "view", "payload"}
-    assert set(shown) == event | {"late", "repeats", "config", "trace", "deliveries"}
+    assert set(shown) == event | {"late", "repeats", "config", "contract_changes", "trace", "deliveries"}
     (delivery,) = shown["deliveries"]
     assert delivery["results"] == [1]
     assert [attempt["number"] for attempt in delivery["history"]] == [1]

@@ -84,6 +84,14 @@ def test_what_is_to_be_kept_is_kept(sodarouter, tmp_path):
     assert dataset["attributes"][0]["value"] != "Product"
 
 
+def test_a_name_that_is_not_there_to_be_kept_is_warned_of(sodarouter, tmp_path):
+    """Soda has the data source apart, so what a route matches as one name is none here."""
+    (tmp_path / "real.json").write_bytes(payload(INCIDENT))
+    ran = sodarouter("fixture", "real.json", "--keep", "sodaspark/*", "--keep", "bnm_*")
+    assert ran.err.splitlines()[0] == "warning: --keep 'sodaspark/*' keeps nothing: no name in it is called so"
+    assert "bnm_*" not in ran.err
+
+
 def test_a_file_is_written_and_replaced_only_by_force(sodarouter, tmp_path):
     (tmp_path / "real.json").write_bytes(payload(INCIDENT))
     ran = sodarouter("fixture", "real.json", "--key", "k", "--output", "made.json")

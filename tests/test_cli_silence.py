@@ -132,7 +132,7 @@ def test_you_are_the_author_by_default(sodarouter, configured, monkeypatch):
         ),
         (
             ["--not", "streak=>=x", "--for", "1h"],
-            '--not streak: a count is written like "3", ">=3" or "<10", not \'>=x\'\n',
+            '--not streak: a count is written like 3, ">=3" or "<10", not \'>=x\'\n',
         ),
         (["--all", "--for", "1h", "--author", "a" * 201], "--author: must have at most 200 characters\n"),
     ],
@@ -234,6 +234,11 @@ def test_those_in_force_and_to_come_are_listed_and_the_expired_when_asked_for(so
         (first.id, "expired"),
     ]
     assert len(sodarouter("silence", "--all").out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("command", [("silence", "add", "--all", "--for", "1h", *WHY), ("mute", "soda", "1h")])
+def test_one_that_starts_at_once_is_in_force_when_it_is_told(sodarouter, configured, command):
+    assert sodarouter(*command, "--json").json["state"] == "active"
 
 
 def test_what_cannot_be_ended_is_told_why(sodarouter, configured):

@@ -323,8 +323,8 @@ def test_a_secret_that_is_not_there_is_a_fault(faults, verification, fault):
     [
         ("[destination.audit]\ntype = 'flie'", "audit.type: no plugin offers 'flie'; did you mean 'file'?"),
         ("[destination.audit]\ntype = 'kafka'", "audit.type: no plugin offers 'kafka'; is its package installed?"),
-        ("[destination.audit]\npath = 'x'", "audit.type: is missing; one of email, file, forward"),
-        ("[destination.audit]\ntype = 3", "audit.type: must be text; one of email, file, forward"),
+        ("[destination.audit]\npath = 'x'", "audit.type: is missing; one of apprise, email, exec, file, forward"),
+        ("[destination.audit]\ntype = 3", "audit.type: must be text; one of apprise, email, exec, file, forward"),
         (FORWARD % 'sign = { type = "x" }', "there.sign.type: must be one of hmac, standard-webhooks"),
     ],
 )

@@ -16,6 +16,7 @@ import typer
 from commandline import COMMANDS
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from sodarouter_forward.formats import AnyFormat
 
 import sodarouter
 from sodarouter.breaker import BreakerPolicy
@@ -52,6 +53,7 @@ DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CONFIGURATION = ROOT / "docs/configuration.md"
 ROUTING = ROOT / "docs/routing.md"
 CLI = ROOT / "docs/cli.md"
+FORMATS = ROOT / "docs/destinations/formats.md"
 PLUGIN_PAGE = ROOT / "docs/plugins.md"
 
 MODELS: dict[str, type[Options]] = {
@@ -86,7 +88,14 @@ ROUTING_MODELS: dict[str, type[Options]] = {
 }
 """Those of `routing.md`."""
 
-ELSEWHERE = {*MODELS.values(), *ROUTING_MODELS.values(), Conditions, Payload}
+FORMAT_MODELS: dict[str, type[Options]] = {
+    f"`{model.model_fields['type'].default}`": model
+    for model in AnyFormat.__args__[0].__args__  # type: ignore[attr-defined]  # the members of the union
+    if len(model.model_fields) > 1
+}
+"""Those of `formats.md`: the formats of the destination type `forward` that have options."""
+
+ELSEWHERE = {*MODELS.values(), *ROUTING_MODELS.values(), *FORMAT_MODELS.values(), Conditions, Payload}
 """Models whose keys have a table of their own; those of `Conditions` are in that of `Match`."""
 
 PLUGINS = Plugins([plugin for plugin in find() if plugin.distribution == "sodarouter"], {})
@@ -186,6 +195,7 @@ def _models(annotation: Any) -> list[type[Options]]:
     [
         *((CONFIGURATION, heading, model) for heading, model in MODELS.items()),
         *((ROUTING, heading, model) for heading, model in ROUTING_MODELS.items()),
+        *((FORMATS, heading, model) for heading, model in FORMAT_MODELS.items()),
     ],
 )
 def test_every_key_of_the_core_is_documented_with_its_default(page, heading, model):
@@ -243,6 +253,9 @@ def blocks(language: str) -> Iterator[Any]:
             yield pytest.param(path, textwrap.dedent(found[2]), id=f"{path.relative_to(ROOT)}:{line}")
 
 
+EXAMPLES = {"URL": "https://example.org/", "APPRISE": "json://example.org/"}
+"""What variables are set to, by how their names end; the others hold keys."""
+
 INCLUDED = re.compile(r"# (router\.d/\w+\.toml)\n")
 """How a block begins that is a file of its own, and not `router.toml`."""
 
@@ -253,7 +266,7 @@ def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch
     if "project" in document or path.name == "plugins.md":
         return  # not the router's, or of a plugin that is only imagined
     for name in re.findall(r'env = "(\w+)"', text):
-        monkeypatch.setenv(name, "https://example.org/" if name.endswith("URL") else "whsec_c2VjcmV0")
+        monkeypatch.setenv(name, EXAMPLES.get(name.rpartition("_")[2], "whsec_c2VjcmV0"))
     _write_what_it_names(text, tmp_path)
     named = [name for route in document.get("route", ()) for name in route.get("to", ())]
     missing = set(named) - set(document.get("destination", ()))

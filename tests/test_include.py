@@ -84,11 +84,13 @@ def test_a_pattern_may_fit_nothing_not_even_a_folder(write: Write) -> None:
 
 
 def test_a_file_that_is_named_and_not_there_is_a_fault(write: Write) -> None:
-    path = write('include = ["router.d/salse.toml", "gone/x.toml"]\n', {"router.d/sales.toml": to("sales")})
+    named = 'include = ["router.d/salse.toml", "router.d/pay.toml", "gone/x.toml"]\n'
+    path = write(named, {"router.d/sales.toml": to("sales")})
     there_is_none = "cannot be read: no such file or directory"
     assert faults(path) == [
         f"router.toml: include[0]: 'router.d/salse.toml' {there_is_none}; did you mean 'sales.toml'?",
-        f"router.toml: include[1]: 'gone/x.toml' {there_is_none}",
+        f"router.toml: include[1]: 'router.d/pay.toml' {there_is_none}",
+        f"router.toml: include[2]: 'gone/x.toml' {there_is_none}",
     ]
 
 

@@ -102,7 +102,7 @@ def test_the_core_imports_no_plugin():
 
 BUILT_IN = [
     path
-    for name in ("email", "file", "forward", "prometheus")
+    for name in ("apprise", "email", "exec", "file", "forward", "prometheus")
     for root in (CORE.parent / "plugins", CORE.parent)  # in the checkout, and where a wheel puts them
     for path in (*root.glob(f"sodarouter_{name}.py"), *python_files(root / f"sodarouter_{name}"))
 ]
@@ -112,7 +112,9 @@ def test_all_built_in_plugins_are_looked_at():
     assert {
         next(part for part in path.with_suffix("").parts if part.startswith("sodarouter_")) for path in BUILT_IN
     } == {
+        "sodarouter_apprise",
         "sodarouter_email",
+        "sodarouter_exec",
         "sodarouter_file",
         "sodarouter_forward",
         "sodarouter_prometheus",
@@ -121,7 +123,7 @@ def test_all_built_in_plugins_are_looked_at():
 
 @pytest.mark.parametrize("path", BUILT_IN, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_built_in_plugin_knows_only_the_front_door(path):
-    own = path.stem if path.stem.startswith("sodarouter_") else path.parent.name
+    own = next(part for part in path.with_suffix("").parts if part.startswith("sodarouter_"))
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     origins = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}

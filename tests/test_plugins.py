@@ -54,10 +54,10 @@ def called(name: str, cause: str, distribution: str = "acme-tools 1.0") -> list[
 # what plugins are
 
 
-def test_the_four_built_in_plugins_are_found_like_any_other(configured):
+def test_the_built_in_plugins_are_found_like_any_other(configured):
     plugins = configured().plugins
-    assert {plugin.name for plugin in plugins.found} >= {"file", "prometheus", "email", "forward"}
-    assert set(plugins.types) >= {"file", "email", "forward"}
+    assert {plugin.name for plugin in plugins.found} >= {"apprise", "email", "exec", "file", "forward", "prometheus"}
+    assert set(plugins.types) >= {"apprise", "email", "exec", "file", "forward"}
 
 
 async def test_a_module_with_deliver_is_a_destination_type_named_after_its_entry_point(site, configured):

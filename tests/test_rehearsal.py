@@ -126,7 +126,52 @@ async def test_route_shows_of_a_stored_event_what_was_sent(tmp_path, sodarouter)
     assert [told[name]["group"] for name in ("chat~1", "chat~2")] == ["sales", "rest"]
     human = sodarouter("route", event).out
     assert "  chat part 1, sales: results 1, 2, 4" in human
+    for option in (("--source", "soda"), ("--at", "2026-11-23")):
+        refused = sodarouter("route", event, *option)
+        assert refused.status == 2
+        assert "a stored event has its source and its time" in refused.err
     assert url + "/raw" not in human
+
+
+async def test_an_update_that_came_late_is_told_as_such(tmp_path, sodarouter) -> None:
+    updates = [
+        json.dumps(
+            {"event": "incidentUpdated", "incident": {"id": "i-1", "lastUpdatedTimestamp": f"2026-05-04T{hour}:00:00Z"}}
+        )
+        for hour in ("12", "11")
+    ]
+    async with open_sink() as sink:
+        newer, older = await taken_in(tmp_path, PLACES.format(url=sink.url), *map(str.encode, updates))
+    late = "late: a newer update of this incident had come before it\n"
+    for command in ("why", "show"):
+        assert late in sodarouter(command, older).out
+        assert late not in sodarouter(command, newer).out
+
+
+async def test_what_has_changed_in_a_contract_is_told(tmp_path, sodarouter) -> None:
+    published = [
+        json.dumps(
+            {"event": "contractPublished", "contract": {"dataset": "shop/orders", "contents": contents}}
+        ).encode()
+        for contents in ("columns: [{name: id}, {name: amount}]", "columns: [{name: id}, {name: price}]")
+    ]
+    async with open_sink() as sink:
+        first, second = await taken_in(tmp_path, PLACES.format(url=sink.url), *published)
+    said = "shop/orders\ncontract: breaking, added\n  column amount removed\n  column price added\n\n"
+    for command in ("why", "show", "route"):
+        assert "contract: first\n\n" in sodarouter(command, first).out
+        assert said in sodarouter(command, second).out
+        assert sodarouter(command, second, "--json").json["contract_changes"] == {
+            "classes": ["breaking", "added"],
+            "changes": ["column amount removed", "column price added"],
+        }
+    (tmp_path / "p.json").write_bytes(published[0])
+    # a payload that has not come yet is compared with what the spool remembers
+    assert (
+        "contract: breaking, added\n  column price removed\n  column amount added\n"
+        in sodarouter("route", "p.json").out
+    )
+    assert sodarouter("why", first, "--json").json["contract_changes"]["classes"] == ["first"]
 
 
 def test_a_payload_is_routed_without_a_spool_and_nothing_is_made(tmp_path, sodarouter) -> None:
@@ -151,6 +196,7 @@ def test_route_says_what_it_cannot_do(tmp_path, sodarouter) -> None:
     wrong = sodarouter("route", "p.json", "--source", "sdoa")
     assert (wrong.status, wrong.err) == (2, "sodarouter: router.toml has no source 'sdoa'; did you mean 'soda'?\n")
     assert sodarouter("route", "p.json", "-d", "chta").status == 2
+    assert sodarouter("route", "p.json", "-d", "file").out.endswith("\nIt would not go to file\n")
 
 
 async def test_why_tells_of_every_route_and_what_is_otherwise_now(tmp_path, sodarouter) -> None:
@@ -208,5 +254,7 @@ async def test_orphans_are_the_datasets_that_no_team_owns(tmp_path, sodarouter) 
     text = (tmp_path / "router.toml").read_text()
     (tmp_path / "router.toml").write_text(text.replace('match = { dataset = "none" }', ""))
     assert sodarouter("orphans").out == "every dataset of 4 events belongs to a team\n"
+    nothing = "no events; Soda documents no event type 'checkEvalution'; did you mean 'checkEvaluation'?\n"
+    assert sodarouter("orphans", "--type", "checkEvalution").out == nothing
     (tmp_path / "router.toml").write_text(re.sub(r"\[\[team\]\]\n(.+\n)*", "", text))
     assert sodarouter("orphans").status == 2

@@ -15,6 +15,7 @@ import pytest
 from engines import ENGINES, Engine, open_engine
 from routing import LATER, NOON, routed
 from running import router_process, running_router, until
+from structlog.testing import capture_logs
 from support import make_event
 
 from sodarouter.decide import Routing, Silence, decide, parse_routing
@@ -147,6 +148,25 @@ async def test_a_silence_holds_from_the_moment_at_which_it_is_stored_until_it_is
     # also of what came after it had ended
     assert all(why(engine.reader, engine.reader.event(event.id)).whole for event in (two, three, four))
     assert engine.reader.events(EventFilter(unrouted=True), limit=9) == []
+
+
+async def test_the_log_says_why_an_event_goes_nowhere(engine: Engine) -> None:
+    routes = routing(
+        {"match": {"outcome": "fail"}},
+        {"match": {"outcome": "warn"}, "mute": ["always"]},
+        window={"always": {"hours": "00:00-24:00"}},
+    )
+    await engine.spool.add_silence(silence())
+    with capture_logs() as lines:
+        async with routed(engine.spool, routes) as settled:
+            for minute, outcome in enumerate(["fail", "warn"]):
+                await engine.append(check(outcome, minute))
+            await settled()
+            await engine.spool.end_silence("s-1", NOON.timestamp() + 120)
+            await engine.append(check("pass", 3))
+            await settled()
+    told = [line["because"] for line in lines if line["event"] == "event planned for no destination"]
+    assert told == ["silence s-1", "window always", "no route matched"]
 
 
 async def test_a_replay_is_kept_back_by_no_silence(engine: Engine) -> None:

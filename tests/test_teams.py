@@ -179,6 +179,12 @@ def test_included_files_may_have_teams_and_windows(tmp_path: Path) -> None:
     ("text", "faults"),
     [
         ("", ["teams.csv:1: the column team is missing"]),
+        (
+            "team;dataset\nx;y\n",
+            [
+                "teams.csv:1: the columns have ';' between them; write commas: a cell with a comma in it is in quotes",
+            ],
+        ),
         ("team,datset\nx,y\n", ["teams.csv:1: there is no column 'datset'; did you mean 'dataset'?"]),
         ("team,dataset,dataset\n", ["teams.csv:1: the column 'dataset' is there 2 times"]),
         ("dataset\n*\n", ["teams.csv:1: the column team is missing"]),

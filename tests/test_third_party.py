@@ -30,7 +30,7 @@ ROOT = next((folder for folder in ABOVE if (folder / "sodarouter" / "__init__.py
 if DOCS is None:
     pytest.skip("there is no docs/plugins.md above, and it has the plugin to build", allow_module_level=True)
 
-BUILT_IN = {"email", "file", "forward", "prometheus"}
+BUILT_IN = {"apprise", "email", "exec", "file", "forward", "prometheus"}
 PATIENCE = 60.0
 """Seconds after which the daemon is taken to hang."""
 

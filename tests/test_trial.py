@@ -1,6 +1,5 @@
 """The tests of a configuration: what they can ask, and what they say when it is otherwise."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def test_what_is_otherwise_is_told_with_its_place(tmp_path):
         lacks = { chat = "title" }
         """,
     )["test 1"]
-    assert failures[0] == "router.toml: test[0].to: it goes to chat, not to log; `sodarouter route` tells why"
+    assert failures[0] == "router.toml: test[0].to: it goes to chat, not to log"
     assert failures[1].startswith(
         "router.toml: test[0].contains.chat: what is sent does not contain 'Orders': {\"title\""
     )
@@ -163,16 +162,60 @@ def test_check_runs_the_tests(sodarouter, tmp_path):
     (tmp_path / "router.toml").write_text(ROUTES + '[[test]]\nname = "set-up"\nsample = "validate"\nto = ["log"]\n')
     failed = sodarouter("check")
     assert failed.status == 1
-    assert failed.out.splitlines()[-3:] == [
+    assert failed.out.splitlines()[-4:] == [
         "failed: set-up",
-        "  router.toml: test[0].to: it goes to nowhere, not to log; `sodarouter route` tells why",
+        "  router.toml: test[0].to: it goes to nowhere, not to log",
+        "    route 2: not matched: validate is delivered only where a route names it",
         "router.toml: not as its tests want it: 2 sources, 2 destinations, 2 routes; 1 of 1 test failed",
     ]
     document = sodarouter("check", "--json").json
     assert document["ok"] is False
-    assert document["tests"] == [
-        {"name": "set-up", "failures": [json.loads(json.dumps(document["tests"][0]["failures"][0]))]}
+    (test,) = document["tests"]
+    assert (test["name"], len(test["failures"])) == ("set-up", 1)
+    assert [step["route"] for step in test["steps"]] == ["route 2"]
+
+
+def test_a_test_that_goes_elsewhere_tells_why_with_what_came_before_it(sodarouter, tmp_path):
+    """`sodarouter route` could not: it knows the spool, and not what a test says came before."""
+    (tmp_path / "router.toml").write_text(
+        ROUTES
+        + f"""
+        [[test]]
+        sample = "checkEvaluation"
+        set = {FAILED % "10"}
+        after = [
+            {{ sample = "checkEvaluation", set = {FAILED % "08"} }},
+            {{ sample = "checkEvaluation", set = {FAILED % "09"} }},
+        ]
+        to = ["log"]
+        [[test]]
+        sample = "incidentCreated"
+        set = {{ "incident.severity" = "critical" }}
+        to = []
+        contains = {{ chat = "Orders" }}
+        """
+    )
+    lines = sodarouter("check").out.splitlines()
+    assert lines[2:6] == [
+        "failed: test 1",
+        "  router.toml: test[0].to: it goes to nowhere, not to log",
+        "    route 2: not matched: streak is 3, wanted 2",
+        "failed: test 2",
     ]
+    assert lines[6:8] == [
+        "  router.toml: test[1].to: it goes to chat, not to nowhere",
+        "    route 1: matched: the whole event to chat",
+    ]
+
+
+def test_who_may_not_read_the_spool_can_check_all_but_tests_that_ask_it(sodarouter, tmp_path):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/sodarouter.db").write_text("nobody can read this")
+    test = '[[test]]\nsample = "validate"\nto = []\n'
+    (tmp_path / "router.toml").write_text(ROUTES + test)
+    assert sodarouter("check").status == 0
+    (tmp_path / "router.toml").write_text(ROUTES + test + 'after = [{ event = "01a2" }]\n')
+    assert "cannot be opened" in sodarouter("check").err
 
 
 def test_a_test_may_take_an_event_of_the_spool(sodarouter, spool):

@@ -12,7 +12,7 @@ from support import make_event
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sodarouter.config import Config, load
-from sodarouter.decide import NewSilence
+from sodarouter.decide import NewSilence, Window
 from sodarouter.errors import SpoolError
 from sodarouter.operations import Operations
 from sodarouter.spool import MemorySpool, Recollection, Retention
@@ -131,6 +131,7 @@ async def test_a_silence_is_told_of_once_when_it_is_known_and_once_when_it_has_e
                 lines[0] | {"of": "everything", "to": "all destinations", "author": "jo", "reason": "a move"}
                 == lines[0]
             )
+            assert "during" not in lines[0]
             await trio.sleep(98)
             assert len(lines) == 2
             await trio.sleep(2)
@@ -148,7 +149,7 @@ async def test_at_a_start_those_in_force_and_to_come_are_told_of_and_none_that_h
 ) -> None:
     silencing = Silencing(MemorySpool())
     await silencing.add(seconds=10)
-    there = await silencing.add(seconds=1000)
+    there = await silencing.add(seconds=1000, during=[Window(hours=["22:00-06:00"])])
     starts = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=500)
     coming = await silencing.add(seconds=2000, starts=starts)
     await trio.sleep(100)
@@ -157,6 +158,7 @@ async def test_at_a_start_those_in_force_and_to_come_are_told_of_and_none_that_h
             with trio.move_on_after(50):
                 await silencing.run()
     assert told(lines) == [("a silence is set", there), ("a silence is set", coming)] * 2
+    assert lines[0]["during"] == ["22:00-06:00 UTC"]
 
 
 async def test_without_a_change_the_spool_is_asked_once_a_minute_at_most(autojump_clock: MockClock) -> None:

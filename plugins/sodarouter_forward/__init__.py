@@ -20,7 +20,7 @@ THREADS = 64
 
 
 class Forward(Destination[ForwardOptions]):
-    """Sends what Soda sent, byte for byte, or what a template makes of it.
+    """Sends what Soda sent, byte for byte, or what a template or another format makes of it.
 
     It stands on httpx2's transport, not on its client: a client also keeps cookies, follows redirects, reads the
     environment and logs each URL, and a forwarder must do none of these.
@@ -86,7 +86,7 @@ class Forward(Destination[ForwardOptions]):
 
     async def _compose(self, event: Event, delivery: Delivery) -> Composed:
         compose = partial(self._composer.compose, event, delivery, time.time())
-        if not self._composer.renders:
+        if not self._composer.computes:
             return compose()
         return await trio.to_thread.run_sync(compose, abandon_on_cancel=True, limiter=self._threads)
 

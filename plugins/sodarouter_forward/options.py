@@ -22,6 +22,7 @@ from sodarouter import (
     TextTemplate,
     UrlTemplate,
 )
+from sodarouter_forward.formats import AnyFormat, CloudEventsFormat, RawFormat, StandardWebhooksFormat, TemplateFormat
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]([ -~\t]*[!-~])?")
@@ -194,10 +195,13 @@ class ForwardOptions(Options):
     """The HTTP method."""
     headers: dict[HeaderName, HeaderTemplate] = Field(default_factory=dict)
     """More headers for each request. Every value counts as a secret, and may be a template."""
+    format: AnyFormat = RawFormat()
+    """The shape of the body: its name, or a table with that as `type` and options of the format's own. Without it, the body
+    is what Soda sent, byte for byte, or what the template `body` makes of it."""
     body: TextTemplate | None = None
-    """A template for the body. Without it, the body is what Soda sent, byte for byte."""
-    content_type: Annotated[str, AfterValidator(_field_value)] = "application/json"
-    """The `Content-Type` header."""
+    """A template for the body; `format` is then `template`."""
+    content_type: Annotated[str, AfterValidator(_field_value)] | None = None
+    """The `Content-Type` header. Without it, `application/json` or what the format asks for."""
     auth: Auth | None = None
     """`{ basic = { username, password } }` or `{ bearer }`."""
     sign: Signature | None = None
@@ -210,6 +214,25 @@ class ForwardOptions(Options):
     """An HTTP proxy, `http://user:password@host:port`. Proxies named in the environment are not used."""
     connect_timeout: Duration = Field(5.0, gt=0)
     """How long making the connection may take; the destination's `timeout` limits the whole attempt."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_body_is_a_template(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("body") is not None and "format" not in given:
+            return {**given, "format": "template"}
+        return given
+
+    @model_validator(mode="after")
+    def _format_has_what_it_needs(self) -> Self:
+        name = f'format = "{self.format.type}"'
+        if isinstance(self.format, TemplateFormat) != (self.body is not None):
+            raise ValueError(f"{name} needs body" if self.body is None else f"body has no effect with {name}")
+        if isinstance(self.format, CloudEventsFormat) and self.content_type is not None:
+            raise ValueError(f"content_type has no effect with {name}")
+        signed = isinstance(self.sign, StandardWebhooks)
+        if isinstance(self.format, StandardWebhooksFormat) and not signed:
+            raise ValueError(f'{name} needs sign = {{ type = "standard-webhooks", … }}')
+        return self
 
     @model_validator(mode="after")
     def _tls_has_a_use(self) -> Self:
@@ -231,6 +254,8 @@ class ForwardOptions(Options):
             yield self.idempotency_header
         if self.auth:
             yield "Authorization"
+        if not isinstance(self.format, TemplateFormat):
+            yield from self.format.header_names
         match self.sign:
             case HmacSignature() as signature:
                 signed = signature.sign(b"", 0)

@@ -1,6 +1,7 @@
 """Makes the request for one delivery."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from urllib.parse import quote, unquote
@@ -8,6 +9,7 @@ from urllib.parse import quote, unquote
 import httpx2
 
 from sodarouter import Delivery, Event, HmacSignature, Reject, StandardWebhooks
+from sodarouter_forward.formats import Made, TemplateFormat
 from sodarouter_forward.options import ForwardOptions, is_field_value, is_http
 
 
@@ -32,12 +34,14 @@ class Composer:
         self._headers = {
             "Accept-Encoding": "identity",
             "User-Agent": f"sodarouter/{version('sodarouter')}",
-            "Content-Type": options.content_type,
         }
+        self._make = _maker(options)
         self.renders = any(
             [options.body, options.url.is_template, *(value.is_template for value in options.headers.values())]
         )
-        """Whether a template takes part, which may compute for a while."""
+        """Whether a template takes part: what it gives may have to be kept secret."""
+        self.computes = self.renders or (not isinstance(options.format, TemplateFormat) and options.format.computes)
+        """Whether it may take a while."""
 
     def compose(self, event: Event, delivery: Delivery, now: float) -> Composed:
         """The request for one delivery: at each attempt the same, but for the number of the attempt and what is signed.
@@ -51,9 +55,9 @@ class Composer:
             Reject: A template fails, or gives what cannot be a URL or a header.
         """
         options = self._options
-        body = event.raw if options.body is None else options.body.render(event, delivery).encode()
-        headers = httpx2.Headers(self._headers)
-        headers.update(_about(event, delivery))
+        made = self._make(event, delivery)
+        headers = httpx2.Headers({**self._headers, "Content-Type": options.content_type or made.content_type})
+        headers.update({**_about(event, delivery), **made.headers})
         message_id = _message_id(delivery)
         if options.idempotency_header:
             headers[options.idempotency_header] = message_id
@@ -62,14 +66,14 @@ class Composer:
             own["Authorization"] = options.auth.header
         match options.sign:
             case HmacSignature() as signature:
-                signed = signature.sign(body, now)
+                signed = signature.sign(made.body, now)
             case StandardWebhooks() as signature:
-                signed = signature.sign(body, now, message_id)
+                signed = signature.sign(made.body, now, message_id)
             case None:
                 signed = {}
         headers.update({**own, **signed})
         secret = frozenset(name.lower() for name in (*own, *signed))
-        return Composed(options.method, self._target(event, delivery), headers, body, secret)
+        return Composed(options.method, self._target(event, delivery), headers, made.body, secret)
 
     def _target(self, event: Event, delivery: Delivery) -> httpx2.URL:
         if self._url is not None:
@@ -93,6 +97,14 @@ class Composer:
                 f"headers.{name}: what the template gives is not printable ASCII on one line, without spaces at its ends"
             )
         return value
+
+
+def _maker(options: ForwardOptions) -> Callable[[Event, Delivery], Made]:
+    if isinstance(options.format, TemplateFormat):
+        assert options.body is not None  # noqa: S101 (the validator made sure)
+        template = options.body
+        return lambda event, delivery: Made(template.render(event, delivery).encode())
+    return options.format.make
 
 
 def _about(event: Event, delivery: Delivery) -> dict[str, str]:

@@ -84,6 +84,8 @@ def backtest(
     if as_json and as_markdown:
         raise fail("--json or --markdown, not both", 2)
     path = config_path(context, config)
+    if not candidate.exists():  # loading it would say to name another with --config, which is not the candidate
+        raise fail(f"there is no file {str(candidate)!r}", 2)
     before, after = load_routing(path), load_routing(candidate)
     wanted = EventFilter(event_type=event_type, source=source, since=since or datetime.now(UTC) - SINCE, until=until)
     with closing(SqliteReader(spool or load_table(path, "spool", Spool).path)) as reader:

@@ -12,10 +12,19 @@ from sodarouter.cli.deliveries import delivery_document, when_next
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state
 from sodarouter.cli.quarantine import show_refused
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import numbered, print_steps, stands_in, subject
+from sodarouter.cli.told import (
+    LATE,
+    changes_document,
+    changes_of,
+    numbered,
+    print_changes,
+    print_steps,
+    stands_in,
+    subject,
+)
 from sodarouter.decide import VALIDATE
 from sodarouter.delivery import State
-from sodarouter.hindsight import why
+from sodarouter.hindsight import state_of, why
 from sodarouter.spool import (
     ROUTE,
     Attempt,
@@ -148,6 +157,7 @@ def _document(reader: SqliteReader, stored: StoredEvent, found: list[StoredDeliv
         "late": stored.event.late,
         "repeats": stored.repeats,
         "config": stored.config,
+        "contract_changes": changes_document(changes_of(stored.event, state_of(stored, ()).memory)),
         "trace": why(reader, stored).steps,
         "deliveries": listed,
     }
@@ -161,9 +171,10 @@ def _show(path: Path, reader: SqliteReader, stored: StoredEvent, found: list[Sto
         + (f", and {stored.repeats} more time{'s' * (stored.repeats > 1)}" if stored.repeats else "")
     )
     if event.late:
-        out.print("late: a newer update of this incident had come before it")
+        out.print(LATE)
     if about := subject(event):
         out.print(shown(about))
+    print_changes(changes_of(event, state_of(stored, ()).memory))
     out.print("\n[bold]Decision[/]" + (f" by configuration {shown(stored.config)}" if stored.config else ""))
     if stored.planned is None:
         out.print("  it has not been decided yet")

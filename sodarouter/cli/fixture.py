@@ -34,7 +34,7 @@ def fixture(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="TEXT", help="A name that stays, or a glob, such as prod/*. Several are allowed."
+            "--keep", metavar="TEXT", help="A name that stays, or a glob, such as orders_*. Several are allowed."
         ),
     ] = None,
     key: Annotated[
@@ -49,7 +49,7 @@ def fixture(
     The same name gets the same pseudonym everywhere, so what belongs together still does. Event type, severity, status,
     outcome, times, numbers, tags and names of attributes are as they were.
 
-    For example: `sodarouter fixture 01a20a8f-6a25-7000-82e8-487fb27062aa --keep 'prod/*' --output tests/late.json`
+    For example: `sodarouter fixture 01a20a8f-6a25-7000-82e8-487fb27062aa --keep prod --keep orders --output late.json`
     """
     if key == "":
         raise fail("--key must not be empty: whoever guesses a name could then prove it", 2)
@@ -58,7 +58,11 @@ def fixture(
         parse(raw)
     except Malformed as error:
         raise fail(f"{wanted}: {error.detail}") from None
-    made = anonymise(raw, keep=keep or (), key=key or own_key or secrets.token_hex())
+    drawn = key or own_key or secrets.token_hex()
+    made = anonymise(raw, keep=keep or (), key=drawn)
+    for text in keep or ():
+        if anonymise(raw, keep=[text], key=drawn) == anonymise(raw, key=drawn):
+            err.print(f"[yellow]warning:[/] {shown(f'--keep {text!r} keeps nothing: no name in it is called so')}")
     if output is None:
         sys.stdout.write(made.decode())
     else:

@@ -56,7 +56,7 @@ def mute(
     with acting(path) as doing:
         added = doing.silence(asked)
     if as_json:
-        print_json(silence_document(added, now))
+        print_json(silence_document(added, datetime.now(UTC)))
         return
     since = added.starts.astimezone().strftime("%Y-%m-%dT%H:%M:%S")
     out.print(shown(f"{source} is muted until {until_when(added, now)}"))

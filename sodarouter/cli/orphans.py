@@ -7,7 +7,7 @@ from datetime import datetime
 import typer
 
 from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
-from sodarouter.cli.choose import choosing, event_filter
+from sodarouter.cli.choose import choosing, event_filter, undocumented
 from sodarouter.cli.output import counted, err, moment, print_json, print_table, shown
 from sodarouter.cli.reading import reading
 from sodarouter.config import load_routing
@@ -70,7 +70,11 @@ def orphans(
             ]
             for orphan in listed
         ],
-        empty=f"every dataset of {counted(seen, 'event')} belongs to a team",
+        empty=shown(
+            f"every dataset of {counted(seen, 'event')} belongs to a team"
+            if seen
+            else "no events" + undocumented(chosen.event_type)
+        ),
     )
     if len(found) >= MOST:
         err.print(f"there are more than {MOST:,}; --since looks at fewer events")

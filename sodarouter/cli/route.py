@@ -11,7 +11,15 @@ from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_pat
 from sodarouter.cli.choose import parse_time
 from sodarouter.cli.output import moment, out, print_json, shown
 from sodarouter.cli.reading import must_be_configured, spool_if_there
-from sodarouter.cli.told import AllOption, numbered, print_steps, subject
+from sodarouter.cli.told import (
+    AllOption,
+    changes_document,
+    changes_of,
+    numbered,
+    print_changes,
+    print_steps,
+    subject,
+)
 from sodarouter.config import Config, load
 from sodarouter.decide import State, explain
 from sodarouter.decide.memory import memory_keys, parse_memories
@@ -66,6 +74,7 @@ def route_command(
     with spool_if_there(path) as reader:
         event, state = _asked(loaded, reader, payload, source, at)
     decision = explain(event, loaded.rules, state)
+    changes = changes_of(event, state.memory)
     if destination:
         must_be_configured(path, [destination], [one.name for one in loaded.destinations])
     wanted = [plan for plan in decision.planned if destination in (None, plan.destination)]
@@ -74,6 +83,7 @@ def route_command(
         print_json(
             {
                 "event": {"id": event.id, "source": event.source, "received": event.received, "type": event.type},
+                "contract_changes": changes_document(changes),
                 "config": loaded.hash,
                 "trace": decision.trace,
                 "deliveries": [_document(one) for one in rehearsed],
@@ -83,13 +93,17 @@ def route_command(
     out.print(f"[bold]{shown(event.type)}[/] from source {event.source} at {moment(event.received)}")
     if about := subject(event):
         out.print(shown(about))
+    print_changes(changes)
     out.print(f"\n[bold]Decision[/] by {shown(path.name)}, configuration {loaded.hash}")
     print_steps(decision.trace, every=every)
+    if destination and not rehearsed:
+        out.print(f"\n[bold]It would not go to {shown(destination)}[/]")
+        return
     out.print("\n[bold]It would go to[/]")
     for one in rehearsed:
         _print_rehearsed(one)
     if not rehearsed:
-        out.print("  nowhere" if destination is None else shown(f"not to {destination}"))
+        out.print("  nowhere")
 
 
 def _asked(
@@ -101,6 +115,8 @@ def _asked(
         stored = reader.event(payload) if reader else None
         if stored is None:
             raise fail(f"there is no file {payload!r} and no event of this id", 2)
+        if source is not None or at is not None:
+            raise fail("a stored event has its source and its time: --source and --at are for a file or -", 2)
         return stored.event, state_of(stored, silences)
     raw = sys.stdin.buffer.read() if payload == "-" else Path(payload).read_bytes()
     names = list(config.file.source)

@@ -119,7 +119,7 @@ def add(
     with acting(path) as doing:
         added = doing.silence(asked)
     if as_json:
-        print_json(silence_document(added, now))
+        print_json(silence_document(added, datetime.now(UTC)))
         return
     start = f"from {moment(added.starts)} " if added.starts > datetime.now(UTC) + timedelta(seconds=1) else ""
     out.print(

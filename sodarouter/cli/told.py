@@ -1,16 +1,20 @@
 """Events and decisions in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from sodarouter.cli.output import counted, out, shown
 from sodarouter.decide import Step
+from sodarouter.decide.contracts import CLASSES, Changes
+from sodarouter.decide.memory import Memory, recall
 from sodarouter.delivery import Fallback
 from sodarouter.event import Event
 
 AllOption = Annotated[bool, typer.Option("--all", help="Tell of every route, however many there are.")]
+
+LATE = "late: a newer update of this incident had come before it"
 
 MOST_STEPS = 20
 """Rules of a decision that are shown, whether they matched or not, before they are too many."""
@@ -40,6 +44,28 @@ def subject(event: Event) -> str:
         + (f" on {dataset}" if dataset else "")
         + more
     )
+
+
+def changes_of(event: Event, memory: Mapping[bytes, Memory]) -> Changes | None:
+    """What a publication has changed in a contract; ``None`` for other events."""
+    return recall(event, memory).changes
+
+
+def changes_document(changes: Changes | None) -> dict[str, Sequence[str]] | None:
+    """The same for programs."""
+    return None if changes is None else {"classes": _gravest_first(changes), "changes": changes.changes}
+
+
+def print_changes(changes: Changes | None) -> None:
+    """The classes, and under them a line for each change."""
+    if changes is not None:
+        out.print(f"contract: {', '.join(_gravest_first(changes))}")
+        for line in changes.changes:
+            out.print("  " + shown(line))
+
+
+def _gravest_first(changes: Changes) -> list[str]:
+    return sorted(changes.classes, key=CLASSES.index)
 
 
 def told(steps: Sequence[Step], most: int | None = None) -> list[str]:

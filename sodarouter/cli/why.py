@@ -9,11 +9,11 @@ import typer
 from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.output import moment, out, print_json, shown
 from sodarouter.cli.reading import reading
-from sodarouter.cli.told import AllOption, print_steps, subject
+from sodarouter.cli.told import LATE, AllOption, changes_document, changes_of, print_changes, print_steps, subject
 from sodarouter.config import load_routing
 from sodarouter.decide import Step, compile_rules
 from sodarouter.faults import suggestion
-from sodarouter.hindsight import going, now, silences_of, why
+from sodarouter.hindsight import going, now, silences_of, state_of, why
 from sodarouter.spool import SqliteReader, StoredEvent
 
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="An event, as `sodarouter events` lists them.")]
@@ -70,10 +70,12 @@ def _why(
             raise fail(f"no route sends to {destination!r}" + (f"; {hint}" if hint else ""), 2)
     steps = _about(then.steps, destination)
     differs = stored.planned is not None and then.planned != going(today.planned)
+    changes = changes_of(stored.event, state_of(stored, ()).memory)
     if as_json:
         print_json(
             {
                 "event": stored.event.id,
+                "contract_changes": changes_document(changes),
                 "config": stored.config,
                 "whole": then.whole,
                 "trace": steps,
@@ -85,6 +87,9 @@ def _why(
     out.print(f"[bold]{shown(event.type)}[/] {event.id} from source {event.source} at {moment(event.received)}")
     if about := subject(event):
         out.print(shown(about))
+    if event.late:
+        out.print(LATE)
+    print_changes(changes)
     if stored.planned is None:
         out.print("\nIt has not been decided yet.")
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sodarouter.config.document import Document, Found, read_document
 from sodarouter.errors import ConfigError, Fault
-from sodarouter.faults import suggestion
+from sodarouter.faults import did_you_mean, nearest
 
 INCLUDABLE = ("destination", "route", "defaults", "team", "window", "test")
 """What an included file may hold: what a team may own. All else belongs to the whole router."""
@@ -93,7 +93,9 @@ def _near(main: Document, pattern: str) -> str:
     """The file beside a missing one that was perhaps meant."""
     path = main.place.folder / pattern
     try:
-        beside = [entry.name for entry in path.parent.iterdir() if entry.is_file() and entry != main.path.absolute()]
+        files = [entry for entry in path.parent.iterdir() if entry.is_file() and entry != main.path.absolute()]
     except OSError:
         return ""
-    return suggestion(path.name, beside)
+    # all of them end with .toml: that makes none of them near
+    near = nearest(path.stem, (entry.stem for entry in files))
+    return did_you_mean(next((entry.name for entry in files if entry.stem == near), ""))

@@ -1,6 +1,6 @@
 """How routes stand to one another, and to what events can be: which match nothing, which nothing new, which the same."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sodarouter import soda
 from sodarouter.decide import Route
@@ -21,6 +21,9 @@ _BEARERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("owner", "tag", "attribute"), frozenset(_WITH_RESULTS)),
 }
 """The event types that have anything for a key; those of a key that is not here are all."""
+
+_OUTCOMES = {"first_failure": ("fail", "error"), "still_failing": ("fail", "error"), "recovery": ("pass",)}
+"""The outcomes of a result of which a check has become this."""
 
 _SINGLE = frozenset({"event", "scope", "source", "severity"})
 """The keys for which an event has at most one text."""
@@ -60,7 +63,18 @@ def _never(conditions: Sequence[Condition]) -> str:
         bearers = _BEARERS.get(condition.key.partition(".")[0])
         if bearers is not None and types.isdisjoint(bearers) and not _names_unknown(conditions):
             return f"{_listed(types)} has no {condition.key}"
-    return ""
+    return _at_odds({condition.key: condition for condition in wanted})
+
+
+def _at_odds(wanted: Mapping[str, Condition]) -> str:
+    """Why no result can have become this and have one of these outcomes."""
+    result, outcome = wanted.get("result"), wanted.get("outcome")
+    if result is None or outcome is None:
+        return ""
+    possible = {one for word, outcomes in _OUTCOMES.items() if result.mask({word: 1}) for one in outcomes}
+    if not possible or any(outcome.mask({one: 1}) for one in possible):
+        return ""
+    return f"the outcome of a {' or '.join(result.patterns)} is {_listed(possible)}"
 
 
 def _possible(conditions: Sequence[Condition]) -> Iterable[str]:

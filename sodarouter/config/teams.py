@@ -91,6 +91,9 @@ def _csv(name: str, text: str, found: Found) -> Iterator[TeamTable]:
 
 def _columns(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What is wrong with the first line: fault and hint."""
+    if len(names) == 1 and (between := next((sign for sign in ";\t" if sign in names[0]), None)):
+        yield f"the columns have {between!r} between them", "write commas: a cell with a comma in it is in quotes"
+        return
     for name, count in Counter(names).items():
         if name not in COLUMNS and not (name.startswith(_ATTRIBUTE) and name != _ATTRIBUTE):
             otherwise = f"the columns are {', '.join(COLUMNS)} and {_ATTRIBUTE}NAME"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from sodarouter.decide.facts import EVENT_KEYS, FOLDED, WORDS
 from sodarouter.options import LISTED_SCHEMA, Options
@@ -25,10 +25,19 @@ def _as_list(value: object) -> object:
 _COUNT = re.compile(r"(>=|<=|>|<)?\s*(\d{1,9})")
 
 
+def _as_counts(value: object) -> object:
+    """A whole number of TOML is as good as its text."""
+    values = value if isinstance(value, list) else [value]
+    texts = [str(one) if type(one) is int else one for one in values]
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError('a count is written like 3, ">=3" or "<10"')
+    return texts
+
+
 def _counts(value: list[str]) -> list[str]:
     for text in value:
         if not _COUNT.fullmatch(text):
-            raise ValueError(f'a count is written like "3", ">=3" or "<10", not {text!r}')
+            raise ValueError(f'a count is written like 3, ">=3" or "<10", not {text!r}')
     return value
 
 
@@ -40,8 +49,13 @@ _Texts = Annotated[
 Patterns = Annotated[_Texts, LISTED_SCHEMA]
 """A pattern or a list of patterns, of which one must fit. ``*``, ``?`` and ``[…]`` are as in file names."""
 
-Counts = Annotated[_Texts, AfterValidator(_counts), LISTED_SCHEMA]
-"""A count or a list of counts, of which one must fit: ``"3"``, ``">=3"``, ``"<10"``."""
+Counts = Annotated[
+    _Texts,
+    BeforeValidator(_as_counts),
+    AfterValidator(_counts),
+    WithJsonSchema({"type": ["string", "integer", "array"], "items": {"type": ["string", "integer"]}}),
+]
+"""A count or a list of counts, of which one must fit: ``3``, ``">=3"``, ``"<10"``."""
 
 
 class DatasetConditions(Options):

@@ -16,6 +16,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+from sodarouter.decide.contracts import Changes, classify
 from sodarouter.event import Event
 from sodarouter.view import SEVERITIES, Incident, Result
 
@@ -104,13 +105,14 @@ class Recalled:
     """A contract's contents before and now; ``None`` for other events."""
 
     @cached_property
-    def contract(self) -> frozenset[str]:
-        """The classes of what has changed in the contract. Comparing takes milliseconds, so it is done when asked for."""
-        if self.contents is None:
-            return frozenset()
-        from sodarouter.decide.contracts import classify  # needs a YAML parser, which others do not
+    def changes(self) -> Changes | None:
+        """What has changed in the contract. Comparing takes milliseconds, so it is done when asked for."""
+        return None if self.contents is None else classify(*self.contents)
 
-        return classify(*self.contents).classes
+    @property
+    def contract(self) -> frozenset[str]:
+        """The classes of what has changed in the contract."""
+        return frozenset() if self.changes is None else self.changes.classes
 
 
 def memory_keys(event: Event) -> list[bytes]:
