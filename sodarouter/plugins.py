@@ -103,7 +103,9 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "?")
+    # one that is half installed or half removed may have entry points and no metadata: then both are None
+    named = str(getattr(entry.dist, "name", None) or "unknown")
+    return named, str(getattr(entry.dist, "version", None) or "?")
 
 
 class Plugins:

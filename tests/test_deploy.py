@@ -175,6 +175,13 @@ def test_the_image_has_a_python_that_the_router_runs_on() -> None:
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
 
 
+def test_every_constraint_is_a_name_and_a_version_and_is_there_once() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    names = [line.partition("==")[0].lower() for line in lines]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.skipif(not (ROOT / "sodarouter").is_dir(), reason="the router's sources are not here to be built")
 def test_what_the_build_copies_is_all_that_pip_needs(tmp_path: Path) -> None:
     for word, rest in STAGES[0]:

@@ -476,6 +476,15 @@ def test_two_distributions_with_one_plugin_name_are_both_named(site, faults):
     assert faults() == called("shout", "brand-x 2.1 offers a plugin of the same name")
 
 
+def test_a_distribution_that_is_half_removed_is_no_reason_for_a_traceback(site, faults, tmp_path):
+    site.install("acme-tools", {"shout": "acme_shout"}, acme_shout=MODULE)
+    site.install("brand-x", {"shout": "brand_shout"}, version="2.1", brand_shout=MODULE)
+    (metadata,) = tmp_path.glob("**/brand_x-2.1.dist-info/METADATA")
+    metadata.unlink()
+    (fault,) = faults()
+    assert "offers a plugin of the same name" in fault
+
+
 def test_two_plugins_with_one_destination_type_are_both_named(site, faults):
     source = DESTINATION + "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event): ..."
     site.install("acme-tools", {"one": "acme_mine"}, acme_mine=source)
