@@ -22,7 +22,7 @@ import pytest
 import trio
 import typer
 from commandline import COMMANDS, ID, ROUTES, TWO_RESULTS, free_ports, listening, process, without
-from running import SOURCE, Process, router_process
+from running import OUTGOING, SOURCE, Process, router_process
 from support import payload
 
 from sodarouter import soda
@@ -71,7 +71,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 def test_check_says_what_there_is_and_warns(sodarouter, tmp_path):
-    (tmp_path / "router.toml").write_text(SOURCE + ROUTES % 1)
+    (tmp_path / "router.toml").write_text(OUTGOING + SOURCE + ROUTES % 1)
     ran = sodarouter("check")
     assert ran.status == 0
     assert ran.out == (
@@ -82,7 +82,7 @@ def test_check_says_what_there_is_and_warns(sodarouter, tmp_path):
 
 
 def test_check_warns_of_what_can_never_match(sodarouter, tmp_path):
-    (tmp_path / "router.toml").write_text(SOURCE + ROUTES.replace("critical", "critcal") % 1)
+    (tmp_path / "router.toml").write_text(OUTGOING + SOURCE + ROUTES.replace("critical", "critcal") % 1)
     ran = sodarouter("check")
     assert ran.status == 0
     assert ran.out.splitlines()[1] == (
@@ -101,7 +101,7 @@ def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp
 
 
 def test_check_has_json_for_programs(sodarouter, tmp_path):
-    (tmp_path / "router.toml").write_text(SOURCE + ROUTES % 1)
+    (tmp_path / "router.toml").write_text(OUTGOING + SOURCE + ROUTES % 1)
     ran = sodarouter("check", "--json")
     assert ran.status == 0
     assert ran.json == {
