@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from sodarouter import Delivery, Destination, Event, Preview, hookimpl
-from sodarouter_apprise.message import compose
+from sodarouter_apprise.message import BODY, TITLE, built_in, compose
 from sodarouter_apprise.options import AppriseOptions
 from sodarouter_apprise.service import REDACTED, load, scheme, secrets, send
 
@@ -26,6 +26,8 @@ class AppriseDestination(Destination[AppriseOptions]):
     async def open(self) -> None:
         self._secrets = secrets(self.options.url.get_secret_value())
         self._idle: list[Apprise] = []
+        for name in (TITLE, BODY):
+            built_in(name)  # not at the first message
 
     def deliver(self, event: Event, delivery: Delivery) -> None:
         message = compose(event, delivery, self.options)

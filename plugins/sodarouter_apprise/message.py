@@ -1,6 +1,7 @@
 """Makes the message for one delivery."""
 
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 
 from sodarouter import Delivery, Event, Reject, Template, TextTemplate, View
@@ -10,13 +11,14 @@ from sodarouter_apprise.service import Message, NotifyType
 MAX_TITLE = 200
 
 
-def _built_in(name: str) -> TextTemplate:
+@cache
+def built_in(name: str) -> TextTemplate:
+    """The template of this name, compiled when it is first wanted: a router without such a destination need not wait."""
     folder = files(__package__).joinpath("templates")
     return Template("".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("words.j2", name)))
 
 
-_TITLE = _built_in("title.j2")
-_BODY = _built_in("body.j2")
+TITLE, BODY = "title.j2", "body.j2"
 
 
 def compose(event: Event, delivery: Delivery, options: AppriseOptions) -> Message:
@@ -27,13 +29,13 @@ def compose(event: Event, delivery: Delivery, options: AppriseOptions) -> Messag
     """
     # whatever a template prints: who has the callback URL can write to the incident
     shown = replace(event, raw=event.raw_redacted)
-    title = " ".join((options.title or _TITLE).render(shown, delivery).split())
+    title = " ".join((options.title or built_in(TITLE)).render(shown, delivery).split())
     if options.html is not None:
         body, body_format = options.html.render(shown, delivery).strip(), "html"
     elif options.body is not None:
         body, body_format = options.body.render(shown, delivery).strip(), options.body_format
     else:
-        body, body_format = _lines(_BODY.render(shown, delivery)), "text"
+        body, body_format = _lines(built_in(BODY).render(shown, delivery)), "text"
     if not (title or body):
         raise Reject("title and body are empty, and Apprise sends no empty message")
     cut = title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 3] + "..."

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from sodarouter import Delivery, Destination, Event, Preview, Reject, Retry, hookimpl
-from sodarouter_email.message import compose
+from sodarouter_email.message import HTML, SUBJECT, TEXT, built_in, compose
 from sodarouter_email.options import EmailOptions
 from sodarouter_email.pool import Pool
 from sodarouter_email.session import Answer, explain, tls_context
@@ -31,6 +31,8 @@ class Email(Destination[EmailOptions]):
     default_concurrency = 2
 
     async def open(self) -> None:
+        for name in (SUBJECT, TEXT, HTML):
+            built_in(name)  # not at the first mail
         # threads of its own: those that a silent server holds on to are not taken from other destinations
         self._threads = trio.CapacityLimiter(THREADS)
         self._pool = Pool(self.options, tls_context(self.options))

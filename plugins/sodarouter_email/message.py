@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from email.headerregistry import Address, HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
 from email.policy import SMTP
+from functools import cache
 from importlib.resources import files
 
-from sodarouter import Delivery, Event, HtmlTemplate, Reject, Template, TextTemplate
+from sodarouter import Delivery, Event, Reject, Template
 from sodarouter_email.addresses import parse_address, resolve
 from sodarouter_email.options import EmailOptions
 
@@ -23,13 +24,15 @@ for _name in ("in-reply-to", "references"):
 _POLICY = SMTP.clone(header_factory=_headers, cte_type="7bit")
 
 
-def _built_in(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+@cache
+def built_in(name: str) -> Template:
+    """The template of this name, compiled when it is first wanted: a router that sends no mail need not wait for it."""
+    folder = files(__package__).joinpath("templates")
+    parts = [folder.joinpath(part).read_text(encoding="utf-8") for part in ("common.j2", name)]
+    return Template("".join(parts), html=name == HTML)
 
 
-_SUBJECT: TextTemplate = Template(_built_in("common.j2") + _built_in("subject.j2"))
-_TEXT: TextTemplate = Template(_built_in("common.j2") + _built_in("text.j2"))
-_HTML: HtmlTemplate = Template(_built_in("common.j2") + _built_in("html.j2"), html=True)
+SUBJECT, TEXT, HTML = "subject.j2", "text.j2", "html.j2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def compose(event: Event, delivery: Delivery, options: EmailOptions) -> Mail:
     for name, addresses in (("To", to), ("Cc", cc), ("Reply-To", reply_to)):
         if addresses:
             message[name] = addresses
-    message["Subject"] = _one_line(_render(options.subject or _SUBJECT, event, delivery))
+    message["Subject"] = _one_line(_render(options.subject or built_in(SUBJECT), event, delivery))
     message["Date"] = datetime.now(UTC)
     message["Message-ID"] = f"<{_digest(delivery.id)}@{sender.domain}>"
     if root := _thread_root(event, sender.domain):
@@ -77,8 +80,8 @@ def compose(event: Event, delivery: Delivery, options: EmailOptions) -> Mail:
     message["X-Sodarouter-Event"] = _one_line(event.type)
     message["X-Sodarouter-Delivery"] = _one_line(delivery.id)
 
-    message.set_content(_render(options.text or _TEXT, event, delivery))
-    html = options.html or (None if options.text else _HTML)
+    message.set_content(_render(options.text or built_in(TEXT), event, delivery))
+    html = options.html or (None if options.text else built_in(HTML))
     if html and (rendered := _render(html, event, delivery)).strip():
         message.add_alternative(rendered, subtype="html")
         # the library would draw one, and the mail would be another at each attempt
