@@ -7,7 +7,7 @@ from sodarouter.delivery import Halt, State
 from sodarouter.spool import DeliveryFilter, SqliteReader
 
 LOOK = 0.2
-"""Seconds between two looks."""
+"""Seconds between two looks. Each is a query: a command has nothing else to do meanwhile, and the router has."""
 
 
 def follow_replay(reader: SqliteReader, number: int) -> dict[State, int]:
