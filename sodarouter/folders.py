@@ -19,9 +19,13 @@ def make(folder: Path) -> None:
         sync(one.parent)
 
 
-def sync(folder: Path) -> None:
-    """Syncs the names in a folder."""
-    opened = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Has a file, or the names in a folder, survive a loss of power.
+
+    Raises:
+        OSError: It cannot be opened, or not be synced.
+    """
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

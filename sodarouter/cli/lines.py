@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sodarouter import folders
 from sodarouter.cli.output import counted, err, plain
 from sodarouter.cli.progress import progress
 from sodarouter.errors import SodarouterError
@@ -50,18 +51,10 @@ def write_lines(documents: Iterable[Any], output: Path | None, *, things: str, c
             file.flush()
             os.fsync(file.fileno())
         part.replace(output)
-        _sync(output.parent)
+        folders.sync(output.parent)
     except OSError as error:
         raise SodarouterError(f"{output} cannot be written: {(error.strerror or '').lower()}") from None
     finally:
         with suppress(OSError):
             part.unlink()
     err.print(f"{counted(written, 'line')} written to {output}", markup=False)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

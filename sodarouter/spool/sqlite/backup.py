@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from urllib.parse import quote
 
+from sodarouter import folders
 from sodarouter.errors import SpoolError
 from sodarouter.spool.sqlite.contents import Contents, contents, stamp
 from sodarouter.spool.sqlite.schema import MIGRATIONS
@@ -59,7 +60,7 @@ def copied(source: Path, target: Path, progress: Progress, *, stamped: bool = Fa
     try:
         with _writing(target):
             found = _copy(source, part, progress, stamped=stamped)
-            sync(part)
+            folders.sync(part)
         yield Copy(part, found)
     finally:
         for suffix in ("", "-wal", "-journal"):
@@ -70,16 +71,7 @@ def put_in_place(file: Path, target: Path) -> None:
     """Gives a file that is on disk its name, for good."""
     with _writing(target):
         file.replace(target)
-        sync(target.parent)
-
-
-def sync(path: Path) -> None:
-    """Has a file, or the names in a folder, survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        folders.sync(target.parent)
 
 
 @contextmanager
@@ -125,7 +117,7 @@ def _copy_pages(reader: sqlite3.Connection, writer: sqlite3.Connection, part: Pa
 
     def step(_: int, left: int, total: int) -> None:
         # a little at a time: the router's commits would wait while the disk takes in a whole copy
-        sync(part)
+        folders.sync(part)
         progress(size * (total - left), size * total)
 
     reader.backup(writer, pages=PAGES, progress=step)

@@ -6,8 +6,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sodarouter import folders
 from sodarouter.errors import SpoolError
-from sodarouter.spool.sqlite.backup import Copy, connect, put_in_place, sync
+from sodarouter.spool.sqlite.backup import Copy, connect, put_in_place
 
 _LOGS = ("-wal", "-journal")
 """What belongs to a database, and would damage another."""
@@ -35,7 +36,7 @@ def put_back(copy: Copy, spool: Path) -> Path | None:
         for suffix in (*_LOGS, "-shm"):
             _beside(spool, suffix).unlink(missing_ok=True)
         # an old -wal that comes back after a loss of power would be applied to the new database
-        sync(spool.parent)
+        folders.sync(spool.parent)
         put_in_place(copy.file, spool)
     except OSError as error:
         raise SpoolError(f"the spool {spool} cannot be replaced: {error.strerror}") from error
