@@ -336,13 +336,13 @@ async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
 
 
 async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_path: Path) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db", 1 << 20, MOST)
+    spool = SqliteSpool(tmp_path / "spool.db", 3 << 19, MOST)
     engine = Engine(spool, None)
     large = {"event": "checkEvaluation", "filler": "x" * 100_000}
     for number in range(6):
         await engine.append(make_event({**large, "n": number}))
     with pytest.raises(SpoolFull, match="max_size"):  # noqa: PT012 (pages and bodies fill it, so not at an exact one)
-        for number in range(6, 20):
+        for number in range(6, 30):
             await engine.append(make_event({**large, "n": number}))
     with pytest.raises(SpoolFull):
         await spool.quarantine(refused())

@@ -236,6 +236,45 @@ MIGRATIONS = (
         routing  TEXT    NOT NULL    -- a JSON object
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- what destinations keep for themselves
+    CREATE TABLE store (
+        destination TEXT    NOT NULL,
+        key         TEXT    NOT NULL,
+        value       TEXT    NOT NULL,   -- JSON
+        expires     INTEGER NOT NULL,
+        PRIMARY KEY (destination, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX store_expires ON store (expires);
+
+    -- the last event of each incident that had its callback URL
+    CREATE TABLE callback (
+        source   TEXT    NOT NULL,
+        incident TEXT    NOT NULL,
+        event    INTEGER NOT NULL,
+        PRIMARY KEY (source, incident)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX callback_event ON callback (event);
+
+    -- what destinations made of incidents; one of them is put onto the incident
+    CREATE TABLE link (
+        source      TEXT    NOT NULL,
+        incident    TEXT    NOT NULL,
+        destination TEXT    NOT NULL,
+        url         TEXT    NOT NULL,
+        text        TEXT    NOT NULL,
+        made        INTEGER NOT NULL,
+        chosen      INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (source, incident, destination)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX link_made ON link (made);
+
+    -- what plugins added to events before these were decided; beside the event, as most have none
+    CREATE TABLE enrichment (
+        event    INTEGER PRIMARY KEY,
+        value    TEXT    NOT NULL    -- a JSON object
+    ) STRICT;
+    """,
 )
 
 OLDEST_SQLITE = (3, 37, 0)
