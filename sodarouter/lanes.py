@@ -106,7 +106,7 @@ def _lane(configured: ConfiguredDestination, hook: DeliverHook) -> Lane:
     table = configured.table
     return Lane(
         name=configured.name,
-        call=hook,
+        call=hook.batch if hook.batched else hook,
         threaded=hook.threaded,
         timeout=table.timeout,
         concurrency=configured.concurrency,
@@ -114,4 +114,5 @@ def _lane(configured: ConfiguredDestination, hook: DeliverHook) -> Lane:
         rate=table.rate,
         breaker=table.breaker,
         fallback=table.fallback,
+        batch=configured.batch_size,
     )

@@ -28,6 +28,11 @@ class ConfiguredDestination:
     def concurrency(self) -> int:
         return self.table.concurrency or self.kind.default_concurrency
 
+    @property
+    def batch_size(self) -> int:
+        """0 if its type takes one delivery at a time."""
+        return (self.table.batch_size or self.kind.batch_size) if _takes_batches(self.kind) else 0
+
 
 def configured(
     document: Document, types: Mapping[str, type[AnyDestination]], outgoing: Outgoing, found: Found
@@ -45,10 +50,18 @@ def configured(
             continue  # without its type nothing more can be said of a table
         core = {key: value for key, value in table.items() if key in DestinationTable.model_fields}
         own = {key: value for key, value in table.items() if key not in core}
+        if "batch_size" in table and not _takes_batches(kind):
+            place = f"{dotted(keys)}.batch_size"
+            fault = Fault(place, f"has no effect: {kind.type!r} takes one delivery at a time", "leave it out")
+            found.add(fault, document.origins)
         made = found.validated(DestinationTable, core, document, *keys)
         options = found.validated(kind.options_type, own, document, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
             yield ConfiguredDestination(name, kind, made, options, outgoing)
+
+
+def _takes_batches(kind: type[AnyDestination]) -> bool:
+    return hasattr(kind, "deliver_batch")
 
 
 def _kind(
