@@ -7,16 +7,19 @@ parsed goes to quarantine.
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
+from urllib.parse import parse_qsl
 
 import structlog
 import trio
 
 from sodarouter.address import LIVE_PATH
-from sodarouter.errors import Forbidden, Malformed, SenderError, SpoolError, SpoolFull
+from sodarouter.errors import Forbidden, Malformed, PluginFailed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
+from sodarouter.http import WebhookRequest
 from sodarouter.ids import new_id
 from sodarouter.observe import Observers
 from sodarouter.parse import parse
@@ -24,7 +27,9 @@ from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, p
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
 from sodarouter.spool import Appended, Refused, Spool
+from sodarouter.translate import Translator
 from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
+from sodarouter.vet import Vetting
 
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
@@ -44,6 +49,14 @@ class Source:
     verifications: tuple[Verification, ...]
     duplicate_window: float
     """Seconds within which the same bytes are the same event."""
+    vettings: tuple[Vetting, ...] = ()
+    """The verifications of plugins, asked after the others."""
+    translator: Translator | None = None
+    """What makes events of the requests of a sender that does not speak as Soda does."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return self.translator.source.methods if self.translator else ("POST",)
 
 
 @dataclass(frozen=True)
@@ -124,9 +137,15 @@ class Receiver:
             assert source is not None  # noqa: S101 (only a source has a share)
             self._sparing(log.warning, "a request was shed", source.name, source=source.name, reason=str(error))
             given = self._refused(source, "overloaded", OVERLOADED)
+        except PluginFailed as error:
+            assert source is not None  # noqa: S101 (only a source has a plugin)
+            known = {"plugin": error.plugin, "source": source.name, "error": error.fault, "exc_info": error.__cause__}
+            # what it says may hold what a stranger sent: it would be of another kind every time
+            self._sparing(log.error, "a plugin failed over a request", source.name, type(error.__cause__), **known)
+            given = self._refused(source, "plugin_failed", FAILED)
         except SenderError as error:
             self._tell(error, source, scope)
-            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error))
+            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error, source))
         await answer(send, given)
 
     def _tell(self, error: SenderError, source: Source | None, scope: Scope) -> None:
@@ -146,26 +165,44 @@ class Receiver:
     async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> Answer:
         if source is None:
             raise SenderError(404, "Not found", "there is no webhook at this path; check the URL in Soda Cloud")
-        if scope["method"] != "POST":
-            raise SenderError(405, "Method not allowed", "a webhook is sent with POST")
+        if scope["method"] not in source.methods:
+            raise SenderError(405, "Method not allowed", f"a webhook is sent with {' or '.join(source.methods)}")
         headers = joined(scope["headers"])
         peer = scope["client"][0] if scope["client"] else None
         client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
         verify_head(source.verifications, headers, client)  # first: a stranger's body is not even read
+        shown = MappingProxyType(headers)  # plugins cannot change what others are judged by
+        for vetting in source.vettings:
+            vetting.head(shown, client)
         with self._shares.request(source.name) as holding:
             wire = await self._body(headers, receive, holding)
             verify(source.verifications, Request(headers, wire, client), self._now())
-            return await self._keep(source, wire, headers.get("content-encoding", ""), holding)
+            request = None
+            if source.vettings or source.translator:
+                query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+                request = WebhookRequest(wire, scope["method"], scope["path"], MappingProxyType(query), shown, client)
+                for vetting in source.vettings:
+                    vetting.whole(request, self._now())
+            return await self._keep(source, wire, headers.get("content-encoding", ""), holding, request)
 
-    async def _keep(self, source: Source, wire: bytes, encoding: str, holding: Holding) -> Answer:
+    async def _keep(
+        self, source: Source, wire: bytes, encoding: str, holding: Holding, request: WebhookRequest | None
+    ) -> Answer:
         received = datetime.fromtimestamp(self._now(), UTC)
         raw = wire
         try:
             raw = _decompressed(wire, encoding, self._intake.max_body)
             holding.reach(len(raw))
-            take = partial(_event, source.name, received, raw)
-            event = take() if len(raw) <= LARGE else await trio.to_thread.run_sync(take, limiter=self._parsing)
-        except Malformed as error:
+            if source.translator and request:
+                made = await source.translator.event(replace(request, body=raw), received)
+                if isinstance(made, Answer):
+                    return made
+                event = made
+                holding.reach(len(raw) + len(event.raw))
+            else:
+                take = partial(_event, source.name, received, raw)
+                event = take() if len(raw) <= LARGE else await trio.to_thread.run_sync(take, limiter=self._parsing)
+        except (Malformed, PluginFailed) as error:
             await self._quarantine(source, received, raw, error)
             raise
         self._coming(event)
@@ -202,17 +239,13 @@ class Receiver:
                     return bytes(body)
         raise SenderError(408, "Body too slow", f"the body was not whole after {self._intake.body_timeout:g} seconds")
 
-    async def _quarantine(self, source: Source, received: datetime, raw: bytes, error: Malformed) -> None:
-        refused = Refused(
-            new_id(),
-            source.name,
-            received,
-            raw,
-            error.status,
-            error.title,
-            error.detail,
-            tuple(map(str, error.faults)),
-        )
+    async def _quarantine(
+        self, source: Source, received: datetime, raw: bytes, error: Malformed | PluginFailed
+    ) -> None:
+        said: tuple[int, str, str, tuple[str, ...]] = (500, "Plugin failed", str(error), ())
+        if isinstance(error, Malformed):
+            said = error.status, error.title, error.detail, tuple(map(str, error.faults))
+        refused = Refused(new_id(), source.name, received, raw, *said)
         await self._spool.quarantine(refused)
         log.warning("a body went to quarantine", source=source.name, quarantine=refused.id, error=str(error))
 
@@ -231,6 +264,8 @@ OVERLOADED = problem(
     headers={"Retry-After": str(RETRY_AFTER)},
 )
 
+FAILED = problem(500, "Internal error", "the router's log says more")
+
 _REASONS = {
     401: "unverified",
     404: "not_found",
@@ -243,8 +278,7 @@ _REASONS = {
 """The words that observers are told for a status; a 400 is ``malformed``."""
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {
-    # RFC 9110 asks for these: 15.5.6, 15.5.2 and 15.5.16
-    405: {"Allow": "POST"},
+    # RFC 9110 asks for these: 15.5.2 and 15.5.16, and for Allow in 15.5.6
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
     415: {"Accept-Encoding": "gzip, deflate"},
 }
@@ -263,9 +297,12 @@ def _event(source: str, received: datetime, raw: bytes) -> Event:
     return event
 
 
-def _problem(error: SenderError) -> Answer:
+def _problem(error: SenderError, source: Source | None) -> Answer:
     faults = error.faults if isinstance(error, Malformed) else ()
-    return problem(error.status, error.title, error.detail, faults=faults, headers=_HEADERS.get(error.status))
+    headers = _HEADERS.get(error.status)
+    if error.status == 405 and source:
+        headers = {"Allow": ", ".join(source.methods)}
+    return problem(error.status, error.title, error.detail, faults=faults, headers=headers)
 
 
 def _too_large(limit: int) -> SenderError:
