@@ -134,7 +134,7 @@ def check_verification(kind: object) -> str:
         raise PluginError(f"{what} names a type for one of its fields that is not defined where it stands")
     if kind.check is VerificationType.check and kind.check_head is VerificationType.check_head:
         raise PluginError(f"{what} has neither a check nor a check_head method: it would let everybody in")
-    made = kind.model_construct()
+    made = kind.model_construct(type=name)
     _check_method(what, made, "check", "request", "now")
     _check_method(what, made, "check_head", "headers", "client")
     _check_method(what, made, "sign", "body", "now")

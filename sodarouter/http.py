@@ -1,4 +1,4 @@
-"""HTTP as plugins see it: what they serve on the admin listener, and the requests of senders that they judge or translate."""
+"""HTTP as plugins see it: what they serve on the admin listener, and what senders sent."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field

@@ -28,7 +28,7 @@ from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
 from sodarouter.spool import Appended, Refused, Spool
 from sodarouter.translate import Translator
-from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
+from sodarouter.verify import Ip, Proxy, Request, Verification, client_address, verify, verify_head
 from sodarouter.vet import Vetting
 
 RETRY_AFTER = 30
@@ -171,16 +171,14 @@ class Receiver:
         peer = scope["client"][0] if scope["client"] else None
         client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
         verify_head(source.verifications, headers, client)  # first: a stranger's body is not even read
-        shown = MappingProxyType(headers)  # plugins cannot change what others are judged by
         for vetting in source.vettings:
-            vetting.head(shown, client)
+            vetting.head(headers, client)
         with self._shares.request(source.name) as holding:
             wire = await self._body(headers, receive, holding)
             verify(source.verifications, Request(headers, wire, client), self._now())
             request = None
             if source.vettings or source.translator:
-                query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-                request = WebhookRequest(wire, scope["method"], scope["path"], MappingProxyType(query), shown, client)
+                request = _request(scope, headers, wire, client)
                 for vetting in source.vettings:
                     vetting.whole(request, self._now())
             return await self._keep(source, wire, headers.get("content-encoding", ""), holding, request)
@@ -295,6 +293,14 @@ def _event(source: str, received: datetime, raw: bytes) -> Event:
         # what asks for it on the way to the disk must not be the one to make it
         _ = event.view
     return event
+
+
+def _request(scope: Scope, headers: Mapping[str, str], body: bytes, client: Ip | None) -> WebhookRequest:
+    """A request as plugins see it. They cannot change what others are judged by."""
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    return WebhookRequest(
+        body, scope["method"], scope["path"], MappingProxyType(query), MappingProxyType(headers), client
+    )
 
 
 def _problem(error: SenderError, source: Source | None) -> Answer:

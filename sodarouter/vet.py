@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -34,7 +35,8 @@ class Vetting:
     verification: VerificationType
 
     def head(self, headers: Mapping[str, str], client: IPv4Address | IPv6Address | None) -> None:
-        self._ask(self.verification.check_head, headers, client)
+        # a plugin cannot change what others are judged by
+        self._ask(self.verification.check_head, MappingProxyType(headers), client)
 
     def whole(self, request: WebhookRequest, now: float) -> None:
         self._ask(self.verification.check, request, now)
@@ -58,5 +60,6 @@ class Vetting:
             raise Forbidden(self.verification.type, refusal)
         if answer is not None:
             # whoever answers False means no, and would have let everybody in
-            fault = f"the verification {self.verification.type!r} returned a {type(answer).__name__}; it raises or returns None"
+            returned = f"{self.verification.type!r} returned a {type(answer).__name__}"
+            fault = f"the verification {returned}, where one raises or returns None"
             raise PluginFailed(self.plugin, fault)

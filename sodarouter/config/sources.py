@@ -84,10 +84,9 @@ def _kind(
 
 
 def _source(name: str, table: SourceTable, translator: Translator | None, plugins: Plugins) -> ConfiguredSource:
-    own = tuple(one for one in table.verify if not isinstance(one, VerificationType))
-    vettings = tuple(
-        Vetting(plugins.owner(type(one)), one) for one in table.verify if isinstance(one, VerificationType)
-    )
+    entries: list[Verification | VerificationType] = [*table.verify]
+    own = tuple(one for one in entries if not isinstance(one, VerificationType))
+    vettings = tuple(Vetting(plugins.owner(type(one)), one) for one in entries if isinstance(one, VerificationType))
     return ConfiguredSource(name, table, own, vettings, translator)
 
 
