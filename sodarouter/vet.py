@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,6 @@ SLOW = 0.1
 """Seconds that one may take before the log names it: nothing else goes on in the router meanwhile."""
 
 log = structlog.get_logger()
-_sparing = Sparing()
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Vetting:
 
     plugin: str
     verification: VerificationType
+    sparing: Sparing = field(default_factory=Sparing, compare=False, repr=False)
 
     def head(self, headers: Mapping[str, str], client: IPv4Address | IPv6Address | None) -> None:
         # a plugin cannot change what others are judged by
@@ -53,9 +53,9 @@ class Vetting:
                 refusal = storable(str(error))
         if (seconds := time.perf_counter() - began) > SLOW:
             known = {"plugin": self.plugin, "verification": self.verification.type, "seconds": round(seconds, 3)}
-            _sparing(log.warning, "a verification blocked the event loop", self.plugin, **known)
+            self.sparing(log.warning, "a verification blocked the event loop", self.plugin, **known)
         if failures:
-            raise PluginFailed(self.plugin, describe(failures[0])) from failures[0]
+            raise PluginFailed(self.plugin, storable(describe(failures[0]))) from failures[0]
         if refusal is not None:
             raise Forbidden(self.verification.type, refusal)
         if answer is not None:

@@ -16,13 +16,16 @@ import pytest
 import trio
 from commandline import free_ports, listening, run_beside
 from distributions import SitePackages
+from hypothesis import given
+from hypothesis import strategies as st
 from running import LISTEN, running_router
 from structlog.testing import capture_logs
 
-from sodarouter import HttpResponse, Options, SourceType, Untranslatable, Unverified, VerificationType
+from sodarouter import HttpResponse, Options, SourceType, Untranslatable, Unverified, VerificationType, WebhookRequest
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
+from sodarouter.options import Place
 from sodarouter.plugins import Plugins, find
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.redact import Redactor
@@ -56,12 +59,21 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePackages:
     return SitePackages(tmp_path / "site", monkeypatch)
 
 
+def in_the_docs(module: str) -> str:
+    """The source code of a module."""
+    (found,) = re.findall(rf"(?ms)^```python\n# {module}\.py\n(.*?)^```$", DOCS.read_text(encoding="utf-8"))
+    return str(found)
+
+
+_namespace: dict[str, Any] = {"__name__": "stamp"}
+exec(in_the_docs("sodarouter_stamp"), _namespace)
+STAMP = _namespace["Stamp"]
+
+
 @pytest.fixture
 def assay(site: SitePackages) -> None:
     """Installs the two plugins of the docs."""
-    text = DOCS.read_text(encoding="utf-8")
-    found = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    modules = {name: found[name] for name in ("sodarouter_stamp", "sodarouter_assay")}
+    modules = {name: in_the_docs(name) for name in ("sodarouter_stamp", "sodarouter_assay")}
     site.install("sodarouter-assay", {"stamp": "sodarouter_stamp", "assay": "sodarouter_assay"}, **modules)
 
 
@@ -136,6 +148,19 @@ async def test_what_cannot_be_translated_is_explained_and_kept_as_it_came(assay,
         assert document["detail"].startswith("this is no verdict of a monitor: TypeError")
         (kept,) = router.reader.quarantined(limit=9)
         assert (kept.raw, kept.source, kept.status, kept.detail) == (body, "assay", 422, document["detail"])
+
+
+@given(body=st.binary(max_size=200), at=st.integers(0, 10**11), place=st.integers(0))
+def test_what_the_stamp_of_the_docs_signs_passes_and_anything_else_does_not(body, at, place):
+    stamp = STAMP.model_validate({"secret": SECRET}, context=Place())
+    headers = {name.lower(): value for name, value in stamp.sign(body, at + 0.5).items()}
+    stamp.check_head(headers, None)
+    stamp.check(WebhookRequest(body, headers=headers), at + 299)
+    changed = bytearray(body + b" ")
+    changed[place % len(changed)] ^= 1
+    for other, now in ((bytes(changed), at), (body, at + 301)):
+        with pytest.raises(Unverified):
+            stamp.check(WebhookRequest(other, headers=headers), now)
 
 
 async def test_a_reload_takes_up_another_secret_and_other_options(assay, tmp_path):
