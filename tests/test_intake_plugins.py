@@ -494,6 +494,23 @@ async def test_a_source_type_that_hangs_costs_its_own_source_and_no_body(autojum
     assert house.refused[-1] == ("soda", 503, "overloaded")
 
 
+async def test_a_source_type_that_hangs_has_its_threads_back_after_a_reload(site, tmp_path, monkeypatch, released):
+    monkeypatch.setattr("sodarouter.translate.TIMEOUT", 0.05)
+    monkeypatch.setattr("sodarouter.translate.PATIENCE", 0.05)
+    site.install("acme-tools", {"acme": "acme_source"}, acme_source=ACME)
+    async with running_router(tmp_path, ACME_SOURCE, source="") as router:
+        acme = sys.modules["acme_source"].Acme
+        translate, acme.translate = acme.translate, lambda *_: released.wait()
+        for _ in range(THREADS):
+            assert (await router.post(b"hello", "/acme")).status_code == 500
+        assert (await router.post(b"hello", "/acme")).status_code == 503
+        acme.translate = translate
+        assert (await router.post(b"hello", "/acme")).status_code == 503
+        assert (await router.post(b'{"event": "validate"}')).status_code == 200
+        assert await router.bound.reload() == ()
+        assert (await router.post(b"hello", "/acme")).status_code == 202
+
+
 async def test_a_secret_in_what_a_source_type_says_is_blotted_out():
     house = House(odd(raising(Untranslatable(f"it is not {SECRET}\x1b[31m")), redact=Redactor({SECRET})))
     detail = refusal(await house.post(b"x"), 422)["detail"]
