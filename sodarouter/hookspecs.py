@@ -14,7 +14,9 @@ from sodarouter.destination import Destination
 from sodarouter.event import Event
 from sodarouter.http import HttpRoute
 from sodarouter.link import IncidentLink
+from sodarouter.source import SourceType
 from sodarouter.store import Store
+from sodarouter.verification import VerificationType
 
 hookspec = pluggy.HookspecMarker("sodarouter")
 
@@ -22,6 +24,16 @@ hookspec = pluggy.HookspecMarker("sodarouter")
 @hookspec
 def destination_types() -> list[type[Destination[Any]]]:  # type: ignore[empty-body]  # a specification has none
     """The kinds of destination that this plugin offers. Asked once, at start."""
+
+
+@hookspec
+def verification_types() -> list[type[VerificationType]]:  # type: ignore[empty-body]  # a specification has none
+    """The ways for senders to prove who they are that this plugin offers. Asked once, at start."""
+
+
+@hookspec
+def source_types() -> list[type[SourceType[Any]]]:  # type: ignore[empty-body]  # a specification has none
+    """The kinds of sender that this plugin offers. Asked once, at start."""
 
 
 @hookspec

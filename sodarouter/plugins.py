@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
 from sodarouter.batch import BatchItem
-from sodarouter.contract import HOOKS, check_hook, check_route, check_type, is_hook
+from sodarouter.contract import HOOKS, check_hook, check_route, check_source, check_type, check_verification, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
 from sodarouter.errors import Fault, PluginError
@@ -27,11 +27,14 @@ from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.options import Options
 from sodarouter.plugin import Plugin
+from sodarouter.source import SourceType
 from sodarouter.store import Store
+from sodarouter.verification import VerificationType
 
 GROUP = "sodarouter"
 
 AnyDestination = Destination[Any]
+KindT = TypeVar("KindT", type[AnyDestination], type[SourceType[Any]], type[VerificationType])
 
 _ROUTINES = (FunctionType, MethodType, staticmethod, classmethod)
 
@@ -47,6 +50,8 @@ class Found:
     fault: str = ""
     """Why it cannot be used; empty when it can."""
     types: list[type[AnyDestination]] = field(default_factory=list)
+    sources: list[type[SourceType[Any]]] = field(default_factory=list)
+    verifications: list[type[VerificationType]] = field(default_factory=list)
     routes: list[HttpRoute] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -123,6 +128,9 @@ class Plugins:
     def __init__(self, found: Iterable[Found], options: Mapping[str, Options]) -> None:
         self.found = list(found)
         self.types: dict[str, type[AnyDestination]] = {}
+        self.sources: dict[str, type[SourceType[Any]]] = {}
+        self.verifications: dict[str, type[VerificationType]] = {}
+        self._owners: dict[object, str] = {}
         self.routes: list[tuple[str, HttpRoute]] = []
         self._manager = _Manager()
         for plugin in self.found:
@@ -152,7 +160,13 @@ class Plugins:
             raise PluginError("it implements no hook; mark what implements one with @hookimpl")
         for kind in types:
             check_type(kind)
-            self._offer(plugin, kind)
+            self._offer(plugin, "destination", kind.type, kind, self.types, plugin.types)
+        for source in self._ask(plugin, "source_types"):
+            check_source(source)
+            self._offer(plugin, "source", source.type, source, self.sources, plugin.sources)
+        for verification in self._ask(plugin, "verification_types"):
+            word = check_verification(verification)
+            self._offer(plugin, "verification", word, verification, self.verifications, plugin.verifications)
         for route in self._ask(plugin, "http_routes"):
             check_route(route)
             if other := next((name for name, known in self.routes if known.path == route.path), None):
@@ -170,12 +184,19 @@ class Plugins:
             offered.extend(answers[0])
         return offered
 
-    def _offer(self, plugin: Found, kind: type[AnyDestination]) -> None:
-        if kind.type in self.types:
-            other = next(p for p in self.found if self.types[kind.type] in p.types)
-            raise PluginError(f"{other} offers the destination type {kind.type!r} too")
-        self.types[kind.type] = kind
-        plugin.types.append(kind)
+    def _offer(
+        self, plugin: Found, thing: str, word: str, kind: KindT, offered: dict[str, KindT], own: list[KindT]
+    ) -> None:
+        if word in offered:
+            other = next(one for one in self.found if one.name == self._owners[offered[word]])
+            raise PluginError(f"{other} offers the {thing} type {word!r} too")
+        offered[word] = kind
+        own.append(kind)
+        self._owners[kind] = plugin.name
+
+    def owner(self, kind: object) -> str:
+        """The name of the plugin that offers a type."""
+        return self._owners[kind]
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.

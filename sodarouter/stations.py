@@ -83,6 +83,7 @@ class Stations:
             destinations=lambda: [destination.name for destination in live.config.destinations],
             changed=self._look_again,
             readmitted=partial(observers.event_accepted, duplicate=False),
+            translator=lambda source: live.config.translator(source),
         )
 
         async def loaded() -> Loaded:
@@ -154,8 +155,16 @@ def _ruleset(config: Config) -> Ruleset:
 
 def _sources(config: Config) -> Sequence[Source]:
     return [
-        Source(name, table.path, tuple(table.verify), table.duplicate_window, table.reply_with_link)
-        for name, table in config.file.source.items()
+        Source(
+            one.name,
+            one.table.path,
+            one.verifications,
+            one.table.duplicate_window,
+            one.vettings,
+            one.translator,
+            one.table.reply_with_link,
+        )
+        for one in config.sources
     ]
 
 

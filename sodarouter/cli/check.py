@@ -95,6 +95,8 @@ def plugins(as_json: JsonOption = False) -> None:
             "version": plugin.version,
             "distribution": plugin.distribution,
             "destinations": [kind.type for kind in plugin.types],
+            "sources": [kind.type for kind in plugin.sources],
+            "verifications": [kind.model_fields["type"].default for kind in plugin.verifications],
             "pages": [route.path for route in plugin.routes],
             "observes": [hook for hook, names in told.items() if plugin.name in names],
             "fault": plugin.fault,
@@ -105,11 +107,21 @@ def plugins(as_json: JsonOption = False) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "version", "distribution", "destination types", "pages", "observes", "fault"],
+            [
+                "name",
+                "version",
+                "distribution",
+                "destination types",
+                "source types",
+                "verifications",
+                "pages",
+                "observes",
+                "fault",
+            ],
             [
                 [
                     *(shown(row[key]) for key in ("name", "version", "distribution")),
-                    *(", ".join(row[key]) for key in ("destinations", "pages", "observes")),
+                    *(", ".join(row[key]) for key in ("destinations", "sources", "verifications", "pages", "observes")),
                     f"[red]{shown(row['fault'])}[/]" if row["fault"] else "",
                 ]
                 for row in rows

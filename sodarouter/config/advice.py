@@ -24,7 +24,7 @@ def advise(file: File, teams: Sequence[TeamTable]) -> Iterator[Fault]:
 
 def _intake(file: File) -> Iterator[Fault]:
     for name, source in file.source.items():
-        if not source.verify:
+        if not source.get("verify"):
             yield Fault(
                 f"source.{name}",
                 "nothing is verified: whoever can reach it can send events",
