@@ -17,7 +17,7 @@ from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
 from sodarouter.source import SourceType
 from sodarouter.store import Store
-from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate
+from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate, sees
 from sodarouter.verification import VerificationType
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
@@ -82,4 +82,5 @@ __all__ = [
     "View",
     "WebhookRequest",
     "hookimpl",
+    "sees",
 ]

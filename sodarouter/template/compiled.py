@@ -1,10 +1,12 @@
 """A compiled template."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from jinja2 import UndefinedError, nodes, pass_context
@@ -47,6 +49,19 @@ _url = _environment(escapes=True, finalize=_percent_encoded)
 _url.add({"urlencode": _encode})
 
 
+_more: ContextVar[tuple[str, ...]] = ContextVar("more", default=())
+
+
+@contextmanager
+def seeing(*names: str) -> Iterator[None]:
+    """The templates that are compiled in the block see these names too; their values are handed to `Template.render`."""
+    token = _more.set(names)
+    try:
+        yield
+    finally:
+        _more.reset(token)
+
+
 def parse(source: str) -> nodes.Template:
     """What a template that can be compiled is made of."""
     return _text.parse(source)
@@ -71,7 +86,7 @@ class Template:
     def __init__(self, source: str, *, html: bool = False, url: bool = False) -> None:
         self._written = (source, html, url)
         environment = _url if url else _html if html else _text
-        self._template = compiled(source, environment, NAMES)
+        self._template = compiled(source, environment, (*NAMES, *_more.get()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self._written == other._written
@@ -79,13 +94,21 @@ class Template:
     def __hash__(self) -> int:
         return hash(self._written)
 
-    def render(self, event: Event, delivery: Delivery) -> str:
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # nothing in it changes, and pydantic copies defaults
+
+    def render(self, event: Event, delivery: Delivery, more: Mapping[str, object] = {}) -> str:
         """The text for one delivery: the same for the same event, at any time. It takes a second of computing at most.
+
+        Args:
+            event: What is delivered.
+            delivery: For which delivery.
+            more: What it was compiled to see beside them, inside `seeing`.
 
         Raises:
             Reject: The template fails on this event: trying again would not help before the template is mended.
         """
-        context = self._template.new_context(_seen(event, delivery))
+        context = self._template.new_context({**_seen(event, delivery), **more})
         try:
             with spending():
                 return "".join(_capped(self._template.root_render_func(context)))
