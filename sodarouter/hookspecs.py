@@ -3,7 +3,7 @@
 An implementation declares only the arguments that it uses, by name; more may be added without breaking it.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import pluggy
@@ -32,6 +32,15 @@ def deliver(event: Event, delivery: Delivery) -> Awaitable[None] | None:
 
     Implemented by the instances of a `Destination`, or by a plugin that is a mere module: it then is a destination type
     itself, named after its entry point and without options.
+    """
+
+
+@hookspec
+def enrich(event: Event) -> Awaitable[Mapping[str, Any] | None] | Mapping[str, Any] | None:
+    """What this plugin adds to an event before it is decided: a JSON object, or ``None``.
+
+    It is kept with the event, and routes, templates and destinations see it under the plugin's name. An event is asked
+    about once, however often it is delivered or replayed, and more than once only if its decision fails.
     """
 
 

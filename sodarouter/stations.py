@@ -10,6 +10,7 @@ from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.enrich import AT_ONCE, Enrichment
 from sodarouter.event import Enrich
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
@@ -49,7 +50,10 @@ class Stations:
         self._own_threads = self._threads.total_tokens
         config, observers = live.config, _observers(live.config)
         self.deliverer = Deliverer(live.lanes, spool, observers, config.redact, enrich=_enrich(config))
-        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
+        enrichers = config.plugins.enrichers()
+        enrichment = Enrichment(enrichers, config.redact) if enrichers else None
+        self._own_threads += AT_ONCE * len(enrichers)
+        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set, enrichment=enrichment)
         self.receiver = Receiver(
             _sources(config),
             spool,

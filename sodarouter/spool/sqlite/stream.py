@@ -19,9 +19,7 @@ PAGE_BYTES = 4 * 1024 * 1024
 """Bytes of their bodies, after which a page ends sooner."""
 
 _COLUMNS = "received, event.seq, id, source, type, raw, late, repeats, planned, config, withheld, decision.state, value"
-_FROM = (
-    "event LEFT JOIN decision ON decision.event = event.seq LEFT JOIN enrichment ON enrichment.event = event.seq"
-)
+_FROM = "event LEFT JOIN decision ON decision.event = event.seq LEFT JOIN enrichment ON enrichment.event = event.seq"
 _Row = tuple[int, int, str, str, str, bytes, int, int, int | None, str | None, int | None, str | None, str | None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
