@@ -253,7 +253,7 @@ def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     )
 
 
-HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled"
+HOOKS = "destination_types, http_routes, deliver, enrich, event_accepted, event_refused, delivery_settled"
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,10 @@ HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused,
             "def event_accepted(*, event): ...",
             "event_accepted takes 'event' by keyword only, but hooks are called by position",
         ),
-        ("async def event_accepted(event): ...", "event_accepted must not be async: only deliver is awaited"),
+        (
+            "async def event_accepted(event): ...",
+            "event_accepted must not be async: only deliver and enrich are awaited",
+        ),
         (
             "async def deliver(event, attempt): ...",
             (

@@ -88,6 +88,7 @@ def plugins(as_json: JsonOption = False) -> None:
     Exit status 1 if one of them cannot be used.
     """
     loaded = Plugins(find(), {})
+    enriching = {name for name, _ in loaded.observers("enrich")}
     told = {hook: {name for name, _ in loaded.observers(hook)} for hook in OBSERVERS}
     rows: list[dict[str, Any]] = [
         {
@@ -96,6 +97,7 @@ def plugins(as_json: JsonOption = False) -> None:
             "distribution": plugin.distribution,
             "destinations": [kind.type for kind in plugin.types],
             "pages": [route.path for route in plugin.routes],
+            "enriches": plugin.name in enriching,
             "observes": [hook for hook, names in told.items() if plugin.name in names],
             "fault": plugin.fault,
         }
@@ -105,11 +107,13 @@ def plugins(as_json: JsonOption = False) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "version", "distribution", "destination types", "pages", "observes", "fault"],
+            ["name", "version", "distribution", "destination types", "pages", "enriches", "observes", "fault"],
             [
                 [
                     *(shown(row[key]) for key in ("name", "version", "distribution")),
-                    *(", ".join(row[key]) for key in ("destinations", "pages", "observes")),
+                    *(", ".join(row[key]) for key in ("destinations", "pages")),
+                    "yes" if row["enriches"] else "",
+                    ", ".join(row["observes"]),
                     f"[red]{shown(row['fault'])}[/]" if row["fault"] else "",
                 ]
                 for row in rows
