@@ -5,7 +5,7 @@ Each plugin is asked by itself, sees nothing of what others add, and at worst co
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class Enriched:
 class _Call:
     """A plugin is asked about an event."""
 
+    event: Event
     started: float
     scope: trio.CancelScope
     ended: trio.Event = field(default_factory=trio.Event)
@@ -131,15 +132,16 @@ class Enrichment:
         probing = circuit.state(now) is Breaker.HALF_OPEN
         circuit.started(now)
         enricher.busy += 1
-        call = _Call(now, trio.CancelScope(deadline=now + TIME_LIMIT))
-        self._calls.start_soon(self._call, enricher, event, call, name=f"plugin {enricher.name}")
+        call = _Call(event, now, trio.CancelScope(deadline=now + TIME_LIMIT))
+        self._calls.start_soon(self._call, enricher, call, name=f"plugin {enricher.name}")
         if probing:
             # events have waited for it in vain before: whether it works again is found out while they go on
             self._calls.start_soon(self._answered, enricher, call)
             return None, LEFT_ALONE
         return await self._answered(enricher, call)
 
-    async def _call(self, enricher: Enricher, event: Event, call: _Call) -> None:
+    async def _call(self, enricher: Enricher, call: _Call) -> None:
+        event = call.event
         try:
             with contained(call.failures), call.scope:
                 if enricher.threaded:
@@ -169,11 +171,16 @@ class Enrichment:
         plain = json.loads(text)
         if _depth(plain) > MAX_DEPTH:
             raise ValueError(f"what it gave nests more than {MAX_DEPTH} deep")
-        # an event's callback URL is a secret too, and stands in the event that the plugin was handed
-        incident = event.view.incident if is_mentioned(event.raw) else None
+        return self._without_secrets(plain, event)  # type: ignore[no-any-return]  # it gives what it was given
+
+    def _without_secrets(self, value: Any, event: Event) -> Any:
+        # the event's callback URL is one too, and stands in what the plugin was handed
+        incident = None
+        with suppress(Exception):  # an event that cannot be read is told of when it is decided
+            incident = event.view.incident if is_mentioned(event.raw) else None
         if incident is not None and incident.callback_url is not None:
-            plain = Redactor([incident.callback_url.get_secret_value()]).within(plain)
-        return self._redact.within(plain)  # type: ignore[no-any-return]  # it gives what it was given
+            value = Redactor([incident.callback_url.get_secret_value()]).within(value)
+        return self._redact.within(value)
 
     async def _answered(self, enricher: Enricher, call: _Call) -> _Answer:
         """Waits for the end of a call, but no longer than for its time."""
@@ -189,6 +196,7 @@ class Enrichment:
                 log.info("the plugin answers again, and enriches events again", plugin=enricher.name)
             enricher.failing = ""
             return call.added, ""
+        fault = storable(self._without_secrets(fault, call.event))
         if fault != enricher.failing:  # once, not at every event
             enricher.failing = fault
             log.error("a plugin failed to enrich an event", plugin=enricher.name, fault=fault, exc_info=error)
@@ -199,7 +207,7 @@ class Enrichment:
                 failures=enricher.circuit.failures,
                 pause=enricher.circuit.pause,
             )
-        return None, storable(self._redact(fault))[:MAX_TOLD]
+        return None, fault[:MAX_TOLD]
 
 
 def _depth(value: object) -> int:

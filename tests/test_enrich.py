@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -414,7 +415,7 @@ async def test_an_ordinary_function_runs_in_a_thread(engine: Engine) -> None:
     assert (stored.planned, stored.trace[0]["failed"]) == (1, "SystemExit: 2")
 
 
-async def test_what_is_secret_is_not_kept(engine: Engine) -> None:
+async def test_what_is_secret_is_not_kept_nor_told(engine: Engine) -> None:
     url = "https://cloud.soda.io/incident-link/canary-77"
     body = {"event": "incidentCreated", "incident": {"id": "i-1"}, "incidentLinkCallbackUrl": url}
 
@@ -423,13 +424,20 @@ async def test_what_is_secret_is_not_kept(engine: Engine) -> None:
         assert event.view.incident.callback_url is not None
         return {"at": event.view.incident.callback_url.get_secret_value(), "in": [{"hunter22": "a hunter22 b"}]}
 
+    async def clumsy(event: Event) -> None:
+        raise ValueError(f"hunter22 {b64encode(url.encode()).decode()}")
+
     event = make_event(body)
     await engine.append(event)
-    async with routed(engine.spool, ALL, enrichment=enrichment(("hunter22",), catalog=leaky)) as settled:
+    adding = enrichment(("hunter22",), catalog=leaky, clumsy=clumsy)
+    async with routed(engine.spool, ALL, enrichment=adding) as settled:
         await settled()
-    kept = json.dumps(engine.reader.event(event.id).event.enriched)
-    assert "canary-77" not in kept
-    assert "hunter22" not in kept
+    stored = engine.reader.event(event.id)
+    assert stored.trace[0]["enrich"] == "clumsy"
+    for kept in (json.dumps(stored.event.enriched), json.dumps(stored.trace)):
+        assert "canary-77" not in kept
+        assert "hunter22" not in kept
+        assert b64encode(url.encode()).decode()[8:40] not in kept
 
 
 # what routes and templates see
@@ -531,10 +539,17 @@ TOML = """
 """
 
 
+AGE = "from sodarouter import hookimpl\n\n@hookimpl\nasync def enrich(event): return {'seconds': 1}\n"
+
+
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePackages:
+    return SitePackages(tmp_path / "site", monkeypatch)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, site: SitePackages) -> Path:
     """The plugin of the docs, and its catalogue."""
-    site = SitePackages(tmp_path / "site", monkeypatch)
     site.install("sodarouter-catalog", {"catalog": "sodarouter_catalog:Catalog"}, sodarouter_catalog=SAMPLE)
     (tmp_path / "catalog.json").write_text('{"orders": "gold", "customers": "silver"}')
     return tmp_path
@@ -568,24 +583,24 @@ async def test_the_plugin_of_the_docs_enriches_and_a_restart_forgets_nothing(ins
     assert (installed / "lines.txt").read_text() == "gold\n"
 
 
-async def test_a_broken_plugin_keeps_no_event_back_and_the_commands_tell(installed: Path, sodarouter: Command) -> None:
+async def test_a_broken_plugin_keeps_no_event_back_and_the_commands_tell(
+    installed: Path, site: SitePackages, sodarouter: Command
+) -> None:
+    site.install("sodarouter-age", {"age": "sodarouter_age"}, sodarouter_age=AGE)
     (installed / "catalog.json").write_text("no JSON")
     async with running_router(installed, TOML) as router:
         await router.post(evaluation("orders"))
         await router.until_settled()
     with closing(SqliteReader(installed / "var/sodarouter.db")) as reader:
         (stored,) = reader.events(limit=9)
+    assert stored.event.enriched == {"age": {"seconds": 1}}
     told = "without what catalog may have added: JSONDecodeError: "
     assert told in await trio.to_thread.run_sync(lambda: sodarouter("why", stored.event.id).out)
     assert told in await trio.to_thread.run_sync(lambda: sodarouter("why-not", stored.event.id, "there").out)
 
 
-def test_the_list_of_plugins_says_which_enrich(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sodarouter: Command
-) -> None:
-    site = SitePackages(tmp_path / "site", monkeypatch)
-    source = "from sodarouter import hookimpl\n\n@hookimpl\nasync def enrich(event): return {'age': 1}\n"
-    site.install("sodarouter-age", {"age": "sodarouter_age"}, sodarouter_age=source)
+def test_the_list_of_plugins_says_which_enrich(site: SitePackages, sodarouter: Command) -> None:
+    site.install("sodarouter-age", {"age": "sodarouter_age"}, sodarouter_age=AGE)
     listed = {one["name"]: one["enriches"] for one in sodarouter("plugins", "--json").json}
     assert {name for name, enriches in listed.items() if enriches} == {"age"}
     assert "yes" in sodarouter("plugins").out
