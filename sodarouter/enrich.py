@@ -97,7 +97,7 @@ class Enrichment:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """`of` can be asked as long as it is entered."""
-        # calls are made here and not where they are waited for: one that shields itself from its cancellation may never end
+        # calls are made here and not where they are waited for: one that shields itself may never end
         async with trio.open_nursery() as self._calls:
             yield
             self._calls.cancel_scope.cancel()
