@@ -24,6 +24,9 @@ METHODS = ("GET", "POST", "PUT")
 """What senders may use."""
 _PAGE = re.compile(r"/[A-Za-z0-9._~/-]*")
 
+AWAITED = (*hookspecs.DELIVERING, "enrich")
+"""The hooks that may be ``async``; implemented by an ordinary function, they run in threads."""
+
 HOOKS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "sodarouter_spec")}
 
 
@@ -53,8 +56,8 @@ def check_hook(name: str, implementation: Callable[..., Any]) -> None:
             raise PluginError(f"{name} takes {parameter.name!r} by keyword only, but hooks are called by position")
     if inspect.isgeneratorfunction(implementation) or inspect.isasyncgenfunction(implementation):
         raise PluginError(f"{name} must not yield")
-    if name not in hookspecs.DELIVERING and inspect.iscoroutinefunction(implementation):
-        raise PluginError(f"{name} must not be async: only deliver is awaited")
+    if name not in AWAITED and inspect.iscoroutinefunction(implementation):
+        raise PluginError(f"{name} must not be async: only {', '.join(AWAITED)} are awaited")
 
 
 def check_type(kind: object) -> None:

@@ -21,6 +21,7 @@ from sodarouter.batch import BatchItem
 from sodarouter.contract import HOOKS, check_hook, check_route, check_source, check_type, check_verification, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
+from sodarouter.enrich import Enricher
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
 from sodarouter.failures import describe
@@ -210,8 +211,24 @@ class Plugins:
             if plugin is not None and (only is None or name == only) and self._implements(plugin, hook)
         ]
 
+    def enrichers(self) -> list[Enricher]:
+        """The plugins that add something to events."""
+        return [
+            Enricher(name, _first(call), not any(map(inspect.iscoroutinefunction, self._functions(name, "enrich"))))
+            for name, call in self.observers("enrich")
+        ]
+
+    def _functions(self, name: str, hook: str) -> list[Callable[..., Any]]:
+        plugin = self._manager.get_plugin(name)
+        return [impl.function for impl in getattr(self._manager.hook, hook).get_hookimpls() if impl.plugin is plugin]
+
     def _implements(self, plugin: object, hook: str) -> bool:
         return any(impl.plugin is plugin for impl in getattr(self._manager.hook, hook).get_hookimpls())
+
+
+def _first(call: Callable[..., Any]) -> Callable[[Event], Any]:
+    """Of what the implementations of one plugin give, the first: pluggy leaves ``None`` out."""
+    return lambda event: next(iter(call(event=event)), None)
 
 
 class DeliverHook:

@@ -10,6 +10,7 @@ from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.enrich import AT_ONCE, Enrichment
 from sodarouter.event import Enrich
 from sodarouter.lane import Lane
 from sodarouter.linkback import LinkBack
@@ -62,7 +63,10 @@ class Stations:
             prefer=config.file.links.prefer,
             answering=replies.is_awaited,
         )
-        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
+        enrichers = config.plugins.enrichers()
+        enrichment = Enrichment(enrichers, config.redact) if enrichers else None
+        self._own_threads += AT_ONCE * len(enrichers)
+        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set, enrichment=enrichment)
         self.receiver = Receiver(
             _sources(config),
             spool,

@@ -163,7 +163,7 @@ def test_plugins_lists_what_each_offers(sodarouter):
     assert "/metrics" in ran.out
     listed = sodarouter("plugins", "--json").json
     keys = {"name", "version", "distribution", "fault"}
-    keys |= {"destinations", "sources", "verifications", "pages", "observes"}
+    keys |= {"destinations", "sources", "verifications", "pages", "enriches", "observes"}
     assert all(plugin.keys() == keys for plugin in listed)
     assert next(plugin for plugin in listed if plugin["name"] == "file")["destinations"] == ["file"]
 

@@ -276,7 +276,10 @@ HOOKS = ", ".join(contract.HOOKS)
             "def event_accepted(*, event): ...",
             "event_accepted takes 'event' by keyword only, but hooks are called by position",
         ),
-        ("async def event_accepted(event): ...", "event_accepted must not be async: only deliver is awaited"),
+        (
+            "async def event_accepted(event): ...",
+            "event_accepted must not be async: only deliver, deliver_batch, enrich are awaited",
+        ),
         (
             "async def deliver(event, attempt): ...",
             (

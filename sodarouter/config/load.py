@@ -96,7 +96,8 @@ def load(path: Path, running: Config | None = None) -> Config:
     rules = compile_rules(routing)
     redact.learn(found.secrets)
     # what is inherited is told of once
-    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team)))
+    enriching = [name for name, _ in plugins.observers("enrich")]
+    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team, enriching)))
     files = (*(document.path for document in documents), *(one.path for one in teams))
     return Config(
         path,

@@ -285,6 +285,8 @@ class TestTable(Payload):
     """The source that it comes from; otherwise the first."""
     received: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
     """When it comes, for windows of time: by default a Monday at noon, UTC."""
+    enriched: dict[str, dict[str, Any]] | None = None
+    """What plugins add to it, by their names; without, nothing, or what they have added to the `event` of the spool."""
     after: list[Payload] = Field(default=[])
     """What came before it from the same source, the oldest first."""
     to: list[str]

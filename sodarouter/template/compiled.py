@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from jinja2 import UndefinedError, nodes, pass_context
+from jinja2 import ChainableUndefined, UndefinedError, nodes, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -72,7 +72,8 @@ class Template:
 
     It sees ``event`` (`Event`), ``delivery`` (`Delivery`), ``payload`` (what Soda sent, as JSON types), the parts of the
     normalised view: ``results``, ``incident``, ``contract``, ``agreement``; and ``teams``, those of the event's datasets,
-    with ``team``, the one that the delivery is for or else the first. The filters are in docs/templates.md.
+    with ``team``, the one that the delivery is for or else the first; and ``enriched``, what plugins have added. The
+    filters are in docs/templates.md.
 
     Args:
         source: What the operator wrote.
@@ -154,12 +155,30 @@ def _seen(event: Event, delivery: Delivery) -> dict[str, Any]:
         "contract": view.contract,
         "agreement": view.agreement,
         "teams": view.teams,
+        "enriched": _lenient(event.enriched),
         "team": _team(view.teams, delivery.group),
     }
 
 
-NAMES = ("event", "delivery", "payload", "results", "incident", "contract", "agreement", "teams", "team")
+NAMES = ("event", "delivery", "payload", "results", "incident", "contract", "agreement", "teams", "team", "enriched")
 """What a template sees."""
+
+
+class _Added(dict[str, Any]):
+    """What a plugin has added. What it has not is empty and no failure: a plugin that failed must cost no delivery."""
+
+    def __missing__(self, name: str) -> Any:
+        return ChainableUndefined(name=name)
+
+
+def _lenient(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return _Added({name: _lenient(entry) for name, entry in value.items()})
+        case list():
+            return [_lenient(entry) for entry in value]
+        case _:
+            return value
 
 
 def _team(teams: tuple[Team, ...], group: str | None) -> Team | None:
