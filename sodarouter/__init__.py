@@ -10,13 +10,14 @@ from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
-from sodarouter.plugin import Plugin, hookimpl
+from sodarouter.plugin import API_VERSION, Plugin, hookimpl
 from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
 from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
+    "API_VERSION",
     "Agreement",
     "Breaker",
     "Cause",

@@ -6,6 +6,12 @@ import pluggy
 
 from sodarouter.options import Options
 
+API_VERSION = "1.0"
+"""The version of what plugins are written against: the front door and the hooks. It is no version of the router.
+
+The minor version grows when something is added, and the major one when something is removed or changes its meaning.
+"""
+
 hookimpl = pluggy.HookimplMarker("sodarouter")
 """Marks a function or method as the implementation of a hook of `sodarouter.hookspecs`."""
 

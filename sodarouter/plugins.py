@@ -17,7 +17,7 @@ import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
-from sodarouter.contract import HOOKS, check_hook, check_route, check_type, is_hook
+from sodarouter.contract import HOOKS, check_api, check_hook, check_route, check_type, is_hook, wanted_api
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
 from sodarouter.errors import Fault, PluginError
@@ -44,6 +44,10 @@ class Found:
     target: Any = None
     fault: str = ""
     """Why it cannot be used; empty when it can."""
+    hint: str = "mend or uninstall it, or put its name into [plugins] disabled"
+    """What an operator can do if it cannot."""
+    api: object = None
+    """Which version of the plugin API it says it was written for; ``None``: it does not say."""
     types: list[type[AnyDestination]] = field(default_factory=list)
     routes: list[HttpRoute] = field(default_factory=list)
 
@@ -97,6 +101,10 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
         found[entry.name] = plugin
         try:
             plugin.target = entry.load()
+            plugin.api = wanted_api(plugin.target)
+            check_api(plugin.api)
+        except PluginError as error:
+            plugin.fault, plugin.hint = str(error), error.hint or plugin.hint
         except (Exception, SystemExit) as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
@@ -129,8 +137,7 @@ class Plugins:
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
     def faults(self) -> list[Fault]:
-        hint = "mend or uninstall it, or put its name into [plugins] disabled"
-        return [Fault(str(plugin), plugin.fault, hint) for plugin in self.found if plugin.fault]
+        return [Fault(str(plugin), plugin.fault, plugin.hint) for plugin in self.found if plugin.fault]
 
     def _register(self, plugin: Found, options: Mapping[str, Options]) -> None:
         if isinstance(plugin.target, type):

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import trio
 from distributions import SitePackages
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from support import make_delivery, make_event
 
-from sodarouter import Destination, Retry
+from sodarouter import API_VERSION, Destination, Retry
 from sodarouter.config import Config, load
-from sodarouter.errors import ConfigError
+from sodarouter.contract import check_api
+from sodarouter.errors import ConfigError, PluginError
 from sodarouter.observe import Observers
 from sodarouter.plugins import DeliverHook
 
@@ -244,6 +247,54 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_keeps_nobody_else(site, f
     assert faults('[destination.audit]\ntype = "file"\npath = "x"\n') == called(
         "broken", f"it cannot be imported: {cause}"
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("sodarouter_api = {wanted}", "acme_dated"),
+        ("from sodarouter import Plugin\nclass Dated(Plugin):\n    sodarouter_api = {wanted}", "acme_dated:Dated"),
+        ("from sodarouter import Plugin\nsodarouter_api = {wanted}\nclass Dated(Plugin): ...", "acme_dated:Dated"),
+        ("class Dated:\n    sodarouter_api = {wanted}\nmade = Dated()", "acme_dated:made"),
+    ],
+)
+@pytest.mark.parametrize(("wanted", "upgrade"), [("2.0", "the router"), ("1.7", "the router"), ("0.9", "the plugin")])
+def test_a_plugin_for_another_version_of_the_api_is_told_and_which_to_upgrade(
+    site, faults, source, target, wanted, upgrade
+):
+    site.install("acme-tools", {"dated": target}, acme_dated=source.format(wanted=repr(wanted)))
+    assert faults() == [
+        (
+            f"router.toml: plugin dated (acme-tools 1.0): it was written for version {wanted} of the plugin API, "
+            f"and this router has {API_VERSION}; upgrade {upgrade}, or put its name into [plugins] disabled"
+        )
+    ]
+
+
+@pytest.mark.parametrize("wanted", ["1", "1.0.0", "one", "", " 1.0", "1.x", 1.0, b"1.0"])
+def test_a_version_of_the_api_that_is_none_is_told(site, faults, wanted):
+    site.install("acme-tools", {"dated": "acme_dated"}, acme_dated=f"sodarouter_api = {wanted!r}\n{MODULE}")
+    assert faults() == called("dated", f"its sodarouter_api must be text such as '1.0', not {wanted!r}")
+
+
+def test_a_plugin_for_this_version_of_the_api_is_loaded(site, configured):
+    site.install("acme-tools", {"dated": "acme_dated"}, acme_dated=f"sodarouter_api = {API_VERSION!r}\n{MODULE}")
+    assert "dated" in configured().plugins.types
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(0, 9)),
+    st.tuples(st.integers(1, 9), st.integers(0, 9)),
+)
+def test_a_version_of_the_api_serves_all_older_ones_of_its_major_number(wanted, has):
+    def text(version):
+        return ".".join(map(str, version))
+
+    if wanted[0] == has[0] and wanted <= has:
+        check_api(text(wanted), text(has))
+    else:
+        with pytest.raises(PluginError):
+            check_api(text(wanted), text(has))
 
 
 def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):

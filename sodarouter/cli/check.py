@@ -94,6 +94,7 @@ def plugins(as_json: JsonOption = False) -> None:
             "name": plugin.name,
             "version": plugin.version,
             "distribution": plugin.distribution,
+            "api": plugin.api,
             "destinations": [kind.type for kind in plugin.types],
             "pages": [route.path for route in plugin.routes],
             "observes": [hook for hook, names in told.items() if plugin.name in names],
