@@ -1,8 +1,12 @@
 """What a plugin marks its hooks with, and the base of one that has options of its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
+import structlog
 
 from sodarouter.options import Options
 
@@ -31,6 +35,19 @@ class Configured(Generic[OptionsT]):
                     cls.options_type = argument
 
 
+_name: ContextVar[str] = ContextVar("name")
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Tells the plugin that is made in the block its name: it is called with its options alone."""
+    token = _name.set(name)
+    try:
+        yield
+    finally:
+        _name.reset(token)
+
+
 class Plugin(Configured[OptionsT]):
     """A plugin whose entry point names this class is made once, with the options of its ``[plugin.NAME]`` table.
 
@@ -39,3 +56,4 @@ class Plugin(Configured[OptionsT]):
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(plugin=_name.get(type(self).__name__))

@@ -25,7 +25,7 @@ from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.options import Options
-from sodarouter.plugin import Plugin
+from sodarouter.plugin import Plugin, named
 
 GROUP = "sodarouter"
 
@@ -230,7 +230,7 @@ def _made(plugin: Found, options: Mapping[str, Options]) -> Plugin[Any]:
         raise PluginError(
             f"its entry point names the class {kind.__name__}, which is no Plugin; name the module instead"
         )
-    with _blamed("it cannot be made"):
+    with _blamed("it cannot be made"), named(plugin.name):
         made: Plugin[Any] = kind(options.get(plugin.name) or _defaults(plugin.name, plugin.options_type))
     return made
 

@@ -149,6 +149,28 @@ def test_a_plugin_class_is_made_with_the_options_of_its_table(site, configured):
     assert target.options.greeting == "good day"
 
 
+def test_a_plugin_has_a_logger_that_knows_its_name_from_the_beginning(site, configured):
+    source = """
+        from sodarouter import Plugin, hookimpl
+
+        class Chatty(Plugin):
+            def __init__(self, options):
+                super().__init__(options)
+                self.log.info("made")
+
+            @hookimpl
+            def delivery_settled(self): ...
+    """
+    site.install("acme-tools", {"chatty": "acme_chatty:Chatty"}, acme_chatty=source)
+    with capture_logs() as logs:
+        config = configured()
+    assert logs == [{"event": "made", "plugin": "chatty", "log_level": "info"}]
+    kind = type(next(plugin.target for plugin in config.plugins.found if plugin.name == "chatty"))
+    with capture_logs() as logs:
+        kind(kind.options_type())  # as a test of its author's makes one
+    assert [line["plugin"] for line in logs] == ["Chatty"]
+
+
 def test_a_plugin_s_required_options_that_are_not_given_are_one_fault_with_their_place(site, faults):
     site.install("acme-tools", {"announcer": "acme_announcer:Announcer"}, acme_announcer=ANNOUNCER)
     assert faults() == ["router.toml: plugin.announcer.path: is missing"]
