@@ -3,11 +3,25 @@
 This is the front door: what a plugin may import, and all that it needs.
 """
 
-from sodarouter.delivery import Breaker, Cause, Delivery, Fallback, Halt, Lag, Loaded, Queue, Settled, State, Stats
+from sodarouter.delivery import (
+    Breaker,
+    Cause,
+    Condition,
+    Delivery,
+    Fallback,
+    Halt,
+    Lag,
+    Loaded,
+    Queue,
+    Settled,
+    State,
+    Stats,
+)
 from sodarouter.destination import Destination
 from sodarouter.errors import Reject, Retry, SpoolError
 from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
+from sodarouter.metrics import Metric, MetricKind, Metrics, Sample
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
 from sodarouter.plugin import API_VERSION, Plugin, hookimpl
@@ -22,6 +36,7 @@ __all__ = [
     "Breaker",
     "Cause",
     "ClientTls",
+    "Condition",
     "ConfigPath",
     "Contract",
     "Dataset",
@@ -45,6 +60,9 @@ __all__ = [
     "Lag",
     "Link",
     "Loaded",
+    "Metric",
+    "MetricKind",
+    "Metrics",
     "Options",
     "Outgoing",
     "Person",
@@ -54,6 +72,7 @@ __all__ = [
     "Reject",
     "Result",
     "Retry",
+    "Sample",
     "Secret",
     "SecretTemplate",
     "Settled",

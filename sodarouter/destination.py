@@ -6,6 +6,7 @@ import structlog
 
 from sodarouter.delivery import Delivery
 from sodarouter.event import Event
+from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient
 from sodarouter.plugin import Configured, OptionsT, hookimpl
 from sodarouter.preview import Preview
@@ -42,6 +43,8 @@ class Destination(Configured[OptionsT]):
         self.options = options
         self.http = HttpClient(options)
         """For HTTP requests. The router puts one in its place that heeds `[outgoing]`, and closes it."""
+        self.metrics = Metrics()
+        """For counts and measures of its own. The router puts one in its place that outlives a reload."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(destination=name)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from sodarouter.config import Config, ConfiguredDestination
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
+from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
 
@@ -30,6 +31,7 @@ class Opened:
     destination: AnyDestination
     http: HttpClient
     lane: Lane
+    metrics: Metrics
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.
@@ -66,7 +68,10 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
             one = unchanged.get(configured.name)
             if one is None or one.configured != configured:
                 try:
-                    one = await open_destination(config, configured)
+                    # counts go on where only the options are others
+                    same = one is not None and one.configured.kind is configured.kind
+                    metrics = one.metrics if one and same else Metrics(config.redact)
+                    one = await open_destination(config, configured, metrics)
                 except ConfigError as error:
                     faults.extend(error.faults)
                     continue
@@ -78,8 +83,11 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
     return opened
 
 
-async def open_destination(config: Config, configured: ConfiguredDestination) -> Opened:
+async def open_destination(config: Config, configured: ConfiguredDestination, metrics: Metrics) -> Opened:
     """Makes one of the destinations of a configuration, and opens it.
+
+    Args:
+        metrics: What it counts and measures with.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -89,11 +97,12 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
         destination = configured.kind(configured.name, configured.options)
         destination.http = http
+        destination.metrics = metrics
         if isinstance(configured.options, HttpOptions):
             http.open()  # what is wrong with it shows now, and the first delivery need not wait for it
         hook = DeliverHook(destination)
         await destination.open()
-        return Opened(configured, destination, http, _lane(configured, hook))
+        return Opened(configured, destination, http, _lane(configured, hook), metrics)
     await http.close()
     place = config.origins.of(f"destination.{configured.name}")
     if failures:

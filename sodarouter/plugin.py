@@ -1,6 +1,6 @@
 """What a plugin marks its hooks with, and the base of one that has options of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, get_args
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 import pluggy
 import structlog
 
+from sodarouter.metrics import Metrics
 from sodarouter.options import Options
 
 API_VERSION = "1.0"
@@ -36,16 +37,23 @@ class Configured(Generic[OptionsT]):
 
 
 _name: ContextVar[str] = ContextVar("name")
+_redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Tells the plugin that is made in the block its name: it is called with its options alone."""
-    token = _name.set(name)
+def making(name: str, redact: Callable[[str], str]) -> Iterator[None]:
+    """Tells the plugin that is made in the block what it is not called with: its own contract has the options alone.
+
+    Args:
+        name: Its name.
+        redact: Takes secrets out of what it says of itself.
+    """
+    tokens = _name.set(name), _redact.set(redact)
     try:
         yield
     finally:
-        _name.reset(token)
+        _name.reset(tokens[0])
+        _redact.reset(tokens[1])
 
 
 class Plugin(Configured[OptionsT]):
@@ -56,4 +64,5 @@ class Plugin(Configured[OptionsT]):
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
+        self.metrics = Metrics(_redact.get())
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(plugin=_name.get(type(self).__name__))

@@ -24,8 +24,9 @@ from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
+from sodarouter.metrics import Metrics
 from sodarouter.options import Options
-from sodarouter.plugin import Plugin, named
+from sodarouter.plugin import Plugin, making
 
 GROUP = "sodarouter"
 
@@ -122,9 +123,13 @@ class Plugins:
     Args:
         found: From `find`. What is wrong with one shows in its ``fault`` afterwards.
         options: The validated options of those that have some, by plugin name.
+        redact: Takes secrets out of what they say of themselves.
     """
 
-    def __init__(self, found: Iterable[Found], options: Mapping[str, Options]) -> None:
+    def __init__(
+        self, found: Iterable[Found], options: Mapping[str, Options], redact: Callable[[str], str] = str
+    ) -> None:
+        self._redact = redact
         self.found = list(found)
         self.types: dict[str, type[AnyDestination]] = {}
         self.routes: list[tuple[str, HttpRoute]] = []
@@ -141,7 +146,7 @@ class Plugins:
 
     def _register(self, plugin: Found, options: Mapping[str, Options]) -> None:
         if isinstance(plugin.target, type):
-            plugin.target = _made(plugin, options)
+            plugin.target = _made(plugin, options, self._redact)
         if twin := self._manager.get_name(plugin.target):
             raise PluginError(f"its entry point names the same object as that of the plugin {twin}")
         with _blamed("it cannot be registered"):
@@ -179,6 +184,12 @@ class Plugins:
             raise PluginError(f"{other} offers the destination type {kind.type!r} too")
         self.types[kind.type] = kind
         plugin.types.append(kind)
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """What plugins count and measure of their own, by their names."""
+        own = {plugin.name: getattr(plugin.target, "metrics", None) for plugin in self.found if not plugin.fault}
+        return {name: metrics for name, metrics in own.items() if isinstance(metrics, Metrics)}
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.
@@ -224,13 +235,13 @@ def _type_of(name: str, deliver: Callable[..., Any]) -> type[AnyDestination]:
     return cast("type[AnyDestination]", type(name, (Destination,), {"type": name, "deliver": staticmethod(deliver)}))
 
 
-def _made(plugin: Found, options: Mapping[str, Options]) -> Plugin[Any]:
+def _made(plugin: Found, options: Mapping[str, Options], redact: Callable[[str], str]) -> Plugin[Any]:
     kind = plugin.target
     if plugin.options_type is None:
         raise PluginError(
             f"its entry point names the class {kind.__name__}, which is no Plugin; name the module instead"
         )
-    with _blamed("it cannot be made"), named(plugin.name):
+    with _blamed("it cannot be made"), making(plugin.name, redact):
         made: Plugin[Any] = kind(options.get(plugin.name) or _defaults(plugin.name, plugin.options_type))
     return made
 

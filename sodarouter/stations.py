@@ -1,6 +1,6 @@
 """The stations that an event goes through, made from the live configuration, and given another one while they work."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,8 +9,9 @@ import trio
 from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
-from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats
 from sodarouter.event import Enrich
+from sodarouter.metrics import Metrics
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
@@ -104,6 +105,8 @@ class Stations:
             max_backlog=table.max_backlog,
             loaded=self._live.loaded,
             lag=self._lag(),
+            destinations=_conditions((one.lane.name, one.metrics) for one in self._live.opened),
+            plugins=_conditions(self._live.config.plugins.metrics.items()),
         )
 
     def _look_again(self) -> None:
@@ -114,6 +117,10 @@ class Stations:
     def _token(self) -> str | None:
         token = self._live.config.file.admin.token
         return token.get_secret_value() if token else None
+
+
+def _conditions(told: Iterable[tuple[str, Metrics]]) -> dict[str, Condition]:
+    return {name: Condition(found) for name, metrics in told if (found := metrics.now())}
 
 
 def _observers(config: Config) -> Observers:

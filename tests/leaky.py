@@ -155,6 +155,7 @@ class Leaky(Destination[LeakyOptions]):
         token = self.options.token.get_secret_value()
         for level in ("debug", "info", "warning", "error"):
             getattr(self.log, level)(f"posting with {token}", token=token, headers={"Authorization": [token.encode()]})
+        self.metrics.count("told", token=token, shown=shown(token), encoded=encoded(token))
         callback = event.view.incident and event.view.incident.callback_url
         url = callback.get_secret_value() if callback else ""
         # by itself a callback URL is known by the shape that Soda documents
@@ -192,6 +193,7 @@ class LeakyPlugin(Plugin[PluginOptions]):
 
     @hookimpl
     def event_accepted(self, event: Event) -> None:
+        self.metrics.gauge("told", 1, event=event.raw.decode(), token=self.token)
         raise ValueError(self.token, event.raw, event)
 
     @hookimpl

@@ -65,7 +65,8 @@ def load(path: Path, running: Config | None = None) -> Config:
     for document in documents:
         check_route_defaults(document, found)
     file, origins = merge(documents, found)
-    plugins = running.plugins if running else _plugins(file, documents[0], found)
+    redact = running.redact if running else Redactor()
+    plugins = running.plugins if running else _plugins(file, documents[0], found, redact)
     if running:
         for fault in fixed(running.file, file, found.unsure):
             found.add(fault, origins)
@@ -84,7 +85,6 @@ def load(path: Path, running: Config | None = None) -> Config:
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
     routing = routing_of(file, order_by, teams)
     rules = compile_rules(routing)
-    redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
     # what is inherited is told of once
     warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team)))
@@ -141,7 +141,7 @@ def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _plugins(file: File, main: Document, found: Found) -> Plugins:
+def _plugins(file: File, main: Document, found: Found, redact: Redactor) -> Plugins:
     loaded = find(file.plugins.disabled)
     by_name = {plugin.name: plugin for plugin in loaded}
     # a disabled plugin may keep its table
@@ -162,7 +162,8 @@ def _plugins(file: File, main: Document, found: Found) -> Plugins:
         if made is not None:
             options[plugin.name] = made
             usable.append(plugin)
-    plugins = Plugins(usable, options)
+    redact.learn(found.secrets)
+    plugins = Plugins(usable, options, redact)
     for fault in plugins.faults():
         found.add(fault, main.origins)
     for kind in plugins.types.values():
