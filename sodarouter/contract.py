@@ -6,7 +6,7 @@ pluggy checks less and later: a misspelt hook is never called, an ``async`` obse
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sodarouter import hookspecs
@@ -99,7 +99,7 @@ def check_type(kind: object) -> None:
     if kind.__eq__ is not object.__eq__:
         raise PluginError(f"the destination type {name!r} must not define __eq__; a dataclass does without eq=False")
     for hook in HOOKS:
-        if hook != "deliver" and is_hook(getattr(kind, hook, None)):
+        if hook not in ("deliver", "health") and is_hook(getattr(kind, hook, None)):
             raise PluginError(
                 f"the destination type {name!r} implements {hook}, which only a plugin can; mark a function of the module"
             )
@@ -116,20 +116,21 @@ def check_type(kind: object) -> None:
         check_hook("deliver", deliver)
     except PluginError as error:
         raise PluginError(f"the destination type {name!r}: {error}") from None
-    _check_preview(name, getattr(object.__new__(kind), "preview", None))
+    _check_ordinary(kind, "preview", ("event", "delivery"))
+    _check_ordinary(kind, "health", ())
 
 
-def _check_preview(name: str, preview: object) -> None:
-    if not inspect.isroutine(preview):
-        raise PluginError(f"the preview of the destination type {name!r} must be a method")
-    if any(check(preview) for check in _LAZY):
-        raise PluginError(
-            f"the preview of the destination type {name!r} must be an ordinary function: it is not awaited"
-        )
+def _check_ordinary(kind: type[Destination[Any]], name: str, arguments: Sequence[str]) -> None:
+    what = f"the {name} of the destination type {kind.type!r}"
+    method = getattr(object.__new__(kind), name, None)
+    if not inspect.isroutine(method):
+        raise PluginError(f"{what} must be a method")
+    if any(check(method) for check in _LAZY):
+        raise PluginError(f"{what} must be an ordinary function: it is not awaited")
     try:
-        inspect.signature(preview).bind(object(), object())
+        inspect.signature(method).bind(*arguments)
     except TypeError:
-        raise PluginError(f"the preview of the destination type {name!r} is called with event and delivery") from None
+        raise PluginError(f"{what} is called with {' and '.join(arguments) or 'nothing'}") from None
 
 
 _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)

@@ -148,6 +148,8 @@ class Condition:
 
     metrics: tuple[Metric, ...] = ()
     """What it has counted and measured with its `Metrics`."""
+    health: str | None = None
+    """What is wrong; empty: it is well; ``None``: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

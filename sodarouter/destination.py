@@ -58,6 +58,14 @@ class Destination(Configured[OptionsT]):
     async def close(self) -> None:
         """Called once after the last delivery, with a few seconds to finish."""
 
+    def health(self) -> str | None:
+        """What is wrong with the destination, in one line; ``None`` or nothing: it is well.
+
+        Asked between ``open`` and ``close`` whenever somebody looks at the router, in its own loop: say what is known
+        already, and return. It changes nothing about what is delivered.
+        """
+        return None
+
     def preview(self, event: Event, delivery: Delivery) -> Preview | None:
         """What ``deliver`` would send. Asked without ``open`` and never awaited, so it opens nothing and sends nothing.
 

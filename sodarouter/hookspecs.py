@@ -56,5 +56,13 @@ def delivery_settled(settled: Settled) -> None:
     """An attempt of a delivery has ended and its outcome is on disk. Be quick: deliveries wait."""
 
 
+@hookspec
+def health() -> str | None:
+    """What is wrong with this plugin, in one line; ``None`` or nothing: it is well.
+
+    Asked whenever somebody looks at the router, in its own loop: say what is known already, and return.
+    """
+
+
 OBSERVERS = ("event_accepted", "event_refused", "delivery_settled")
 """The hooks that only tell."""

@@ -1,6 +1,6 @@
 """Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from sodarouter.config import Config, ConfiguredDestination
+from sodarouter.destination import Destination
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
@@ -32,6 +33,12 @@ class Opened:
     http: HttpClient
     lane: Lane
     metrics: Metrics
+
+    @property
+    def health(self) -> Callable[[], object] | None:
+        """Asks it how it is; ``None``: its type does not say."""
+        # the attribute of an instance may be anything
+        return self.destination.health if type(self.destination).health is not Destination.health else None
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.

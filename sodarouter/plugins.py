@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType, MethodType
 from typing import Any, cast
@@ -185,11 +185,14 @@ class Plugins:
         self.types[kind.type] = kind
         plugin.types.append(kind)
 
-    @property
-    def metrics(self) -> dict[str, Metrics]:
-        """What plugins count and measure of their own, by their names."""
-        own = {plugin.name: getattr(plugin.target, "metrics", None) for plugin in self.found if not plugin.fault}
-        return {name: metrics for name, metrics in own.items() if isinstance(metrics, Metrics)}
+    def told_of_themselves(self) -> Iterator[tuple[str, Metrics | None, Callable[[], object] | None]]:
+        """Each plugin's name, what it counts with, and who asks it how it is."""
+        asked = dict(self.observers("health"))
+        for name, plugin in self._manager.list_name_plugin():
+            # its constructor need not have called that of `Plugin`
+            own = getattr(plugin, "metrics", None) if isinstance(plugin, Plugin) else None
+            metrics = own if isinstance(own, Metrics) else None
+            yield name, metrics, partial(_only, asked[name]) if name in asked else None
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.
@@ -227,6 +230,11 @@ class DeliverHook:
         """The coroutine of an async implementation; an ordinary one has done its work when this returns."""
         results = self._call(event=event, delivery=delivery)
         return results[0] if results else None
+
+
+def _only(call: Callable[[], list[Any]]) -> object:
+    """What the one implementation behind a caller gives; pluggy leaves ``None`` out."""
+    return next(iter(call()), None)
 
 
 @cache

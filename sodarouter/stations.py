@@ -11,6 +11,7 @@ from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats
 from sodarouter.event import Enrich
+from sodarouter.health import Checkup
 from sodarouter.metrics import Metrics
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
@@ -45,6 +46,7 @@ class Stations:
         self._live = live
         self._spool = spool
         self._lag = lag
+        self._checkup = Checkup(live.config.redact)
         # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
         self._threads = trio.to_thread.current_default_thread_limiter()
         self._own_threads = self._threads.total_tokens
@@ -105,9 +107,23 @@ class Stations:
             max_backlog=table.max_backlog,
             loaded=self._live.loaded,
             lag=self._lag(),
-            destinations=_conditions((one.lane.name, one.metrics) for one in self._live.opened),
-            plugins=_conditions(self._live.config.plugins.metrics.items()),
+            destinations=await self._conditions(
+                "destination", ((one.lane.name, one.metrics, one.health) for one in self._live.opened)
+            ),
+            plugins=await self._conditions("plugin", self._live.config.plugins.told_of_themselves()),
         )
+
+    async def _conditions(
+        self, owner: str, told: Iterable[tuple[str, Metrics | None, Callable[[], object] | None]]
+    ) -> dict[str, Condition]:
+        found = {}
+        for name, metrics, health in told:
+            condition = Condition(
+                metrics.now() if metrics else (), await self._checkup(f"{owner} {name}", health) if health else None
+            )
+            if condition != Condition():
+                found[name] = condition
+        return found
 
     def _look_again(self) -> None:
         self.router.arrived()
@@ -117,10 +133,6 @@ class Stations:
     def _token(self) -> str | None:
         token = self._live.config.file.admin.token
         return token.get_secret_value() if token else None
-
-
-def _conditions(told: Iterable[tuple[str, Metrics]]) -> dict[str, Condition]:
-    return {name: Condition(found) for name, metrics in told if (found := metrics.now())}
 
 
 def _observers(config: Config) -> Observers:

@@ -167,6 +167,11 @@ class Leaky(Destination[LeakyOptions]):
                 self.log.exception("failed", event=event)
         WAYS[self.options.how](token)
 
+    def health(self) -> str:
+        if self.options.how == "raises":
+            raises(self.options.token.get_secret_value())
+        return shown(self.options.token.get_secret_value())
+
     async def close(self) -> None:
         raises(self.options.token.get_secret_value())
 
@@ -189,6 +194,10 @@ class LeakyPlugin(Plugin[PluginOptions]):
         return [HttpRoute("/leaky", self.page)]
 
     async def page(self, request: HttpRequest) -> HttpResponse:
+        raise Telling(self.token)
+
+    @hookimpl
+    def health(self) -> str:
         raise Telling(self.token)
 
     @hookimpl

@@ -16,7 +16,7 @@ FLOORS: dict[int, str] = {
        address callback cut delivery errors event failures faults folders http ids metrics options outgoing plugin preview
        problem ready redact seal shares signature soda sparing view wake zones
        """,
-    1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
+    1: "anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",
     3: "attempt backtest config contract hindsight logs operations plugins rehearsal trial",
     4: "api deliver receive route serve systemd web",

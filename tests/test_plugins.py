@@ -326,7 +326,7 @@ def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     )
 
 
-HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled"
+HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled, health"
 
 
 @pytest.mark.parametrize(
@@ -357,6 +357,7 @@ HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused,
                 "it has event, delivery"
             ),
         ),
+        ("async def health(): ...", "health must not be async: only deliver is awaited"),
         ("async def deliver(event): yield", "the destination type 'wrong': deliver must not yield"),
         ("def destination_types(): ...", "destination_types must give a list, not None"),
         ("def destination_types(): return 'file'", "destination_types must give a list, not 'file'"),
@@ -451,6 +452,15 @@ def destination_types():
             PREVIEWING + "    def preview(self, event, delivery, folder): ...",
             "the preview of the destination type 'mine' is called with event and delivery",
         ),
+        (
+            PREVIEWING + "    async def health(self): ...",
+            "the health of the destination type 'mine' must be an ordinary function: it is not awaited",
+        ),
+        (
+            PREVIEWING + "    def health(self, event): ...",
+            "the health of the destination type 'mine' is called with nothing",
+        ),
+        (PREVIEWING + "    health = ''", "the health of the destination type 'mine' must be a method"),
         (PREVIEWING + "    preview = None", "the preview of the destination type 'mine' must be a method"),
         (
             "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event, attempt): ...",

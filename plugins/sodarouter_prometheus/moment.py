@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sodarouter import Breaker, Halt, Lag, Loaded, Stats
-from sodarouter_prometheus.own import own_metrics
+from sodarouter_prometheus.own import health, own_metrics
 
 
 class Scrape(Collector):
@@ -34,6 +34,7 @@ class Scrape(Collector):
             yield from _spool(self._stats)
             yield from _config(self._stats.loaded)
             yield from _event_loop(self._stats)
+            yield health(self._stats)
             yield from own_metrics(self._stats)
 
 

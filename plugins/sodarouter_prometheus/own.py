@@ -7,6 +7,15 @@ from prometheus_client.metrics_core import Metric as Family
 from sodarouter import Metric, MetricKind, Stats
 
 
+def health(stats: Stats) -> Family:
+    family = Family("sodarouter_healthy", "Whether a destination or a plugin is well: 1 or 0.", "gauge")
+    for label, conditions in (("destination", stats.destinations), ("plugin", stats.plugins)):
+        for name, condition in conditions.items():
+            if condition.health is not None:
+                family.add_sample("sodarouter_healthy", {label: name}, not condition.health)
+    return family
+
+
 def own_metrics(stats: Stats) -> Iterator[Family]:
     """A family for each name. Where two give different kinds one name, the kind stands behind that of the later kinds."""
     families: dict[tuple[str, MetricKind], Family] = {}
