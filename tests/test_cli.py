@@ -162,7 +162,7 @@ def test_plugins_lists_what_each_offers(sodarouter):
     assert {row.split()[0] for row in rows} >= {"email", "file", "forward", "prometheus"}
     assert "/metrics" in ran.out
     listed = sodarouter("plugins", "--json").json
-    keys = {"name", "version", "distribution", "api", "destinations", "pages", "observes", "fault"}
+    keys = {"name", "version", "distribution", "api", "destinations", "pages", "command", "observes", "fault"}
     assert all(plugin.keys() == keys for plugin in listed)
     assert next(plugin for plugin in listed if plugin["name"] == "file")["destinations"] == ["file"]
 

@@ -326,7 +326,7 @@ def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     )
 
 
-HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled, health"
+HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled, health, commands"
 
 
 @pytest.mark.parametrize(

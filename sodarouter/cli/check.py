@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path
+from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path, own_commands
 from sodarouter.cli.output import counted, marked, out, print_faults, print_json, print_table, shown
 from sodarouter.cli.reading import spool_if_there
 from sodarouter.cli.told import MOST_STEPS, told
@@ -89,6 +89,7 @@ def plugins(as_json: JsonOption = False) -> None:
     """
     loaded = Plugins(find(), {})
     told = {hook: {name for name, _ in loaded.observers(hook)} for hook in OBSERVERS}
+    commands = {name for name, _ in loaded.observers("commands")} - own_commands()
     rows: list[dict[str, Any]] = [
         {
             "name": plugin.name,
@@ -97,6 +98,7 @@ def plugins(as_json: JsonOption = False) -> None:
             "api": plugin.api,
             "destinations": [kind.type for kind in plugin.types],
             "pages": [route.path for route in plugin.routes],
+            "command": f"sodarouter {plugin.name}" if plugin.name in commands else "",
             "observes": [hook for hook, names in told.items() if plugin.name in names],
             "fault": plugin.fault,
         }
@@ -106,11 +108,13 @@ def plugins(as_json: JsonOption = False) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "version", "distribution", "destination types", "pages", "observes", "fault"],
+            ["name", "version", "distribution", "destination types", "pages", "command", "observes", "fault"],
             [
                 [
                     *(shown(row[key]) for key in ("name", "version", "distribution")),
-                    *(", ".join(row[key]) for key in ("destinations", "pages", "observes")),
+                    *(", ".join(row[key]) for key in ("destinations", "pages")),
+                    shown(row["command"]),
+                    ", ".join(row["observes"]),
                     f"[red]{shown(row['fault'])}[/]" if row["fault"] else "",
                 ]
                 for row in rows

@@ -2,6 +2,7 @@
 
 from sodarouter.config.destinations import ConfiguredDestination
 from sodarouter.config.load import Config, destination_types, load, load_table, source_names
+from sodarouter.config.plugged import load_plugin
 from sodarouter.config.routing import load_routing
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "ConfiguredDestination",
     "destination_types",
     "load",
+    "load_plugin",
     "load_routing",
     "load_table",
     "source_names",

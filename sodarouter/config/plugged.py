@@ -1,0 +1,91 @@
+"""`[plugin.NAME]`: the plugins, made with the options of their tables."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sodarouter.config.document import Document, Found, named_tables
+from sodarouter.config.include import read_main
+from sodarouter.config.origins import Origins
+from sodarouter.config.tables import DestinationTable, File, PluginsTable
+from sodarouter.errors import Fault
+from sodarouter.faults import suggestion
+from sodarouter.options import Options, Place
+from sodarouter.plugins import Found as FoundPlugin
+from sodarouter.plugins import Plugins, find, installed
+from sodarouter.redact import Redactor
+
+
+def load_plugins(file: File, main: Document, found: Found, redact: Redactor) -> Plugins:
+    """All that are installed and not disabled. Their faults are added, and `redact` gets to know their secrets."""
+    loaded = find(file.plugins.disabled)
+    by_name = {plugin.name: plugin for plugin in loaded}
+    # a disabled plugin may keep its table
+    for name in (name for name in file.plugin if name not in file.plugins.disabled):
+        plugin = by_name.get(name)
+        if plugin is None:
+            found.add(Fault(f"plugin.{name}", "no such plugin is installed", suggestion(name, by_name)), main.origins)
+        elif plugin.options_type is None and not plugin.fault:
+            found.add(Fault(f"plugin.{name}", "this plugin has no options", "leave the table out"), main.origins)
+    plugins = _made(loaded, file.plugin, main, found, redact)
+    for kind in plugins.types.values():
+        taken = kind.options_type.model_fields.keys() & DestinationTable.model_fields.keys()
+        if taken:
+            what = f"its options {', '.join(sorted(taken))} are keys that every destination has already"
+            fault = Fault(f"the destination type {kind.type}", what, "its author has to rename them")
+            found.add(fault, main.origins)
+    return plugins
+
+
+def load_plugin(path: Path, name: str, *, needed: bool) -> tuple[Plugins, Redactor]:
+    """One plugin alone, made with the options of its table; nothing else of the file is validated.
+
+    Args:
+        name: Of a plugin that is installed.
+        needed: Whether it is a fault if there is no such file; else it is as if it were empty.
+
+    Returns:
+        The plugin, and what knows its secrets.
+
+    Raises:
+        ConfigError: The file or the plugin cannot be used, or the plugin is disabled in it.
+    """
+    found = Found()
+    if needed or path.exists():
+        main = read_main(path, found)
+    else:
+        main = Document(path, b"", {}, Place(path.absolute().parent, found.secrets), Origins(path.name))
+    table = found.validated(PluginsTable, main.table.get("plugins", {}), main, "plugins")
+    if table and name in table.disabled:
+        found.add(Fault("plugins.disabled", f"the plugin {name} is disabled", "take its name out"), main.origins)
+    found.raise_any()
+    redact = Redactor()
+    plugins = _made(find(installed() - {name}), named_tables(main.table, "plugin"), main, found, redact)
+    found.raise_any()
+    return plugins, redact
+
+
+def _made(
+    loaded: Iterable[FoundPlugin],
+    tables: Mapping[str, Mapping[str, Any]],
+    main: Document,
+    found: Found,
+    redact: Redactor,
+) -> Plugins:
+    """Plugins with the options of their tables. Their faults are added."""
+    options: dict[str, Options] = {}
+    usable = []
+    for plugin in loaded:
+        if plugin.options_type is None or plugin.fault:
+            usable.append(plugin)
+            continue
+        keys = ("plugin", plugin.name)
+        made = found.validated(plugin.options_type, tables.get(plugin.name, {}), main, *keys)
+        if made is not None:
+            options[plugin.name] = made
+            usable.append(plugin)
+    redact.learn(found.secrets)
+    plugins = Plugins(usable, options, redact)
+    for fault in plugins.faults():
+        found.add(fault, main.origins)
+    return plugins
