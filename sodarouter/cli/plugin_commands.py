@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sodarouter.config import load_plugin
 from sodarouter.errors import ConfigError, PluginError
 from sodarouter.failures import describe
 from sodarouter.faults import nearest
@@ -61,8 +62,6 @@ def _names(*, others: bool = False) -> list[str]:
 
 
 def _command(context: Any, name: str) -> Any:
-    from sodarouter.config import load_plugin
-
     given: Path | None = context.params.get("config")
     path = given or DEFAULT_CONFIG
     plugins, redact = load_plugin(path, name, needed=given is not None)

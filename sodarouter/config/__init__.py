@@ -2,7 +2,7 @@
 
 from sodarouter.config.destinations import ConfiguredDestination
 from sodarouter.config.load import Config, destination_types, load, load_table, source_names
-from sodarouter.config.plugged import load_plugin
+from sodarouter.config.plugged import load_plugin, plugins_of
 from sodarouter.config.routing import load_routing
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "load_plugin",
     "load_routing",
     "load_table",
+    "plugins_of",
     "source_names",
 ]

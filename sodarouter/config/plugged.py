@@ -1,14 +1,15 @@
 """`[plugin.NAME]`: the plugins, made with the options of their tables."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sodarouter.config.document import Document, Found, named_tables
 from sodarouter.config.include import read_main
 from sodarouter.config.origins import Origins
 from sodarouter.config.tables import DestinationTable, File, PluginsTable
-from sodarouter.errors import Fault
+from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import suggestion
 from sodarouter.options import Options, Place
 from sodarouter.plugins import Found as FoundPlugin
@@ -51,10 +52,7 @@ def load_plugin(path: Path, name: str, *, needed: bool) -> tuple[Plugins, Redact
         ConfigError: The file or the plugin cannot be used, or the plugin is disabled in it.
     """
     found = Found()
-    if needed or path.exists():
-        main = read_main(path, found)
-    else:
-        main = Document(path, b"", {}, Place(path.absolute().parent, found.secrets), Origins(path.name))
+    main = read_main(path, found) if needed or path.exists() else _empty(path, found)
     table = found.validated(PluginsTable, main.table.get("plugins", {}), main, "plugins")
     if table and name in table.disabled:
         found.add(Fault("plugins.disabled", f"the plugin {name} is disabled", "take its name out"), main.origins)
@@ -63,6 +61,35 @@ def load_plugin(path: Path, name: str, *, needed: bool) -> tuple[Plugins, Redact
     plugins = _made(find(installed() - {name}), named_tables(main.table, "plugin"), main, found, redact)
     found.raise_any()
     return plugins, redact
+
+
+class Installed(NamedTuple):
+    """The plugins that are installed, as far as they can be used."""
+
+    plugins: Plugins
+    options: dict[str, type[Options]]
+    """The models of those that have some, by their names; also of those that cannot be used."""
+    faults: list[Fault]
+    """Of those that cannot."""
+
+
+def plugins_of(path: Path) -> Installed:
+    """All plugins that are installed, made with what the file says of them if it can be read. Nothing else is validated."""
+    found = Found()
+    main = _empty(path, found)
+    if path.exists():
+        with suppress(ConfigError):  # what is wrong with a file that is being written is not what is asked
+            main = read_main(path, found)
+    loaded = find()
+    options = {plugin.name: plugin.options_type for plugin in loaded if plugin.options_type}
+    made = _made(loaded, named_tables(main.table, "plugin"), main, found, Redactor())
+    unmade = [str(plugin) for plugin in loaded if all(plugin is not other for other in made.found)]
+    told = [Fault(plugin, "its options have faults, which sodarouter check tells") for plugin in unmade]
+    return Installed(made, options, [*made.faults(), *told])
+
+
+def _empty(path: Path, found: Found) -> Document:
+    return Document(path, b"", {}, Place(path.absolute().parent, found.secrets), Origins(path.name))
 
 
 def _made(
