@@ -1,10 +1,13 @@
 """``sodarouter PLUGIN …``: plugins have commands, which are loaded only when they are typed."""
 
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from commandline import CANARY
 from distributions import SitePackages
 
@@ -37,10 +40,23 @@ class Tickets(Plugin[TicketOptions]):
                 case "retry": raise Retry("later")
                 case "exit": raise typer.Exit(7)
                 case "system": raise SystemExit(8)
+                case "prints": print(token)
+                case "logs": self.log.info("done", token=token)
                 case "usage": raise typer.BadParameter("not so")
 
         return app
 """
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """What a command of a plugin does with the log is the process's."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
 
 
 @pytest.fixture
@@ -94,6 +110,14 @@ def test_a_command_that_fails_is_told_in_a_line_as_its_plugin_s(sodarouter, site
     assert ran.status == status
     assert ran.err.startswith(said)
     assert bool(ran.err) == bool(said)
+
+
+def test_what_a_command_prints_and_logs_has_no_secrets_in_it(sodarouter, site):
+    assert sodarouter("tickets", "fails", "prints").out == "**********\n"
+    ran = sodarouter("tickets", "fails", "logs")
+    assert ran.out == ""
+    logged = json.loads(ran.err)
+    assert (logged["message"], logged["plugin"], logged["token"]) == ("done", "tickets", "**********")
 
 
 @pytest.mark.parametrize(

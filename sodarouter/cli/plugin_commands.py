@@ -7,10 +7,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sodarouter import logs
 from sodarouter.config import load_plugin
 from sodarouter.errors import ConfigError, PluginError
 from sodarouter.failures import describe
 from sodarouter.faults import nearest
+from sodarouter.redact import Redactor
 
 DEFAULT_CONFIG = Path("router.toml")
 """The configuration that every command is about unless another is named."""
@@ -64,7 +66,10 @@ def _names(*, others: bool = False) -> list[str]:
 def _command(context: Any, name: str) -> Any:
     given: Path | None = context.params.get("config")
     path = given or DEFAULT_CONFIG
-    plugins, redact = load_plugin(path, name, needed=given is not None)
+    redact = Redactor()
+    # before any of its code runs: what it prints and logs goes where that of a router does, without secrets
+    logs.set_up("info", "auto", redact)
+    plugins = load_plugin(path, name, redact, needed=given is not None)
     (plugin,) = plugins.found
     calls = plugins.observers("commands")
     if not calls:

@@ -38,15 +38,13 @@ def load_plugins(file: File, main: Document, found: Found, redact: Redactor) -> 
     return plugins
 
 
-def load_plugin(path: Path, name: str, *, needed: bool) -> tuple[Plugins, Redactor]:
+def load_plugin(path: Path, name: str, redact: Redactor, *, needed: bool) -> Plugins:
     """One plugin alone, made with the options of its table; nothing else of the file is validated.
 
     Args:
         name: Of a plugin that is installed.
+        redact: Gets to know its secrets before it is made.
         needed: Whether it is a fault if there is no such file; else it is as if it were empty.
-
-    Returns:
-        The plugin, and what knows its secrets.
 
     Raises:
         ConfigError: The file or the plugin cannot be used, or the plugin is disabled in it.
@@ -57,10 +55,9 @@ def load_plugin(path: Path, name: str, *, needed: bool) -> tuple[Plugins, Redact
     if table and name in table.disabled:
         found.add(Fault("plugins.disabled", f"the plugin {name} is disabled", "take its name out"), main.origins)
     found.raise_any()
-    redact = Redactor()
     plugins = _made(find(installed() - {name}), named_tables(main.table, "plugin"), main, found, redact)
     found.raise_any()
-    return plugins, redact
+    return plugins
 
 
 class Installed(NamedTuple):
