@@ -1,6 +1,6 @@
 """Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -8,9 +8,11 @@ import structlog
 import trio
 
 from sodarouter.config import Config, ConfiguredDestination
+from sodarouter.destination import Destination
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
+from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
 
@@ -30,6 +32,13 @@ class Opened:
     destination: AnyDestination
     http: HttpClient
     lane: Lane
+    metrics: Metrics
+
+    @property
+    def health(self) -> Callable[[], object] | None:
+        """Asks it how it is; ``None``: its type does not say."""
+        # the attribute of an instance may be anything
+        return self.destination.health if type(self.destination).health is not Destination.health else None
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.
@@ -66,7 +75,10 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
             one = unchanged.get(configured.name)
             if one is None or one.configured != configured:
                 try:
-                    one = await open_destination(config, configured)
+                    # counts go on where only the options are others
+                    same = one is not None and one.configured.kind is configured.kind
+                    metrics = one.metrics if one and same else Metrics(config.redact)
+                    one = await open_destination(config, configured, metrics)
                 except ConfigError as error:
                     faults.extend(error.faults)
                     continue
@@ -78,8 +90,11 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
     return opened
 
 
-async def open_destination(config: Config, configured: ConfiguredDestination) -> Opened:
+async def open_destination(config: Config, configured: ConfiguredDestination, metrics: Metrics) -> Opened:
     """Makes one of the destinations of a configuration, and opens it.
+
+    Args:
+        metrics: What it counts and measures with.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -89,11 +104,12 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
         destination = configured.kind(configured.name, configured.options)
         destination.http = http
+        destination.metrics = metrics
         if isinstance(configured.options, HttpOptions):
             http.open()  # what is wrong with it shows now, and the first delivery need not wait for it
         hook = DeliverHook(destination)
         await destination.open()
-        return Opened(configured, destination, http, _lane(configured, hook))
+        return Opened(configured, destination, http, _lane(configured, hook), metrics)
     await http.close()
     place = config.origins.of(f"destination.{configured.name}")
     if failures:
