@@ -20,7 +20,7 @@ FLOORS: dict[int, str] = {
     2: "hookspecs lane",
     3: "attempt backtest config contract hindsight logs operations plugins rehearsal trial",
     4: "api deliver receive route serve systemd web",
-    5: "daemon lanes process reload stations upkeep",
+    5: "daemon lanes process reload stations testing upkeep",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""
