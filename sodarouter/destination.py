@@ -1,5 +1,6 @@
 """The contract of a destination: the one thing that most plugins implement."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import structlog
@@ -36,6 +37,9 @@ class Destination(Configured[OptionsT]):
     type: ClassVar[str]
     default_concurrency: ClassVar[int] = 4
     """How many deliveries run at once when the table does not say."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Keys of a table that it can be tested with, by `sodarouter plugin verify`. In a text, ``{sink}`` becomes the URL of an
+    HTTP server that takes all, ``{address}`` the same without ``http://``, and ``{folder}`` a new folder."""
 
     def __init__(self, name: str, options: OptionsT) -> None:
         self.name = name

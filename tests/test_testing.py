@@ -157,11 +157,45 @@ async def test_a_function_that_blocks_runs_in_a_thread():
 async def test_after_a_crash_the_same_delivery_comes_again():
     async with FakeRouter({"type": Moody}) as router:
         first = router.destination()
-        (tried,) = await router.send(sample(), crash=True)
+        (tried,) = await router.send(sample(), crash="after")
         second = router.destination()
         assert first is not second
         assert [delivery.id for delivery in first.seen] == [delivery.id for delivery in second.seen]
         assert (tried.state, tried.delivery.attempt) == (State.DELIVERED, 2)
+
+
+async def test_an_attempt_that_a_crash_interrupts_is_made_again():
+    class Sleeps(Destination[Options]):
+        type = "sleeps"
+        slept = 0
+
+        async def deliver(self, event: Event) -> None:
+            Sleeps.slept += 1
+            if Sleeps.slept == 1:
+                await trio.sleep_forever()
+
+    async with FakeRouter({"type": Sleeps}) as router:
+        (tried,) = await router.send(sample(), crash="during")
+    assert (tried.state, tried.delivery.attempt, router.swallowed) == (State.DELIVERED, 2, [])
+
+
+async def test_a_cancellation_that_does_not_come_out_is_noted():
+    class Swallows(Destination[Options]):
+        type = "swallows"
+        error: ClassVar[Exception | None] = None
+
+        async def deliver(self, event: Event) -> None:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                if self.error:
+                    raise self.error from None
+
+    for error in (None, Retry("cancelled")):
+        Swallows.error = error
+        async with FakeRouter({"type": Swallows, "timeout": "10ms"}) as router:
+            await router.send(sample())
+        assert router.swallowed == ["swallows"]
 
 
 async def test_wrong_options_are_told_as_those_of_a_router_toml():

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import trio
 
@@ -105,6 +105,7 @@ class FakeRouter:
         self._spool = _Spool()
         self._sent: dict[str, Event] = {}
         self._opened: list[Opened] = []
+        self._begun = 0
         self._raised = 0
         self._changed = trio.Event()
         self.attempts: list[Tried] = []
@@ -112,7 +113,8 @@ class FakeRouter:
         self.faults: list[BaseException] = []
         """What destinations raised that was neither `Retry` nor `Reject`."""
         self.swallowed: list[str] = []
-        """The destinations that returned although they were cancelled, once for each time."""
+        """The destinations whose ``deliver`` returned, or raised something else, after it was cancelled. That is right only
+        if what it did was done."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -146,14 +148,14 @@ class FakeRouter:
 
     # what a test does
 
-    async def send(self, event: Event, *, crash: bool = False) -> list[Tried]:
+    async def send(self, event: Event, *, crash: Literal["during", "after"] | None = None) -> list[Tried]:
         """Takes in an event and returns once each destination has had one attempt. Gives these, in the destinations' order.
 
         One that was sent before is taken in as another event.
 
         Args:
-            crash: The router dies after the destinations have taken it and before that is on disk. It starts again, and so
-                each is handed the same delivery once more.
+            crash: The router is stopped ``"during"`` the attempts, once every ``deliver`` has begun, or ``"after"`` them and
+                before their ends are on disk. It starts again, and so each destination is handed the same delivery again.
 
         Raises:
             Exception: A destination's fault, unless `keep_faults`.
@@ -162,9 +164,13 @@ class FakeRouter:
             event = replace(event, id=new_id())
         self._sent[event.id] = event
         wanted = len(self._opened)
-        self._spool.losing = crash
+        begun = self._begun
+        self._spool.losing = crash == "after"
         await self._plan(event)
-        if crash:
+        if crash == "during":
+            await self._until(lambda: self._begun >= begun + wanted)
+            await self.restart()
+        elif crash == "after":
             await self._until(lambda: self._spool.lost >= wanted)
             self._spool.losing, self._spool.lost = False, 0
             await self.restart()
@@ -253,10 +259,12 @@ class FakeRouter:
         document = Document(folder / "router.toml", b"", table, Place(folder), Origins("router.toml"))
         found = Found()
         document.place.secrets = found.secrets
+        whole = {"spool": {"path": "spool"}, "destination": {name: {} for name in self._tables}}
+        file = found.validated(File, whole, document)
         destinations = tuple(configured(document, types, self._outgoing, found))
         found.raise_any()
+        assert file is not None  # noqa: S101 (without a fault there is one)
         self._secrets = found.secrets
-        file = File.model_construct()
         routing = routing_of(file, {}, ())
         rules, redact = compile_rules(routing), Redactor(found.secrets)
         path = document.path
@@ -329,40 +337,36 @@ class FakeRouter:
         return self._start + trio.current_time() + self._ahead
 
     def _watched(self, lane: Lane) -> Callable[..., Any]:
-        """The lane's call, which also notes what is raised, and a cancellation that does not come out."""
+        """The lane's call, which also notes its beginning, what it raises, and a cancellation that does not come out."""
         call = lane.call
-        if lane.threaded:
-            return self._noting(call)
 
-        @self._noting_async
-        async def watched(*args: Any, **known: Any) -> Any:
-            work = call(*args, **known)
-            answer = await work if work is not None else None
-            if trio.current_effective_deadline() <= trio.current_time():
-                self.swallowed.append(lane.name)
-            return answer
-
-        return watched
-
-    def _noting(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(*args: Any, **known: Any) -> Any:
+        def threaded(*args: Any, **known: Any) -> Any:
+            trio.from_thread.run_sync(self._begin)
             try:
                 return call(*args, **known)
             except BaseException as error:
                 self._note(error)
                 raise
 
-        return noting
-
-    def _noting_async(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        async def noting(*args: Any, **known: Any) -> Any:
+        async def awaited(*args: Any, **known: Any) -> Any:
+            self._begin()
+            passed = False
             try:
-                return await call(*args, **known)
+                work = call(*args, **known)
+                return await work if work is not None else None
             except BaseException as error:
+                passed = _is_cancelled(error)
                 self._note(error)
                 raise
+            finally:
+                if not passed and trio.current_effective_deadline() <= trio.current_time():
+                    self.swallowed.append(lane.name)
 
-        return noting
+        return threaded if lane.threaded else awaited
+
+    def _begin(self) -> None:
+        self._begun += 1
+        self._pulse()
 
     def _note(self, error: BaseException) -> None:
         group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
@@ -414,6 +418,11 @@ class _Spool(MemorySpool):
             self.pulse()
             return [False] * len(outcomes)
         return await super().settle(outcomes)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+    return group.split(trio.Cancelled)[0] is not None
 
 
 def _named(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:

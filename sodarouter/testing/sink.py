@@ -135,6 +135,8 @@ async def _send(http: h11.Connection, stream: trio.abc.Stream, answer: Answer) -
         headers.setdefault("Content-Length", str(len(answer.body)))
     await send(h11.Response(status_code=answer.status, headers=list(headers.items())))
     match answer.body:
+        case _ if answer.status in (204, 304):
+            pass
         case bytes() as whole:
             await send(h11.Data(data=whole))
         case AsyncIterable() as pieces:

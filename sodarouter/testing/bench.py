@@ -1,0 +1,165 @@
+"""The bench that a destination is checked on: its options, a server to post to, and an ear for what gets out."""
+
+import logging
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from pydantic import ValidationError
+from structlog.testing import capture_logs
+
+from sodarouter.config.tables import DestinationTable
+from sodarouter.lag import LagMonitor
+from sodarouter.options import Place
+from sodarouter.plugins import AnyDestination
+from sodarouter.redact import Redactor, without_callback
+from sodarouter.testing.form import holds_secret
+from sodarouter.testing.router import FakeRouter
+from sodarouter.testing.sink import Answer, Sink
+
+Given = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
+"""The keys of a destination's table. ``{sink}`` in a text is the URL of the server, ``{address}`` the same without its
+scheme, and ``{folder}`` a new folder. Or a function from that URL to the keys."""
+
+NAME = "checked"
+
+
+@dataclass
+class Bench:
+    """Makes routers with the destination in them."""
+
+    kind: type[AnyDestination]
+    given: Given
+    folder: Path
+    sink: Sink
+    taken: Answer
+    """What the server answers to what it takes."""
+    monitor: LagMonitor
+    heard: "Heard"
+    token: str = field(default_factory=lambda: f"canary-{token_hex(8)}")
+    """Stands in every URL and in the secrets that were not given."""
+    shown: list[str] = field(default_factory=list)
+    """What the router keeps of attempts, and shows."""
+    _folders: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        self.asks = callable(self.given) or "{sink}" in str(self.given) or "{address}" in str(self.given)
+        """Whether it talks to the server."""
+        self.filled: list[str] = []
+        """Options that were given a secret."""
+        self.table()
+
+    def url(self, base: str = "") -> str:
+        return f"{base or self.sink.url}/{self.token}"
+
+    def table(self, base: str = "", **core: Any) -> dict[str, Any]:
+        """The table with new folders, and with keys of the router's own.
+
+        Args:
+            base: The server, as a URL without a path; by default the one that stands ready.
+            core: Keys that every destination has.
+        """
+        url = self.url(base)
+        folder = self.folder / str(next(self._folders))
+        folder.mkdir()
+        given = self.given(url) if callable(self.given) else self.given
+        words = {"{sink}": url, "{address}": url.partition("://")[2], "{folder}": str(folder)}
+        made: dict[str, Any] = {"breaker": "off", "retry": {"delays": ["1h", "1h"]}, "timeout": "10s"}
+        own = _filled(dict(given), words)
+        own.pop("type", None)
+        return {**own, **self._secrets(own, folder), **made, **core, "type": self.kind}
+
+    def router(self, base: str = "", **core: Any) -> FakeRouter:
+        """A router with the destination in it, which keeps faults."""
+        table = self.table(base, **core)
+        return FakeRouter(destinations={NAME: table}, folder=self.folder, keep_faults=True)
+
+    def _secrets(self, own: Mapping[str, Any], folder: Path) -> dict[str, str]:
+        """A canary for each secret option that has no value, where the options then still hold."""
+        core = DestinationTable.model_fields
+        options = {key: value for key, value in own.items() if key not in core}
+        found: dict[str, str] = {}
+        for name, info in self.kind.options_type.model_fields.items():
+            key = info.alias or name
+            if key in own or not holds_secret(info):
+                continue
+            tried = options | found | {key: f"{self.token}-{key}"}
+            try:
+                self.kind.options_type.model_validate(tried, context=Place(folder))
+            except ValidationError:
+                continue
+            found[key] = tried[key]
+        self.filled = sorted(found)
+        return found
+
+
+def finder(secrets: frozenset[str]) -> Callable[[str], bool]:
+    """Whether a text has one of the secrets in it, in any form that the router knows them by."""
+    hidden = Redactor(secrets)
+    return lambda text: hidden(text) != without_callback(text)
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sodarouter-") as name:
+        yield Path(name)
+
+
+class _Ear(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.DEBUG)
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+
+@dataclass
+class Heard:
+    """What is logged, by structlog and by the standard library."""
+
+    _lines: list[Any] = field(default_factory=list)
+    _records: list[logging.LogRecord] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        return [*map(_line, self._lines), *(record.getMessage() for record in self._records)]
+
+    @classmethod
+    @contextmanager
+    def listening(cls) -> "Iterator[Heard]":
+        """Hears all that is logged in the block, and lets nothing of it out."""
+        with capture_logs() as lines:
+            heard = cls(lines)
+            handler = _Ear(heard._records)
+            logging.getLogger().addHandler(handler)
+            try:
+                yield heard
+            finally:
+                logging.getLogger().removeHandler(handler)
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    """One line of the log as text, with the traceback of what it tells of."""
+    error = line.get("exc_info")
+    trace = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+    return f"{dict(line)}\n{trace}"
+
+
+def _filled(value: Any, words: Mapping[str, str]) -> Any:
+    match value:
+        case str():
+            for word, text in words.items():
+                value = value.replace(word, text)
+            return value
+        case Mapping():
+            return {key: _filled(inner, words) for key, inner in value.items()}
+        case list() | tuple():
+            return [_filled(inner, words) for inner in value]
+    return value
