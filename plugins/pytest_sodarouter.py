@@ -1,7 +1,7 @@
 """Fixtures for the tests of plugins of the router: a plugin of pytest's.
 
-pytest imports this module wherever the router is installed. So it is none of the router's own, all of which are imported with
-the front door, and imports what it needs when a test asks for it.
+pytest imports this module wherever the router is installed. So it is none of the router's own, with which the whole front
+door is imported, and imports what it needs when a test asks for it.
 """
 
 from collections.abc import Callable

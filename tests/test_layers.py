@@ -14,7 +14,7 @@ CORE = Path(sodarouter.__file__).parent
 FLOORS: dict[int, str] = {
     0: """
        address callback cut delivery errors event failures faults folders http ids options outgoing plugin preview
-       problem ready redact seal shares signature soda sparing view wake zones
+       problem ready redact scaffold seal shares signature soda sparing view wake zones
        """,
     1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",

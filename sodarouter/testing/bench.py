@@ -42,6 +42,8 @@ class Bench:
     """What the server answers to what it takes."""
     monitor: LagMonitor
     heard: "Heard"
+    start: Path
+    """Where relative paths start."""
     token: str = field(default_factory=lambda: f"canary-{token_hex(8)}")
     """Stands in every URL and in the secrets that were not given."""
     shown: list[str] = field(default_factory=list)
@@ -71,27 +73,25 @@ class Bench:
         given = self.given(url) if callable(self.given) else self.given
         words = {"{sink}": url, "{address}": url.partition("://")[2], "{folder}": str(folder)}
         made: dict[str, Any] = {"breaker": "off", "retry": {"delays": ["1h", "1h"]}, "timeout": "10s"}
-        own = _filled(dict(given), words)
-        own.pop("type", None)
-        return {**own, **self._secrets(own, folder), **made, **core, "type": self.kind}
+        # the router's own keys are those of the checks
+        own = _filled({key: value for key, value in given.items() if key not in DestinationTable.model_fields}, words)
+        return {**own, **self._secrets(own), **made, **core, "type": self.kind}
 
     def router(self, base: str = "", **core: Any) -> FakeRouter:
         """A router with the destination in it, which keeps faults."""
         table = self.table(base, **core)
-        return FakeRouter(destinations={NAME: table}, folder=self.folder, keep_faults=True)
+        return FakeRouter(destinations={NAME: table}, folder=self.start, keep_faults=True)
 
-    def _secrets(self, own: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    def _secrets(self, own: Mapping[str, Any]) -> dict[str, str]:
         """A canary for each secret option that has no value, where the options then still hold."""
-        core = DestinationTable.model_fields
-        options = {key: value for key, value in own.items() if key not in core}
         found: dict[str, str] = {}
         for name, info in self.kind.options_type.model_fields.items():
             key = info.alias or name
             if key in own or not holds_secret(info):
                 continue
-            tried = options | found | {key: f"{self.token}-{key}"}
+            tried = {**own, **found, key: f"{self.token}-{key}"}
             try:
-                self.kind.options_type.model_validate(tried, context=Place(folder))
+                self.kind.options_type.model_validate(tried, context=Place(self.start))
             except ValidationError:
                 continue
             found[key] = tried[key]

@@ -65,8 +65,8 @@ async def takes_samples(bench: Bench) -> None:
 async def alone(bench: Bench) -> None:
     """Two instances do not get into each other's way"""
     table = bench.table()
-    first = FakeRouter(destinations={"one": table}, folder=bench.folder, keep_faults=True)
-    async with FakeRouter(destinations={"other": table}, folder=bench.folder, keep_faults=True) as other:
+    first = FakeRouter(destinations={"one": table}, folder=bench.start, keep_faults=True)
+    async with FakeRouter(destinations={"other": table}, folder=bench.start, keep_faults=True) as other:
         async with first:
             await first.send(sample())
             await other.send(sample())

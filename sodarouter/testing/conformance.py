@@ -1,6 +1,8 @@
 """Checks a destination type: whether it keeps its contract, whatever happens."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -25,6 +27,7 @@ async def check_destination(
     options: Given | None = None,
     *,
     taken: Answer = TAKEN,
+    folder: Path | None = None,
     told: Callable[[Check], object] = lambda _: None,
 ) -> Report:
     """Checks a destination type in every way that there is: ``assert not report.faults, report``.
@@ -37,6 +40,7 @@ async def check_destination(
             stands ready, as which a function gets it, too: ``lambda url: {"url": url}``. A type whose options have one of
             these is also checked against all that servers do. ``None``: its own `example`.
         taken: What the server answers to what it takes, for a service that says more than a 200.
+        folder: Where relative paths start; a new folder by default.
         told: Called with each check as it ends.
     """
     report = Report(f"destination type {getattr(kind, 'type', kind.__name__)}")
@@ -51,10 +55,13 @@ async def check_destination(
         add(Check("It behaves", Mark.SKIPPED, "its form has to be right first"))
         return report
     given = kind.example if options is None else options
-    with new_folder() as folder, Heard.listening() as heard, monitored() as monitor:
+    if not given and any(info.is_required() for info in kind.options_type.model_fields.values()):
+        add(Check("It behaves", Mark.SKIPPED, "it needs options, and has no example of its own"))
+        return report
+    with new_folder() as new, Heard.listening() as heard, monitored() as monitor:
         async with open_sink(taken) as sink:
             try:
-                bench = Bench(kind, given, folder, sink, taken, monitor, heard)
+                bench = Bench(kind, given, new, sink, taken, monitor, heard, folder or new)
                 async with bench.router():
                     pass
             except ConfigError as error:
@@ -62,7 +69,7 @@ async def check_destination(
                 return report
             for check in (*CONDUCT, *(CHAOS if bench.asks else ()), *AFTERWARDS):
                 sink.reply = lambda _: taken
-                add(await _checked(bench, check))
+                add(await checked(partial(check, bench), check))
     if not bench.asks:
         add(Check("It bears whatever a server does", Mark.SKIPPED, "no option has {sink} in it"))
     return report
@@ -78,11 +85,17 @@ def _seen(kind: type[AnyDestination], look: Callable[[type[AnyDestination]], Non
     return Check(_name(look), Mark.OK)
 
 
-async def _checked(bench: Bench, check: Callable[[Bench], Awaitable[None]]) -> Check:
+async def checked(call: Callable[[], Awaitable[None]], check: Callable[..., object]) -> Check:
+    """Makes a check, whatever becomes of it.
+
+    Args:
+        call: What makes it.
+        check: Whose docstring says what holds if it is well.
+    """
     name = _name(check)
     failures: list[BaseException] = []
     with contained(failures), trio.fail_after(LONGEST):
-        await check(bench)
+        await call()
     if not failures:
         return Check(name, Mark.OK)
     error = next((failure for failure in failures if isinstance(failure, NotWellError)), failures[0])
