@@ -61,8 +61,7 @@ def sodarouter_check() -> "Callable[..., Report]":
 
     def check(*args: Any, **known: Any) -> "Report":
         report = trio.run(partial(check_destination, *args, **known))
-        if report.faults:
-            pytest.fail(str(report), pytrace=False)
+        report.raise_faults()
         return report
 
     return check

@@ -1,8 +1,9 @@
 """The destination type ``forward``: one HTTP request for each delivery, to any URL."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 
@@ -19,6 +20,7 @@ class Forward(Destination[ForwardOptions]):
 
     type = "forward"
     default_concurrency = 8
+    example: ClassVar[Mapping[str, Any]] = {"url": "{sink}"}
 
     def __init__(self, name: str, options: ForwardOptions) -> None:
         super().__init__(name, options)

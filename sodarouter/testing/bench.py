@@ -52,7 +52,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.asks = callable(self.given) or "{sink}" in str(self.given) or "{address}" in str(self.given)
-        """Whether it talks to the server."""
+        """Whether it talks to the server, and"""
+        self.chooses_scheme = callable(self.given) or "{sink}" in str(self.given)
+        """whether it can be told to by https."""
         self.filled: list[str] = []
         """Options that were given a secret."""
         self.table()

@@ -16,7 +16,7 @@ from sodarouter.plugins import AnyDestination
 from sodarouter.testing.report import DoubtfulError, NotWellError
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_SECRET = re.compile(r"(?i)(^|_)(token|password|passwd|secret|key|api_?key|credentials?|webhook|(.*_)?url)$")
+_SECRET = re.compile(r"(?i)(^|_)(token|password|passwd|secret|key|credentials?|webhook)$|^(\w*hook_)?url$")
 
 
 def usable(kind: type[AnyDestination]) -> None:

@@ -43,8 +43,15 @@ class Report:
 
     @property
     def faults(self) -> list[Check]:
-        """So ``assert not report.faults, report`` is a whole test."""
         return self.marked(Mark.FAULT)
+
+    def raise_faults(self) -> None:
+        """
+        Raises:
+            AssertionError: There is a fault. It says what of all checks was not well.
+        """
+        if self.faults:
+            raise AssertionError(str(self))
 
     def __str__(self) -> str:
         return "\n".join([f"{self.subject}:", *map(str, self._notable())])

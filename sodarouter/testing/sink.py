@@ -8,7 +8,7 @@ async with open_sink(Answer(503), Answer(200)) as sink:
 
 import ssl
 import struct
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,8 +140,12 @@ async def _send(http: h11.Connection, stream: trio.abc.Stream, answer: Answer) -
         case bytes() as whole:
             await send(h11.Data(data=whole))
         case AsyncIterable() as pieces:
-            async for piece in pieces:
-                await send(h11.Data(data=piece))
+            try:
+                async for piece in pieces:
+                    await send(h11.Data(data=piece))
+            finally:
+                if isinstance(pieces, AsyncGenerator):
+                    await pieces.aclose()  # the client may have hung up in the middle
         case pieces:
             for piece in pieces:
                 await send(h11.Data(data=piece))
