@@ -242,6 +242,7 @@ def _look(left: Left) -> None:
         ["dead", "--limit", "1000"],
         ["quarantine"],
         ["plugins"],
+        ["plugin", "verify", "leaky", "--options", "router.toml"],
         ["check"],
         ["destinations"],
         ["export", "--all"],
