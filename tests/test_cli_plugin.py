@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
-from commandline import process
+from commandline import CANARY, process
 from distributions import SitePackages
 from running import router_process
 from support import payload
@@ -172,6 +172,36 @@ def test_what_is_wrong_is_told_line_by_line(sodarouter, site, tmp_path):
     texts = {check["check"]: check["text"] for check in ran.json["checks"]}
     name = "It takes, puts off or rejects every sample event, and fails at none"
     assert texts[name] == "at the sample v3/validate: KeyError: 'validate'"
+
+
+LEAKY = """
+    import sys
+    from sodarouter import Destination, Options, Retry, Secret, hookimpl
+
+    class LeakyOptions(Options):
+        token: Secret
+
+    class Leaky(Destination[LeakyOptions]):
+        type = "leaky"
+
+        async def deliver(self, event):
+            print(self.options.token.get_secret_value())
+            print(self.options.token.get_secret_value(), file=sys.stderr)
+            raise ValueError(f"no such token: {self.options.token.get_secret_value()}")
+
+    @hookimpl
+    def destination_types():
+        return [Leaky]
+"""
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_secret_of_the_options_is_not_printed(sodarouter, site, tmp_path, form):
+    site.install("sodarouter-leaky", {"leaky": "sodarouter_leaky"}, sodarouter_leaky=LEAKY)
+    (tmp_path / "options.toml").write_text(f'[destination.any]\ntype = "leaky"\ntoken = "{CANARY}"\n')
+    ran = sodarouter("plugin", "verify", "leaky", "--options", "options.toml", *form)
+    assert "no such token: **********" in ran.out
+    assert ran.err == ""
 
 
 def test_a_plugin_that_cannot_be_loaded_is_a_fault(sodarouter, site):

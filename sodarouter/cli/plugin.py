@@ -1,6 +1,9 @@
 """``sodarouter plugin``: for those who write plugins."""
 
+import io
+import sys
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,18 +76,22 @@ def verify(
     from sodarouter.testing.installed import verify_plugin
 
     rows: list[dict[str, str]] = []
+    screen = sys.stdout
 
     def told(subject: str, check: "Check") -> None:
         rows.append({"of": subject, "check": check.name, "result": check.mark.value, "text": check.text})
         if not as_json:
-            _print(rows)
+            with redirect_stdout(screen):
+                _print(rows)
 
     tables = _tables(name, options) if options else None
 
     async def run() -> None:
         await verify_plugin(name, tables, told=told)
 
-    trio.run(run)
+    # what a plugin prints would stand between the lines, and may hold a secret
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        trio.run(run)
     counts = Counter(row["result"] for row in rows)
     if as_json:
         print_json({"plugin": name, "ok": not counts["fault"], "counts": dict(counts), "checks": rows})

@@ -28,6 +28,10 @@ Given = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
 scheme, and ``{folder}`` a new folder. Or a function from that URL to the keys."""
 
 NAME = "checked"
+MOST = 200
+"""Lines of the log that are looked at, and"""
+LONGEST = 5000
+"""characters of each."""
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Bench:
         """Whether it talks to the server, and"""
         self.chooses_scheme = callable(self.given) or "{sink}" in str(self.given)
         """whether it can be told to by https."""
+        self.redact = Redactor([self.token])
+        """For what is told of it: a fault may quote a secret."""
         self.filled: list[str] = []
         """Options that were given a secret."""
         self.table()
@@ -131,7 +137,13 @@ class Heard:
 
     @property
     def texts(self) -> list[str]:
-        return [*map(_line, self._lines), *(record.getMessage() for record in self._records)]
+        """The beginning of it: who says something says it at every event."""
+        records = (record.getMessage() for record in self._records[:MOST])
+        return [text[:LONGEST] for text in (*map(_line, self._lines[:MOST]), *records)]
+
+    def of(self, words: str) -> str:
+        """The first line of the router's own whose message has these words; empty if there is none."""
+        return next((_line(line) for line in self._lines if words in str(line["event"])), "")
 
     @classmethod
     @contextmanager

@@ -35,9 +35,8 @@ async def opens(bench: Bench) -> None:
             for _ in range(sent):
                 await router.send(sample())
             well(router)
-    closing = [line for line in bench.heard.texts if "to close" in line]
-    if closing:
-        raise NotWellError(f"close fails: {closing[-1].strip().splitlines()[-1]}")
+    if closing := bench.heard.of("to close"):
+        raise NotWellError(f"close fails: {closing.strip().splitlines()[-1]}")
 
 
 async def takes_samples(bench: Bench) -> None:

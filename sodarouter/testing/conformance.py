@@ -64,14 +64,14 @@ async def check_destination(
         async with open_sink(taken) as sink:
             try:
                 bench = Bench(kind, given, new, sink, taken, monitor, heard, folder or new)
-                async with bench.router():
-                    pass
+                async with bench.router() as router:
+                    bench.redact.learn(router.secrets)
             except ConfigError as error:
                 add(Check("It opens with these options", Mark.FAULT, "; ".join(map(str, error.faults))))
                 return report
             for check in (*CONDUCT, *(CHAOS if chaos and bench.asks else ()), *AFTERWARDS):
                 sink.reply = lambda _: taken
-                add(await checked(partial(check, bench), check))
+                add(await checked(partial(check, bench), check, bench.redact))
     if chaos and not bench.asks:
         add(Check("It bears whatever a server does", Mark.SKIPPED, "no option has {sink} in it"))
     return report
@@ -87,12 +87,15 @@ def _seen(kind: type[AnyDestination], look: Callable[[type[AnyDestination]], Non
     return Check(_name(look), Mark.OK)
 
 
-async def checked(call: Callable[[], Awaitable[None]], check: Callable[..., object]) -> Check:
+async def checked(
+    call: Callable[[], Awaitable[None]], check: Callable[..., object], redact: Callable[[str], str]
+) -> Check:
     """Makes a check, whatever becomes of it.
 
     Args:
         call: What makes it.
         check: Whose docstring says what holds if it is well.
+        redact: Takes secrets out of what is told.
     """
     name = _name(check)
     failures: list[BaseException] = []
@@ -103,12 +106,12 @@ async def checked(call: Callable[[], Awaitable[None]], check: Callable[..., obje
     error = next((failure for failure in failures if isinstance(failure, NotWellError)), failures[0])
     match error:
         case NotWellError():
-            return Check(name, error.mark, str(error))
+            return Check(name, error.mark, redact(str(error)))
         case trio.TooSlowError():
             return Check(name, Mark.FAULT, f"it has not ended within {LONGEST:g} seconds")
         case ConfigError():
-            return Check(name, Mark.FAULT, "; ".join(map(str, error.faults)))
-    return Check(name, Mark.FAULT, describe(error))
+            return Check(name, Mark.FAULT, redact("; ".join(map(str, error.faults))))
+    return Check(name, Mark.FAULT, redact(describe(error)))
 
 
 def _name(check: Callable[..., object]) -> str:

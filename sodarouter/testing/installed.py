@@ -19,6 +19,7 @@ from sodarouter.faults import faults, suggestion
 from sodarouter.http import HttpRequest, HttpResponse
 from sodarouter.options import Options, Place
 from sodarouter.plugins import Found, Plugins, entry_point, find, installed
+from sodarouter.redact import Redactor
 from sodarouter.testing.conformance import check_destination, checked
 from sodarouter.testing.report import Check, DoubtfulError, NotCheckedError, NotWellError, Report
 from sodarouter.testing.samples import MOMENT, sample_delivery, sample_events
@@ -60,10 +61,12 @@ async def verify_plugin(
         hint = suggestion(name, known, otherwise="`sodarouter plugins` lists those that are")
         raise PluginError(f"no plugin {name!r} is installed; {hint}")
     tables = tables or Tables({}, {}, Path())
-    plugin = Plugin(*_loaded(name, tables))
+    place = Place(tables.folder)
+    plugin = Plugin(*_loaded(name, tables, place))
+    redact = Redactor(place.secrets)
     report = Report(f"plugin {name}")
     for check in PLUGIN:
-        ended = await checked(partial(check, plugin), check)
+        ended = await checked(partial(check, plugin), check, redact)
         report.checks.append(ended)
         told(report.subject, ended)
     reports = [report]
@@ -84,15 +87,15 @@ class Plugin:
     plugins: Plugins
 
 
-def _loaded(name: str, tables: Tables) -> tuple[Found, Plugins]:
+def _loaded(name: str, tables: Tables, place: Place) -> tuple[Found, Plugins]:
     found = next(plugin for plugin in find(installed() - {name}) if plugin.name == name)
     options: dict[str, Options] = {}
     if found.options_type and tables.plugin:
         try:
-            options[name] = found.options_type.model_validate(tables.plugin, context=Place(tables.folder))
+            options[name] = found.options_type.model_validate(tables.plugin, context=place)
         except ValidationError as error:
             told = faults(error, found.options_type, tables.plugin, "plugin", name)
-            raise PluginError("; ".join(map(str, told))) from None
+            raise PluginError(Redactor(place.secrets)("; ".join(map(str, told)))) from None
     return found, Plugins([found], options)
 
 
