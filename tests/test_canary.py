@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -292,8 +293,9 @@ def _printed(arguments: list[str]) -> bytes:
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
         patch.setattr(sys, "argv", ["sodarouter", *arguments])
-        with pytest.raises(SystemExit):
-            main()
+        # in a thread: one that runs a loop of its own cannot do so in this one
+        with pytest.raises(SystemExit), ThreadPoolExecutor(1) as thread:
+            thread.submit(main).result()
     return printed.getvalue().encode(errors="surrogateescape")
 
 

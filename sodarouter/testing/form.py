@@ -1,11 +1,13 @@
 """What can be seen of a destination type without making one: its word, and the model of its options."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from sodarouter.config.tables import DestinationTable
 from sodarouter.contract import check_type
@@ -68,7 +70,9 @@ def own_keys(kind: type[AnyDestination]) -> None:
 def schema(kind: type[AnyDestination]) -> None:
     """A JSON Schema can be made of its options"""
     try:
-        kind.options_type.model_json_schema()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # of defaults that JSON has no word for
+            kind.options_type.model_json_schema()
     except Exception as error:
         raise NotWellError(f"{describe(error)}; give that type WithJsonSchema") from None
 
