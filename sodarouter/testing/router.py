@@ -2,45 +2,30 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import trio
 
-from sodarouter.config import Config
-from sodarouter.config.destinations import configured
-from sodarouter.config.document import Document, Found
-from sodarouter.config.origins import Origins
-from sodarouter.config.routing import routing_of
-from sodarouter.config.tables import File
-from sodarouter.contract import check_type
-from sodarouter.decide import compile_rules
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Cause, Delivery, Planned, Settled, State
-from sodarouter.errors import PluginError, Reject, Retry
+from sodarouter.errors import PluginError
 from sodarouter.event import Event
 from sodarouter.ids import new_id
-from sodarouter.lane import Lane
 from sodarouter.lanes import Opened, open_destinations
 from sodarouter.observe import Observers
-from sodarouter.options import Place
 from sodarouter.outgoing import Outgoing
-from sodarouter.plugins import AnyDestination, Plugins, find
-from sodarouter.plugins import Found as Plugin
+from sodarouter.plugins import AnyDestination
 from sodarouter.preview import Preview
-from sodarouter.redact import Redactor
 from sodarouter.rehearsal import rehearse
-from sodarouter.spool import ROUTE, DeliveryFilter, MemorySpool, Outcome, Routed, StoredDelivery
-
-Table = Mapping[str, Any]
-"""A destination's table as `router.toml` has it. Its ``type`` may also be the class itself, and a path a `Path`."""
-
-LOOPBACK = Outgoing.model_validate({"allow": ["127.0.0.0/8", "::1"]})
-"""Lets servers on this machine be reached."""
+from sodarouter.spool import ROUTE, DeliveryFilter, Routed, StoredDelivery
+from sodarouter.testing.configuration import LOOPBACK, Table, configure, named
+from sodarouter.testing.losing import LosingSpool
+from sodarouter.testing.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -96,31 +81,26 @@ class FakeRouter:
         outgoing: Outgoing = LOOPBACK,
         keep_faults: bool = False,
     ) -> None:
-        self._tables = dict(_named(tables)) | {name: dict(table) for name, table in (destinations or {}).items()}
+        self._tables = named(tables) | {name: dict(table) for name, table in (destinations or {}).items()}
         self._targets = plugins
         self._folder = folder
         self._outgoing = outgoing
         self._keep_faults = keep_faults
         self._ahead = 0.0
-        self._spool = _Spool()
+        self._spool = LosingSpool()
         self._sent: dict[str, Event] = {}
         self._opened: list[Opened] = []
-        self._begun = 0
+        self._watch = Watch(self._pulse)
         self._raised = 0
         self._changed = trio.Event()
         self.attempts: list[Tried] = []
         """All that have ended, in that order."""
-        self.faults: list[BaseException] = []
-        """What destinations raised that was neither `Retry` nor `Reject`."""
-        self.swallowed: list[str] = []
-        """The destinations whose ``deliver`` returned, or raised something else, after it was cancelled. That is right only
-        if what it did was done."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             if self._folder is None:
                 self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sodarouter-")))
-            self.config = self._configured(self._folder)
+            self.config, self._secrets = configure(self._tables, self._targets, self._folder, self._outgoing)
             self._start = time.time() - trio.current_time()
             self._nursery = trio.open_nursery()
             self._running = await self._nursery.__aenter__()
@@ -164,11 +144,11 @@ class FakeRouter:
             event = replace(event, id=new_id())
         self._sent[event.id] = event
         wanted = len(self._opened)
-        begun = self._begun
+        begun = self._watch.begun
         self._spool.losing = crash == "after"
         await self._plan(event)
         if crash == "during":
-            await self._until(lambda: self._begun >= begun + wanted)
+            await self._until(lambda: self._watch.begun >= begun + wanted)
             await self.restart()
         elif crash == "after":
             await self._until(lambda: self._spool.lost >= wanted)
@@ -247,53 +227,27 @@ class FakeRouter:
         return [self._sent[found.event] for found in self.deliveries if found.state is State.PENDING]
 
     @property
+    def faults(self) -> list[BaseException]:
+        """What destinations raised that was neither `Retry` nor `Reject`."""
+        return self._watch.faults
+
+    @property
+    def swallowed(self) -> list[str]:
+        """The destinations whose ``deliver`` returned, or raised something else, after it was cancelled. That is right only
+        if what it did was done."""
+        return self._watch.swallowed
+
+    @property
     def secrets(self) -> frozenset[str]:
         """Those of the options, for a look whether one has got out."""
-        return frozenset(self._secrets)
+        return self._secrets
 
     # how it works
-
-    def _configured(self, folder: Path) -> Config:
-        plugins, types = self._offered()
-        table: dict[str, Any] = {"destination": {name: _written(table) for name, table in self._tables.items()}}
-        document = Document(folder / "router.toml", b"", table, Place(folder), Origins("router.toml"))
-        found = Found()
-        document.place.secrets = found.secrets
-        whole = {"spool": {"path": "spool"}, "destination": {name: {} for name in self._tables}}
-        file = found.validated(File, whole, document)
-        destinations = tuple(configured(document, types, self._outgoing, found))
-        found.raise_any()
-        assert file is not None  # noqa: S101 (without a fault there is one)
-        self._secrets = found.secrets
-        routing = routing_of(file, {}, ())
-        rules, redact = compile_rules(routing), Redactor(found.secrets)
-        path = document.path
-        return Config(
-            path, (path,), "", file, destinations, routing, rules, plugins, redact, document.origins, warnings=()
-        )
-
-    def _offered(self) -> tuple[Plugins, dict[str, type[AnyDestination]]]:
-        given = [table["type"] for table in self._tables.values() if "type" in table]
-        classes: dict[str, type[AnyDestination]] = {}
-        for kind in given:
-            if isinstance(kind, type):
-                check_type(kind)
-                classes[kind.type] = kind  # type: ignore[attr-defined]  # that was checked
-        found: Iterable[Plugin] = []
-        if self._targets is not None:
-            found = [Plugin(name, name, "0", target) for name, target in self._targets.items()]
-        elif len(given) != len(self._tables) or not all(isinstance(kind, type) for kind in given):
-            found = find()
-        plugins = Plugins(found, {})
-        broken = [fault for fault in plugins.faults() if self._targets is not None]
-        if broken:
-            raise PluginError("\n".join(f"{fault.place}: {fault.fault}" for fault in broken))
-        return plugins, plugins.types | classes
 
     async def _open(self) -> None:
         self._opened = await open_destinations(self.config)
         for one in self._opened:
-            one.lane.call = self._watched(one.lane)
+            one.lane.call = self._watch.over(one.lane)
         told = self.config.plugins.observers
         observers = Observers(
             told("event_accepted"),
@@ -336,43 +290,6 @@ class FakeRouter:
     def _now(self) -> float:
         return self._start + trio.current_time() + self._ahead
 
-    def _watched(self, lane: Lane) -> Callable[..., Any]:
-        """The lane's call, which also notes its beginning, what it raises, and a cancellation that does not come out."""
-        call = lane.call
-
-        def threaded(*args: Any, **known: Any) -> Any:
-            trio.from_thread.run_sync(self._begin)
-            try:
-                return call(*args, **known)
-            except BaseException as error:
-                self._note(error)
-                raise
-
-        async def awaited(*args: Any, **known: Any) -> Any:
-            self._begin()
-            passed = False
-            try:
-                work = call(*args, **known)
-                return await work if work is not None else None
-            except BaseException as error:
-                passed = _is_cancelled(error)
-                self._note(error)
-                raise
-            finally:
-                if not passed and trio.current_effective_deadline() <= trio.current_time():
-                    self.swallowed.append(lane.name)
-
-        return threaded if lane.threaded else awaited
-
-    def _begin(self) -> None:
-        self._begun += 1
-        self._pulse()
-
-    def _note(self, error: BaseException) -> None:
-        group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-        if group.split((Retry, Reject, trio.Cancelled))[1] is not None:
-            self.faults.append(error)
-
     def _raise(self) -> None:
         if self._raised < len(self.faults) and not self._keep_faults:
             self._raised = len(self.faults)
@@ -403,46 +320,3 @@ class FakeRouter:
             if tried.event is event:
                 found.setdefault(tried.delivery.id, tried)
         return list(found.values())
-
-
-class _Spool(MemorySpool):
-    """Can lose how attempts ended, as when a router dies before that is on disk."""
-
-    losing = False
-    lost = 0
-    pulse: Callable[[], None] = staticmethod(lambda: None)
-
-    async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
-        if self.losing and any(isinstance(one, Outcome) for one in outcomes):
-            self.lost += len(outcomes)
-            self.pulse()
-            return [False] * len(outcomes)
-        return await super().settle(outcomes)
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-    return group.split(trio.Cancelled)[0] is not None
-
-
-def _named(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:
-    taken: dict[str, int] = {}
-    for table in tables:
-        kind = table.get("type", "destination")
-        word = str(getattr(kind, "type", kind))
-        taken[word] = taken.get(word, 0) + 1
-        yield (word if taken[word] == 1 else f"{word}-{taken[word]}"), dict(table)
-
-
-def _written(value: Any) -> Any:
-    """A value as TOML would give it."""
-    match value:
-        case Path():
-            return str(value)
-        case Mapping():
-            return {key: _written(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_written(inner) for inner in value]
-        case type():
-            return getattr(value, "type", value)
-    return value
