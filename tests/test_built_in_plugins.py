@@ -18,6 +18,8 @@ TYPES = Plugins(find(), {}).types
 
 EXPECTED = {
     "apprise": {
+        # it shows the message, which the library then packs in the way of each service
+        "What its preview shows is what arrives",
         # the library has no word for it
         "It waits as long as Retry-After asks",
         # it logs the URL that it could not reach; the router takes it out

@@ -56,6 +56,18 @@ WAIT = 7
 ELSEWHERE = "/elsewhere"
 
 
+async def arrives(bench: Bench) -> None:
+    """What its preview shows is what arrives"""
+    before = len(bench.sink.requests)
+    async with bench.router() as router:
+        (tried,) = await router.send(sample())
+        preview = router.destination().preview(tried.event, tried.delivery)
+    if preview is None or len(bench.sink.requests) == before:
+        raise NotCheckedError("it has no preview" if preview is None else "it never asked the server for anything")
+    if all(request.body != preview.body for request in bench.sink.requests[before:]):
+        raise DoubtfulError("another body does: make both with the same function")
+
+
 async def answers(bench: Bench) -> None:
     """A 2xx is taken, 408, 425, 429 and 5xx mean later, and no status is a fault"""
     wrong: list[str] = []
@@ -241,6 +253,7 @@ async def crowd(bench: Bench) -> None:
 
 
 CHAOS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
+    arrives,
     answers,
     retry_after,
     redirects,
