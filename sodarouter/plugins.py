@@ -108,6 +108,11 @@ def installed() -> set[str]:
     return {entry.name for entry in entry_points(group=GROUP)}
 
 
+def entry_point(name: str) -> EntryPoint:
+    """The entry point of an installed plugin."""
+    return next(entry for entry in entry_points(group=GROUP) if entry.name == name)
+
+
 def find(disabled: Iterable[str] = ()) -> list[Found]:
     """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
     blocked = set(disabled)

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,6 +245,7 @@ def _look(left: Left) -> None:
         ["plugins"],
         ["schema"],
         ["schema", "leaky"],
+        ["plugin", "verify", "leaky", "--options", "router.toml"],
         ["check"],
         ["destinations"],
         ["store", "events"],
@@ -295,8 +297,9 @@ def _printed(arguments: list[str]) -> bytes:
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
         patch.setattr(sys, "argv", ["sodarouter", *arguments])
-        with pytest.raises(SystemExit):
-            main()
+        # in a thread: one that runs a loop of its own cannot do so in this one
+        with pytest.raises(SystemExit), ThreadPoolExecutor(1) as thread:
+            thread.submit(main).result()
     return printed.getvalue().encode(errors="surrogateescape")
 
 

@@ -14,8 +14,8 @@ CORE = Path(sodarouter.__file__).parent
 FLOORS: dict[int, str] = {
     0: """
        address batch callback cut delivery errors event failures faults folders http ids link metrics options outgoing
-       plugin preview problem ready redact replies seal shares signature soda source sparing store verification view wake
-       zones
+       plugin preview problem ready redact replies scaffold seal shares signature soda source sparing store verification
+       view wake zones
        """,
     1: """
        anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify vet
@@ -23,7 +23,7 @@ FLOORS: dict[int, str] = {
     2: "hookspecs lane translate",
     3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal trial",
     4: "api deliver receive route serve systemd web",
-    5: "daemon lanes process reload stations upkeep",
+    5: "daemon lanes process reload stations testing upkeep",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""

@@ -1,6 +1,7 @@
 """The destination type ``apprise``: a message for each delivery, to any of the services that Apprise knows."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
@@ -21,6 +22,7 @@ class AppriseDestination(Destination[AppriseOptions]):
 
     type = "apprise"
     default_concurrency = 1
+    example: ClassVar[Mapping[str, Any]] = {"url": "json://{address}"}
     """Many services wait for seconds between two messages."""
 
     async def open(self) -> None:

@@ -3,7 +3,8 @@
 import shlex
 import shutil
 import signal
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import trio
 
@@ -24,6 +25,7 @@ class Exec(Destination[ExecOptions]):
     """
 
     type = "exec"
+    example: ClassVar[Mapping[str, Any]] = {"command": ["cat"]}
 
     async def open(self) -> None:
         # of its own: templates that compute for long take no threads from other destinations

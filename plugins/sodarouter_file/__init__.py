@@ -6,8 +6,10 @@ line is in the file.
 """
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import trio
 
@@ -37,6 +39,7 @@ class File(Destination[FileOptions]):
 
     type = "file"
     default_concurrency = 64
+    example: ClassVar[Mapping[str, Any]] = {"path": "{folder}/events.jsonl"}
 
     def __init__(self, name: str, options: FileOptions) -> None:
         super().__init__(name, options)

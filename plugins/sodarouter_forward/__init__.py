@@ -1,9 +1,9 @@
 """The destination type ``forward``: one HTTP request for each delivery, to any URL."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import trio
 
@@ -23,6 +23,7 @@ class Forward(Destination[ForwardOptions]):
 
     type = "forward"
     default_concurrency = 8
+    example: ClassVar[Mapping[str, Any]] = {"url": "{sink}"}
 
     def __init__(self, name: str, options: ForwardOptions) -> None:
         super().__init__(name, options)

@@ -16,6 +16,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     halt,
     mute,
     orphans,
+    plugin,
     quarantine,
     reload,
     replay,

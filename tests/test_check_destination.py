@@ -1,0 +1,374 @@
+"""The checks check: each finds the destination that breaks it, and says what is wrong in a sentence."""
+
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import trio
+
+from sodarouter import Delivery, Destination, Event, HttpOptions, HttpUrl, Options, Preview, Reject, Retry, Secret
+from sodarouter.options import ConfigPath
+from sodarouter.testing import Check, Mark, check_destination
+from sodarouter.testing.chaos import CHAOS
+from sodarouter.testing.conduct import AFTERWARDS, CONDUCT
+from sodarouter.testing.form import FORM
+
+
+async def findings(kind: type[Destination[Any]], options: Any = None, *, chaos: bool = False) -> dict[str, str]:
+    """What was found, by the check that found it: ``fault: …`` or ``warning: …``."""
+    report = await check_destination(kind, options, chaos=chaos)
+    return {check.name: f"{check.mark}: {check.text}" for check in report.checks if check.mark in _FOUND}
+
+
+_FOUND = (Mark.FAULT, Mark.WARNING)
+
+
+class PostOptions(HttpOptions):
+    url: HttpUrl
+    """Where to."""
+    token: Secret | None = None
+    """Sent along."""
+
+
+class Post(Destination[PostOptions]):
+    """As it should be."""
+
+    type = "post"
+    example: ClassVar[Mapping[str, Any]] = {"url": "{sink}"}
+
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        headers = {"X-Token": self.options.token.get_secret_value()} if self.options.token else {}
+        answer = await self.http.request(
+            "POST", self.options.url.get_secret_value(), headers=headers, content=event.raw
+        )
+        answer.raise_unless_taken()
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+        return Preview(f"POST {self.options.url}", event.raw)
+
+
+async def test_one_that_is_as_it_should_be_passes_every_check():
+    told: list[Check] = []
+    report = await check_destination(Post, told=told.append)
+    assert told == report.checks
+    assert {check.mark for check in report.checks} == {Mark.OK}, report
+    names = [check.__doc__.partition("\n")[0] for check in (*FORM, *CONDUCT, *CHAOS, *AFTERWARDS)]
+    assert [check.name for check in report.checks] == names
+
+
+async def test_the_options_may_come_from_a_function():
+    report = await check_destination(Post, lambda url: {"url": url, "token": "given"}, chaos=False)
+    report.raise_faults()
+    assert {check.mark for check in report.checks} == {Mark.OK}
+
+
+async def test_what_cannot_be_checked_is_told():
+    class Needs(Post):
+        type = "needs"
+        example: ClassVar[Mapping[str, Any]] = {}
+
+    (skipped,) = (await check_destination(Needs)).marked(Mark.SKIPPED)
+    assert skipped == Check("It behaves", Mark.SKIPPED, "it needs options, and has no example of its own")
+
+
+async def test_options_that_are_wrong_are_a_fault():
+    found = await findings(Post, {"url": "ftp://x", "tokn": 1})
+    (text,) = found.values()
+    assert "destination.checked.tokn: unknown key; did you mean 'token'?" in text
+    assert "destination.checked.url: " in text
+
+
+def test_a_report_says_what_is_wrong():
+    async def check() -> None:
+        (await check_destination(Post, {"url": 1})).raise_faults()
+
+    with pytest.raises(AssertionError, match=r"destination type post:\nfault: It opens with these options: "):
+        trio.run(check)
+
+
+# form
+
+
+async def test_a_word_that_nobody_would_write_is_found():
+    class Odd(Post):
+        type = "My Post"
+
+    assert "fault: 'My Post' is none" in str(await findings(Odd))
+
+
+async def test_options_that_are_lax_undescribed_or_taken_are_found():
+    class Inner(Options):
+        depth: int = 0
+
+    class LaxOptions(Options, extra="allow"):  # type: ignore[call-arg]  # pydantic's own way
+        timeout: int = 3
+        inner: Inner = Inner()
+        api_token: str = ""
+
+    class Lax(Destination[LaxOptions]):
+        type = "lax"
+
+        async def deliver(self) -> None: ...
+
+    found = await findings(Lax)
+    assert found["Its options refuse unknown keys and wrong types, and cannot be changed"] == (
+        "fault: LaxOptions has another extra in its model_config than Options; leave it as it is"
+    )
+    assert found["Every option has a description"] == (
+        "fault: put a docstring under timeout, inner, api_token, Inner.depth"
+    )
+    assert "rename timeout" in found["No option has the name of a key that every destination has"]
+    assert found["What looks like a secret is one"].startswith("warning: api_token: make it a Secret")
+
+
+async def test_one_that_cannot_be_called_is_looked_at_no_further():
+    class Wrong(Destination[Options]):
+        type = "wrong"
+
+        async def deliver(self, evnt: Event) -> None: ...
+
+    report = await check_destination(Wrong)
+    assert "asks for the argument 'evnt'" in report.faults[0].text
+    assert report.checks[-1].text == "its form has to be right first"
+
+
+# conduct
+
+
+class Deliverer(Destination[Options]):
+    """What the faulty ones are made of."""
+
+    type = "faulty"
+
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class TokenOptions(Options):
+    token: Secret | None = None
+    """Which is given one."""
+
+
+class Keeper(Destination[TokenOptions]):
+    type = "keeper"
+
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def token(self) -> str:
+        return self.options.token.get_secret_value() if self.options.token else ""
+
+
+async def test_one_that_fails_at_what_is_not_there_is_found():
+    class Faulty(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            assert event.view.incident or event.type != "incidentCreated"
+            if event.type == "somethingNew":
+                raise Reject("what is that?")
+
+    name = "It takes, puts off or rejects every sample event, and fails at none"
+    assert (await findings(Faulty))[name].startswith("fault: at the sample bare/incidentCreated: AssertionError")
+
+
+async def test_one_that_rejects_what_nobody_has_documented_is_found():
+    class Faulty(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if event.type == "somethingNew":
+                raise Reject("what is that?")
+
+    (text,) = (await findings(Faulty)).values()
+    assert text.startswith("warning: it rejects 1 of them: unknown (rejected: what is that?)")
+
+
+async def test_instances_that_share_something_are_found():
+    class Faulty(Deliverer):
+        live = False
+
+        async def open(self) -> None:
+            type(self).live = True
+
+        async def close(self) -> None:
+            type(self).live = False
+
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if not self.live:
+                raise Retry("closed")
+
+    assert (await findings(Faulty))["Two instances do not get into each other's way"] == (
+        "fault: beside another one, or after that was closed, it does not deliver: closed"
+    )
+
+
+async def test_one_that_does_not_bear_a_repeat_is_found():
+    class Faulty(Deliverer):
+        seen: ClassVar[set[str]] = set()
+
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if delivery.id in self.seen:
+                raise ValueError("twice!")
+            self.seen.add(delivery.id)
+
+    name = "It bears the same delivery again, as after a crash, in a new instance"
+    assert (await findings(Faulty))[name] == "fault: deliver fails: ValueError: twice!"
+
+
+async def test_one_that_cannot_do_two_things_at_once_is_found():
+    class Faulty(Deliverer):
+        busy = False
+
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if self.busy:
+                raise RuntimeError("busy")
+            self.busy = True
+            await trio.sleep(0.001)
+            self.busy = False
+
+    assert (await findings(Faulty))["It takes many at once"] == "fault: deliver fails: RuntimeError: busy"
+
+
+async def test_a_close_that_fails_is_found():
+    class Faulty(Deliverer):
+        async def close(self) -> None:
+            raise KeyError("session")
+
+    name = "It opens and closes, with and without a delivery in between, and again"
+    assert (await findings(Faulty))[name] == "fault: close fails: KeyError: 'session'"
+
+
+async def test_one_that_blocks_the_loop_is_found():
+    class Faulty(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if event.type == "somethingNew":
+                time.sleep(0.6)  # noqa: ASYNC251 (that is the fault)
+
+    assert "leave out async" in (await findings(Faulty))["It does not block the event loop"]
+
+
+async def test_a_preview_that_sends_differs_shows_a_secret_or_fails_is_found():
+    class Sends(Keeper):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            urllib.request.urlopen("http://127.0.0.1:9/", timeout=1)
+            return None
+
+    class Differs(Keeper):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return Preview("there", os.urandom(8))
+
+    class Shows(Keeper):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return Preview(self.token, event.raw)
+
+    name = "Its preview sends nothing, says the same twice, and shows no secret"
+    assert "URLError" in (await findings(Sends))[name]
+    assert (await findings(Differs))[name] == "fault: the sample v3/validate is shown in two ways"
+    assert (await findings(Shows))[name] == (
+        "fault: a secret of its options stands in what it shows of the sample v3/validate"
+    )
+
+
+async def test_one_that_leaves_files_threads_or_tasks_behind_is_found():
+    left: list[Any] = []
+    done = threading.Event()
+
+    class Files(Deliverer):
+        async def open(self) -> None:
+            left.append(Path(os.devnull).open())  # noqa: ASYNC230, SIM115 (that is the fault)
+
+    class Threads(Deliverer):
+        async def open(self) -> None:
+            threading.Thread(target=done.wait).start()
+
+    class Tasks(Deliverer):
+        async def open(self) -> None:
+            trio.lowlevel.spawn_system_task(trio.sleep_forever)
+
+    name = "Closed, it leaves no tasks, threads, files or sockets behind"
+    try:
+        for kind, what in ((Files, "files or sockets"), (Threads, "threads"), (Tasks, "tasks")):
+            assert (await findings(kind))[name].startswith(f"fault: it leaves {what} behind each time: ")
+    finally:
+        done.set()
+        for file in left:
+            file.close()
+
+
+async def test_a_secret_in_the_log_or_the_repr_is_found():
+    class Logs(Keeper):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            self.log.info("posting", token=self.token)
+
+    class Shows(Keeper):
+        def __repr__(self) -> str:
+            return f"<Shows {self.token}>"
+
+    name = "Secrets of its options are in no reason, answer, log or repr"
+    assert (await findings(Logs))[name].startswith("warning: one stands in what it logs")
+    assert (await findings(Shows))[name] == "fault: one stands in its repr"
+
+
+# chaos
+
+
+async def test_one_with_a_client_of_its_own_that_minds_nothing_is_found():
+    class Faulty(Post):
+        def deliver(self, event: Event, delivery: Delivery) -> None:
+            request = urllib.request.Request(self.options.url.get_secret_value(), event.raw)
+            try:
+                with urllib.request.urlopen(request, timeout=1) as answer:
+                    answer.read()
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise Reject(f"answered {error.code}") from error
+
+    found = await findings(Faulty, chaos=True)
+    assert found["A 2xx is taken, 408, 425, 429 and 5xx mean later, and no status is a fault"].startswith(
+        "fault: 408 means later, not never"
+    )
+    assert found["It follows no redirect"].startswith("fault: it does, so whoever answers can have the router ask")
+    assert "deliver fails" in found["A connection that breaks, and an answer that is none, mean later"]
+
+
+async def test_one_that_takes_everything_for_taken_is_found():
+    class Faulty(Post):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            await self.http.request("POST", self.options.url.get_secret_value())
+
+    found = await findings(Faulty, chaos=True)
+    assert "500 means later, not taken" not in found  # only the first five are told
+    text = found["A 2xx is taken, 408, 425, 429 and 5xx mean later, and no status is a fault"]
+    assert text.startswith("fault: 300 means later or never, not taken; ")
+
+
+async def test_one_that_swallows_its_cancellation_is_found():
+    class Faulty(Post):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            with suppress(trio.Cancelled):
+                await super().deliver(event, delivery)
+
+    found = await findings(Faulty, chaos=True)
+    assert "let trio.Cancelled pass" in found["A server that never answers is given up on when the time is over"]
+
+
+class PathOptions(Options):
+    path: ConfigPath
+    """A file."""
+
+
+async def test_a_destination_gets_a_new_folder(tmp_path):
+    class Writes(Destination[PathOptions]):
+        type = "writes"
+        example: ClassVar[Mapping[str, Any]] = {"path": "{folder}/x"}
+
+        def deliver(self, event: Event, delivery: Delivery) -> None:
+            assert self.options.path.parent.is_dir()
+            assert not self.options.path.is_relative_to(tmp_path)
+
+    assert await findings(Writes) == {}
