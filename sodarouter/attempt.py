@@ -54,16 +54,20 @@ async def _call(lane: Lane, event: Event, delivery: Delivery) -> None:
 
 
 def _ending(lane: Lane, claim: Claim, failures: Sequence[BaseException]) -> Ending:
-    """The one ending of all the failures of an attempt: a fault outweighs `Retry`, and that outweighs `Reject`."""
+    failure, ending = outcome_of(failures)
+    if isinstance(ending, Faulted) and ending.reason != lane.failing:
+        log.error("the destination's plugin failed", destination=lane.name, event_id=claim.event.id, exc_info=failure)
+    return ending
+
+
+def outcome_of(failures: Sequence[BaseException]) -> tuple[BaseException, Retry | Reject | Faulted]:
+    """Of all the failures of an attempt the one that counts: a fault outweighs `Retry`, and that outweighs `Reject`."""
     for failure in failures:
         if fault := _fault(failure):
-            if fault != lane.failing:
-                log.error(
-                    "the destination's plugin failed", destination=lane.name, event_id=claim.event.id, exc_info=failure
-                )
-            return Faulted(fault)
+            return failure, Faulted(fault)
     said = [failure for failure in failures if isinstance(failure, Retry | Reject)]
-    return next((failure for failure in said if isinstance(failure, Retry)), said[0])
+    ending = next((failure for failure in said if isinstance(failure, Retry)), said[0])
+    return ending, ending
 
 
 def _fault(failure: BaseException) -> str:

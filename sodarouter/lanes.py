@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -13,6 +14,9 @@ from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
+
+if TYPE_CHECKING:
+    from sodarouter.isolation import Isolated
 
 OPEN_TIMEOUT = 30.0
 """Seconds that a destination may take to open."""
@@ -27,7 +31,7 @@ class Opened:
     """An open destination, and the lane that delivers to it."""
 
     configured: ConfiguredDestination
-    destination: AnyDestination
+    destination: "AnyDestination | Isolated"
     http: HttpClient
     lane: Lane
 
@@ -87,6 +91,12 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
     failures: list[BaseException] = []
     http = HttpClient(configured.options, configured.outgoing)
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
+        if configured.isolated:
+            from sodarouter.isolation import Isolated  # most routers have none
+
+            isolated = Isolated(config, configured)
+            await isolated.open()
+            return Opened(configured, isolated, http, _lane(configured, isolated))
         destination = configured.kind(configured.name, configured.options)
         destination.http = http
         if isinstance(configured.options, HttpOptions):
@@ -102,7 +112,7 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
     raise ConfigError([Fault(place, f"was not open after {OPEN_TIMEOUT:g} seconds")])
 
 
-def _lane(configured: ConfiguredDestination, hook: DeliverHook) -> Lane:
+def _lane(configured: ConfiguredDestination, hook: "DeliverHook | Isolated") -> Lane:
     table = configured.table
     return Lane(
         name=configured.name,

@@ -24,7 +24,7 @@ from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
-from sodarouter.options import Options
+from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin
 
 GROUP = "sodarouter"
@@ -44,6 +44,8 @@ class Found:
     target: Any = None
     fault: str = ""
     """Why it cannot be used; empty when it can."""
+    given: Given | None = None
+    """What its options were made of, if it has some."""
     types: list[type[AnyDestination]] = field(default_factory=list)
     routes: list[HttpRoute] = field(default_factory=list)
 
@@ -83,11 +85,16 @@ def installed() -> set[str]:
     return {entry.name for entry in entry_points(group=GROUP)}
 
 
-def find(disabled: Iterable[str] = ()) -> list[Found]:
-    """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
+def find(disabled: Iterable[str] = (), *, only: str | None = None) -> list[Found]:
+    """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``.
+
+    Args:
+        only: Imports the one of this name alone.
+    """
     blocked = set(disabled)
     found: dict[str, Found] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _distribution(entry))):
+    entries = entry_points(group=GROUP) if only is None else entry_points(group=GROUP, name=only)
+    for entry in sorted(entries, key=lambda entry: (entry.name, _distribution(entry))):
         if entry.name in blocked:
             continue
         plugin = Found(entry.name, *_distribution(entry))
@@ -127,6 +134,10 @@ class Plugins:
                     self._register(plugin, options)
                 except (Exception, SystemExit) as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
+
+    def that_offers(self, kind: type[AnyDestination]) -> Found:
+        """The plugin of a destination type."""
+        return next(plugin for plugin in self.found if kind in plugin.types)
 
     def faults(self) -> list[Fault]:
         hint = "mend or uninstall it, or put its name into [plugins] disabled"
@@ -168,7 +179,7 @@ class Plugins:
 
     def _offer(self, plugin: Found, kind: type[AnyDestination]) -> None:
         if kind.type in self.types:
-            other = next(p for p in self.found if self.types[kind.type] in p.types)
+            other = self.that_offers(self.types[kind.type])
             raise PluginError(f"{other} offers the destination type {kind.type!r} too")
         self.types[kind.type] = kind
         plugin.types.append(kind)

@@ -19,7 +19,7 @@ FLOORS: dict[int, str] = {
     1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
     2: "hookspecs lane",
     3: "attempt backtest config contract hindsight logs operations plugins rehearsal trial",
-    4: "api deliver receive route serve systemd web",
+    4: "api deliver isolation receive route serve systemd web",
     5: "daemon lanes process reload stations upkeep",
     6: "__main__ cli",
 }

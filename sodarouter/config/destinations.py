@@ -1,14 +1,14 @@
 """`[destination.NAME]`: the core's keys and those of a type, each validated by whom they belong to."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sodarouter.config.document import Document, Found, named_tables
 from sodarouter.config.tables import DestinationTable
 from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion, without_type
-from sodarouter.options import Options
+from sodarouter.options import Given, Options, Place
 from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 
@@ -23,10 +23,18 @@ class ConfiguredDestination:
     options: Options
     outgoing: Outgoing
     """What holds for its requests, as for those of all others."""
+    given: Given = field(compare=False, repr=False)
+    """What its options were made of."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it runs in processes of its own."""
+        return self.table.isolation == "process"
 
     @property
     def concurrency(self) -> int:
-        return self.table.concurrency or self.kind.default_concurrency
+        # each attempt at once is a process of its own, which is for the operator to want
+        return self.table.concurrency or (1 if self.isolated else self.kind.default_concurrency)
 
 
 def configured(
@@ -46,9 +54,11 @@ def configured(
         core = {key: value for key, value in table.items() if key in DestinationTable.model_fields}
         own = {key: value for key, value in table.items() if key not in core}
         made = found.validated(DestinationTable, core, document, *keys)
-        options = found.validated(kind.options_type, own, document, *keys, also=DestinationTable.model_fields)
+        place = Place(document.place.folder, document.place.secrets)
+        by_itself = replace(document, place=place)
+        options = found.validated(kind.options_type, own, by_itself, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
-            yield ConfiguredDestination(name, kind, made, options, outgoing)
+            yield ConfiguredDestination(name, kind, made, options, outgoing, Given.at(place, own))
 
 
 def _kind(

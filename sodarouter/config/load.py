@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sodarouter.config.advice import advise
@@ -20,7 +20,7 @@ from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
-from sodarouter.options import Options
+from sodarouter.options import Given, Options, Place
 from sodarouter.plugins import Plugins, find
 from sodarouter.redact import Redactor
 
@@ -158,7 +158,10 @@ def _plugins(file: File, main: Document, found: Found) -> Plugins:
             usable.append(plugin)
             continue
         keys = ("plugin", plugin.name)
-        made = found.validated(plugin.options_type, file.plugin.get(plugin.name, {}), main, *keys)
+        table = file.plugin.get(plugin.name, {})
+        place = Place(main.place.folder, main.place.secrets)
+        made = found.validated(plugin.options_type, table, replace(main, place=place), *keys)
+        plugin.given = Given.at(place, table)
         if made is not None:
             options[plugin.name] = made
             usable.append(plugin)

@@ -1,0 +1,192 @@
+"""What runs in a destination's process: it opens the destination, makes the deliveries that it is handed, and closes it."""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from typing import NoReturn
+
+import trio
+
+from sodarouter import logs
+from sodarouter.attempt import outcome_of
+from sodarouter.delivery import Delivery
+from sodarouter.errors import PluginError, Reject, Retry
+from sodarouter.event import Enrich, Event
+from sodarouter.failures import contained, describe
+from sodarouter.isolation.frames import GONE, Frames
+from sodarouter.isolation.handed import Close, Handed, Start, unpacked
+from sodarouter.isolation.said import Closed, Failed, Faulted, Opened, Refused, Said, Taken, packed, sayable
+from sodarouter.options import LONGEST
+from sodarouter.outgoing import HttpClient, HttpOptions
+from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find
+from sodarouter.redact import Redactor
+
+
+def main(descriptor: int) -> None:
+    """
+    Args:
+        descriptor: The socket to the router.
+    """
+    _end_with_the_router()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # they are meant for the router, which says when to end; ignored, they would be ignored by commands too
+        signal.signal(number, lambda *_: None)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    trio.run(_serve, connection)
+
+
+def _end_with_the_router() -> None:
+    """Lets the end of the router end this process and its group at once, whatever its own code does at that moment.
+
+    Standard input is a pipe whose other end only the router has. Nothing is ever written to it.
+    """
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if sys.platform == "linux":
+        # by the kernel, as a thread would wait for Python's lock; the parent's death signal is that of a thread's death
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        poll.register(lifeline, 0)
+        if poll.poll(0):
+            _end()
+    else:
+        threading.Thread(target=lambda: (os.read(lifeline, 1), _end()), daemon=True).start()
+
+
+def _end() -> NoReturn:
+    os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+async def _serve(connection: socket.socket) -> None:
+    frames = Frames(trio.SocketStream(trio.socket.from_stdlib_socket(connection)))
+
+    async def say(said: Said) -> None:
+        await frames.send(packed(said))
+
+    with suppress(*GONE):  # the router has gone
+        start = unpacked(await frames.receive() or b"")
+        assert isinstance(start, Start)  # noqa: S101 (the router begins with it)
+        sys.path[:] = start.path
+        redact = Redactor()
+        _set_up_output(redact)
+        inside = _Inside(redact)
+        failures: list[BaseException] = []
+        with contained(failures):
+            await inside.open(start)
+        if failures:
+            await say(Failed(*inside.told(failures[0])))
+            return
+        await say(Opened())
+        while data := await frames.receive():
+            handed = unpacked(data)
+            if isinstance(handed, Close):
+                break
+            assert isinstance(handed, Handed)  # noqa: S101 (there is nothing else)
+            await say(await inside.deliver(handed))
+        with contained(failures):
+            await inside.close()
+        await say(Failed(*inside.told(failures[0])) if failures else Closed())
+
+
+def _set_up_output(redact: Redactor) -> None:
+    # a pipe is written to in blocks otherwise, of which the last is lost when the process is killed
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a TextIOWrapper
+    # every line, as the router knows which of them are wanted
+    logs.set_up("debug", "json", redact)
+
+
+class _Inside:
+    """The destination of this process."""
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._enrich: Enrich | None = None
+        self._destination: AnyDestination
+        self._deliver: DeliverHook
+
+    async def open(self, start: Start) -> None:
+        secrets: set[str] = set()
+        try:
+            plugin = self._load(start, secrets)
+            kind = plugin.types.get(start.kind)
+            if kind is None:
+                raise PluginError(str(next(iter(plugin.faults()), f"no plugin offers {start.kind!r} any more")))
+            options = start.given.validated(kind.options_type, secrets)
+        finally:
+            self._redact.learn(secrets)
+        if proxy := start.outgoing.proxy:
+            self._redact.learn([proxy.get_secret_value()])
+        http = HttpClient(options, start.outgoing)
+        self._destination = kind(start.name, options)
+        self._destination.http = http
+        if isinstance(options, HttpOptions):
+            http.open()
+        self._deliver = DeliverHook(self._destination)
+        await self._destination.open()
+
+    @staticmethod
+    def _load(start: Start, secrets: set[str]) -> Plugins:
+        """The one plugin that is needed."""
+        found = find(only=start.plugin)
+        options = {
+            plugin.name: start.plugin_given.validated(plugin.options_type, secrets)
+            for plugin in found
+            if plugin.options_type is not None and start.plugin_given is not None
+        }
+        return Plugins(found, options)
+
+    async def deliver(self, handed: Handed) -> Said:
+        if not handed.enriched_as_before:
+            self._enrich = handed.enrich
+        failures: list[BaseException] = []
+        with contained(failures):
+            await self._call(replace(handed.event, enrich=self._enrich), handed.delivery)
+        if not failures:
+            return Taken(handed.number)
+        failure, ending = outcome_of(failures)
+        match ending:
+            case Retry():
+                after = None if ending.after is None else float(min(max(ending.after, 0), LONGEST))
+                return Refused(handed.number, self._safe(ending.reason), self._safe(ending.response), after, "later")
+            case Reject():
+                return Refused(handed.number, self._safe(ending.reason), self._safe(ending.response), said="never")
+            case _:
+                return Faulted(handed.number, self._safe(ending.reason), self._trace(failure))
+
+    async def _call(self, event: Event, delivery: Delivery) -> None:
+        if self._deliver.threaded:
+            await trio.to_thread.run_sync(self._deliver, event, delivery)
+        elif (work := self._deliver(event, delivery)) is not None:
+            await work
+
+    async def close(self) -> None:
+        try:
+            await self._destination.close()
+        finally:
+            await self._destination.http.close()
+
+    def told(self, failure: BaseException) -> tuple[str, str]:
+        """What it is in a line, and where it comes from."""
+        return self._safe(describe(failure)), self._trace(failure)
+
+    def _trace(self, failure: BaseException) -> str:
+        try:
+            return self._safe("".join(traceback.format_exception(failure)))
+        except Exception:  # it is the plugin's own class
+            return ""
+
+    def _safe(self, text: str) -> str:
+        return sayable(self._redact(text))

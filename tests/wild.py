@@ -1,0 +1,214 @@
+"""A plugin that does whatever a plugin can do wrong. `test_isolation` installs it, and lets it run in processes of its own."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from sodarouter import ConfigPath, Delivery, Destination, Event, Options, Plugin, Reject, Retry, Secret, hookimpl
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+class Panic(BaseException):
+    pass
+
+
+async def raises(error: BaseException) -> None:
+    raise error
+
+
+async def deaf() -> None:
+    while True:
+        with suppress(BaseException):
+            await trio.sleep_forever()
+
+
+async def blocks() -> None:
+    time.sleep(1000)
+
+
+async def keeps_the_lock() -> None:
+    ctypes.PyDLL(None).sleep(1000)
+
+
+async def crashes() -> None:
+    ctypes.string_at(0)
+
+
+async def exits() -> None:
+    os._exit(3)
+
+
+async def stops_itself() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    await trio.sleep_forever()
+
+
+async def crashes_trio() -> None:
+    trio.lowlevel.spawn_system_task(raises, ValueError("a system task"))
+    await trio.sleep_forever()
+
+
+async def leaves_a_child() -> None:
+    """One that holds all that it inherits, the output too, and outlives it."""
+    child = os.fork()
+    if not child:
+        time.sleep(1000)
+    print(f"child {child}", flush=True)
+    os._exit(3)
+
+
+async def floods() -> None:
+    line = "x" * 1000 + "\n"
+    while True:
+        sys.stdout.write(line * 100)
+        sys.stderr.write(line * 100)
+
+
+async def prints_without_an_end() -> None:
+    while True:
+        os.write(1, b"y" * 65536)
+
+
+async def prints() -> None:
+    print("to the output", end="\n\n")
+    print("to the error", file=sys.stderr)
+    print('{"level": "error", "message": 1}')
+    os.write(1, b"\xff bytes\n")
+
+
+def _socket() -> int:
+    """That to the router; a plugin can find it."""
+    return int(sys.argv[2])
+
+
+async def answers_a_gigabyte() -> None:
+    os.write(_socket(), b"\x40\x00\x00\x00")
+    await trio.sleep_forever()
+
+
+async def answers_nonsense() -> None:
+    os.write(_socket(), b"\x00\x00\x00\x03{[\xff")
+    await trio.sleep_forever()
+
+
+async def answers_before_it_is_asked() -> None:
+    said = b'{"said":"taken","number":99}'
+    os.write(_socket(), len(said).to_bytes(4, "big") + said)
+
+
+async def hangs_up() -> None:
+    os.close(_socket())
+    trio.lowlevel.spawn_system_task(trio.sleep_forever)
+    time.sleep(1000)
+
+
+WAYS: dict[str, Callable[[], Any]] = {
+    "takes it": lambda: trio.lowlevel.checkpoint(),
+    "gives something back": lambda: trio.to_thread.run_sync(object),
+    "raises": lambda: raises(ValueError("broken")),
+    "raises a group": lambda: raises(ExceptionGroup("all", [Retry("busy"), OSError("x")])),
+    "raises what cannot be printed": lambda: raises(Mute()),
+    "panics": lambda: raises(Panic("index out of range")),
+    "raises SystemExit": lambda: raises(SystemExit(3)),
+    "raises KeyboardInterrupt": lambda: raises(KeyboardInterrupt()),
+    "names a file that is no UTF-8": lambda: raises(OSError("caf\udce9")),
+    "raises at length": lambda: raises(ValueError("x" * 10_000_000)),
+    "asks for a retry": lambda: raises(Retry("busy", after=7, response="try later")),
+    "asks for a retry much later": lambda: raises(Retry("busy", after=10**400)),
+    "asks for a retry with bytes": lambda: raises(Retry("busy", response=b"no")),
+    "rejects": lambda: raises(Reject("unknown", response="no")),
+    "rejects at length": lambda: raises(Reject("x" * 10_000_000, response="y" * 10_000_000)),
+    "hangs": trio.sleep_forever,
+    "swallows its cancellation": deaf,
+    "blocks": blocks,
+    "keeps the interpreter's lock": keeps_the_lock,
+    "crashes": crashes,
+    "exits": exits,
+    "stops itself": stops_itself,
+    "crashes trio": crashes_trio,
+    "leaves a child": leaves_a_child,
+    "floods": floods,
+    "prints without an end": prints_without_an_end,
+    "prints": prints,
+    "answers a gigabyte": answers_a_gigabyte,
+    "answers nonsense": answers_nonsense,
+    "answers before it is asked": answers_before_it_is_asked,
+    "hangs up": hangs_up,
+}
+
+
+class WildOptions(Options):
+    how: str = "takes it"
+    once: ConfigPath | None = None
+    """A file; when it is there, deliveries are taken."""
+    opening: str = "takes it"
+    closing: str = "takes it"
+    token: Secret | None = None
+    seen: ConfigPath | None = None
+    """Where it writes down what it sees."""
+
+
+class Wild(Destination[WildOptions]):
+    type = "wild"
+
+    async def open(self) -> None:
+        self.write("open", os.getpid())
+        await WAYS[self.options.opening]()
+
+    async def deliver(self, event: Event, delivery: Delivery) -> Any:
+        teams = " ".join(team.name for team in event.view.teams)
+        self.write("deliver", os.getpid(), event.source, event.type, delivery.attempt, delivery.results, teams)
+        self.log.info("delivering", token=self.options.token and self.options.token.get_secret_value())
+        if self.options.once and self.options.once.exists():
+            return None
+        if self.options.once:
+            self.options.once.touch()
+        return await WAYS[self.options.how]()
+
+    async def close(self) -> None:
+        self.write("close", os.getpid())
+        await WAYS[self.options.closing]()
+
+    def write(self, *words: object) -> None:
+        if self.options.seen:
+            with Path(self.options.seen).open("a", encoding="utf-8") as file:
+                file.write(" ".join(map(str, words)) + "\n")
+
+
+class Threaded(Destination[WildOptions]):
+    type = "threaded"
+
+    def deliver(self, event: Event) -> None:
+        if self.options.how == "hangs":
+            threading.Event().wait()
+        if self.options.how == "tells its token":
+            token = self.options.token.get_secret_value()
+            print(token)
+            subprocess.run(["/bin/echo", token], check=True)
+            self.log.error("posting with %s" % token)
+            raise ValueError(token)
+
+
+class WildPluginOptions(Options):
+    word: Secret
+
+
+class WildPlugin(Plugin[WildPluginOptions]):
+    @hookimpl
+    def destination_types(self) -> list[type[Destination[WildOptions]]]:
+        print(f"the plugin's word has {len(self.options.word.get_secret_value())} letters")
+        return [Wild, Threaded]
