@@ -1,4 +1,5 @@
-"""A plugin that does whatever a plugin can do wrong. `test_isolation` installs it, and lets it run in processes of its own."""
+# ruff: noqa: ASYNC221, ASYNC251
+"""A plugin that does whatever a plugin can do wrong. `test_isolation` installs it and runs it in processes of its own."""
 
 import ctypes
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from pydantic import SecretStr
 
 from sodarouter import ConfigPath, Delivery, Destination, Event, Options, Plugin, Reject, Retry, Secret, hookimpl
 
@@ -87,6 +89,7 @@ async def prints() -> None:
     print("to the output", end="\n\n")
     print("to the error", file=sys.stderr)
     print('{"level": "error", "message": 1}')
+    print('{"level": "error", "message": "made by hand", "self": 1, "exc_info": true, "destination": "another"}')
     os.write(1, b"\xff bytes\n")
 
 
@@ -117,7 +120,7 @@ async def hangs_up() -> None:
 
 
 WAYS: dict[str, Callable[[], Any]] = {
-    "takes it": lambda: trio.lowlevel.checkpoint(),
+    "takes it": trio.lowlevel.checkpoint,
     "gives something back": lambda: trio.to_thread.run_sync(object),
     "raises": lambda: raises(ValueError("broken")),
     "raises a group": lambda: raises(ExceptionGroup("all", [Retry("busy"), OSError("x")])),
@@ -153,8 +156,7 @@ WAYS: dict[str, Callable[[], Any]] = {
 
 class WildOptions(Options):
     how: str = "takes it"
-    once: ConfigPath | None = None
-    """A file; when it is there, deliveries are taken."""
+    """What is done with events whose source says nothing else."""
     opening: str = "takes it"
     closing: str = "takes it"
     token: Secret | None = None
@@ -171,13 +173,14 @@ class Wild(Destination[WildOptions]):
 
     async def deliver(self, event: Event, delivery: Delivery) -> Any:
         teams = " ".join(team.name for team in event.view.teams)
-        self.write("deliver", os.getpid(), event.source, event.type, delivery.attempt, delivery.results, teams)
-        self.log.info("delivering", token=self.options.token and self.options.token.get_secret_value())
-        if self.options.once and self.options.once.exists():
-            return None
-        if self.options.once:
-            self.options.once.touch()
-        return await WAYS[self.options.how]()
+        self.write("deliver", os.getpid(), delivery.attempt, delivery.results, teams or "-")
+        token = self.options.token.get_secret_value() if self.options.token else ""
+        self.log.info("delivering", token=token, destination="another", level="none")
+        if event.source == "tells its token":
+            print(f"posting with {token}")
+            subprocess.run(["/bin/echo", token], check=True)
+            raise ValueError(token)
+        return await WAYS[event.source if event.source in WAYS else self.options.how]()
 
     async def close(self) -> None:
         self.write("close", os.getpid())
@@ -193,22 +196,18 @@ class Threaded(Destination[WildOptions]):
     type = "threaded"
 
     def deliver(self, event: Event) -> None:
-        if self.options.how == "hangs":
+        if event.source == "hangs":
             threading.Event().wait()
-        if self.options.how == "tells its token":
-            token = self.options.token.get_secret_value()
-            print(token)
-            subprocess.run(["/bin/echo", token], check=True)
-            self.log.error("posting with %s" % token)
-            raise ValueError(token)
+        if event.source == "raises":
+            raise Retry(threading.current_thread().name)
 
 
 class WildPluginOptions(Options):
-    word: Secret
+    word: Secret = SecretStr("none")
 
 
 class WildPlugin(Plugin[WildPluginOptions]):
     @hookimpl
     def destination_types(self) -> list[type[Destination[WildOptions]]]:
-        print(f"the plugin's word has {len(self.options.word.get_secret_value())} letters")
+        print(f"a word of {len(self.options.word.get_secret_value())} letters")
         return [Wild, Threaded]

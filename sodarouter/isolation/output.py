@@ -1,6 +1,7 @@
 """What a destination's process logs and prints, told in the router's log."""
 
 import logging
+import math
 from collections.abc import Iterable
 
 import structlog
@@ -17,6 +18,8 @@ PAUSE = 0.05
 """Seconds between two full chunks: who floods waits, and the router does not."""
 MAX_LINE = 1 << 16
 """Bytes of a line; a longer one is left out, as a secret that is cut in half would no longer be known as one."""
+CONFESS = 10.0
+"""Seconds between two lines that tell how many were left out."""
 LINES = Rate.model_validate({"limit": "50/s", "burst": 1000})
 """How many lines are told of each process."""
 _OWN = {"timestamp", "level", "message", "event", "destination", "exc_info", "stack_info", "self"}
@@ -37,6 +40,7 @@ class Output:
         self._redact = redact
         self._bucket = Bucket(LINES)
         self._left_out = 0
+        self._confessed = -math.inf
         self._rest = b""
         self._overlong = False
 
@@ -70,8 +74,9 @@ class Output:
         said = [line for line in lines if line and not line.isspace()]
         now = trio.current_time()
         told = min(len(said), self._bucket.tokens(now))
-        if told and self._left_out:
+        if self._left_out and now >= self._confessed + CONFESS:
             self._confess()
+            self._confessed = now
         for line in said[:told]:
             self._bucket.take(now)
             self._log(line)

@@ -148,11 +148,8 @@ class Worker:
             try:
                 await self._live()
             finally:
-                if self._process is not None:
-                    _kill(self._process)
-                    with trio.move_on_after(REAP, shield=True):
-                        await self._process.wait()
-                    await trio.aclose_forcefully(self._process.stdin or self._frames.stream)
+                with trio.move_on_after(REAP, shield=True):
+                    await self._bury()
                 self._ended.set()
                 self._settled.set()
                 self._frames.stream.socket.close()
@@ -179,7 +176,7 @@ class Worker:
         if self._killed:
             return
         assert process.stdout is not None  # noqa: S101 (it was asked for)
-        async with process.stdout, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(self._output.relay, process.stdout)
             nursery.start_soon(self._open)
             status = await process.wait()
@@ -190,6 +187,14 @@ class Worker:
             _kill(process)
             nursery.cancel_scope.deadline = trio.current_time() + DRAIN
         self._output.end()
+
+    async def _bury(self) -> None:
+        if self._process is not None:
+            _kill(self._process)
+            for stream in (self._process.stdin, self._process.stdout):
+                assert stream is not None  # noqa: S101 (both were asked for)
+                await stream.aclose()
+            await self._process.wait()
 
     def _died(self, status: int) -> None:
         expected, self._failure = bool(self._failure), self._failure or _how(status)
