@@ -16,7 +16,7 @@ from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
 
 if TYPE_CHECKING:
-    from sodarouter.isolation import Isolated
+    from sodarouter.isolation.pool import Isolated
 
 OPEN_TIMEOUT = 30.0
 """Seconds that a destination may take to open."""
@@ -92,7 +92,7 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
     http = HttpClient(configured.options, configured.outgoing)
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
         if configured.isolated:
-            from sodarouter.isolation import Isolated  # most routers have none
+            from sodarouter.isolation.pool import Isolated  # most routers have none
 
             isolated = Isolated(config, configured)
             await isolated.open()
