@@ -118,6 +118,10 @@ DESTINATIONS = {
     "env": f'type = "exec"\ncommand = ["sh", "-c", {json.dumps(TELLS)}]\nenv = {{ TOKEN = {{ file = "env" }} }}',
     "apprise": 'type = "apprise"\nurl = { file = "apprise" }',
     **{way: f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"' for way in WAYS},
+    **{
+        f"{way}_apart": f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"\nisolation = "process"'
+        for way in ("raises_a_group", "prints", "loses_a_thread", "rejects", "logs")
+    },
 }
 """The tables of the destinations. Each gets every event, and gives up after one attempt."""
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -35,6 +37,11 @@ def main(descriptor: int) -> None:
         descriptor: The socket to the router.
     """
     _end_with_the_router()
+    with suppress(OSError):
+        # when memory is short, this process is ended and not the router
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    # a core dump would have the secrets in it
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # they are meant for the router, which says when to end; ignored, they would be ignored by commands too
         signal.signal(number, lambda *_: None)
