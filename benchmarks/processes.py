@@ -1,6 +1,6 @@
 """What `isolation = "process"` costs: a delivery to a file from the router, and by way of a process, in one run.
 
-    python benchmarks/processes.py [DELIVERIES]
+python benchmarks/processes.py [DELIVERIES]
 """
 
 import statistics
@@ -14,7 +14,7 @@ import trio
 
 from sodarouter import Delivery, Event
 from sodarouter.attempt import attempt
-from sodarouter.config import load
+from sodarouter.config import Config, load
 from sodarouter.ids import new_id
 from sodarouter.lanes import Opened, open_destination
 from sodarouter.spool import Claim
@@ -33,23 +33,26 @@ isolation = "process"
 SIZES = {"2 KiB": 2_000, "200 KiB": 200_000}
 
 
-async def main(count: int) -> None:
+def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "router.toml")
         path.write_text(TOML, encoding="utf-8")
-        config = load(path)
-        opened: dict[str, Opened] = {}
-        for configured in config.destinations:
-            begin = time.perf_counter()
-            opened[configured.name] = await open_destination(config, configured)
-            print(f"{configured.name:8} opened in {time.perf_counter() - begin:.2f} s")
-        try:
-            for name, size in SIZES.items():
-                await compare(opened, name, size, count)
-            print("memory of the process:", memory())
-        finally:
-            for one in opened.values():
-                await one.close()
+        trio.run(measure, load(path), count)
+
+
+async def measure(config: Config, count: int) -> None:
+    opened: dict[str, Opened] = {}
+    for configured in config.destinations:
+        begin = time.perf_counter()
+        opened[configured.name] = await open_destination(config, configured)
+        print(f"{configured.name:8} opened in {time.perf_counter() - begin:.2f} s")
+    try:
+        for name, size in SIZES.items():
+            await compare(opened, name, size, count)
+        print("memory of the process:", memory())
+    finally:
+        for one in opened.values():
+            await one.close()
 
 
 async def compare(opened: dict[str, Opened], size: str, length: int, count: int) -> None:
@@ -70,7 +73,9 @@ async def compare(opened: dict[str, Opened], size: str, length: int, count: int)
 
 def memory() -> str:
     """Resident, and its own share of what it has in common with others."""
-    found = [path for path in Path("/proc").glob("[0-9]*") if b"sodarouter.isolation\0process" in _read(path / "cmdline")]
+    found = [
+        path for path in Path("/proc").glob("[0-9]*") if b"sodarouter.isolation\0process" in _read(path / "cmdline")
+    ]
     lines = _read(found[0] / "smaps_rollup").decode().splitlines() if found else []
     return ", ".join(" ".join(line.split()) for line in lines if line.startswith(("Rss", "Pss:")))
 
@@ -83,4 +88,4 @@ def _read(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

@@ -1,6 +1,7 @@
 """Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,24 +63,37 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
     Raises:
         ConfigError: With the faults of all that cannot be opened. What this call has opened is closed again.
     """
-    unchanged = {one.lane.name: one for one in kept}
-    opened: list[Opened] = []
-    faults: list[Fault] = []
+    wanted = {configured.name: configured for configured in config.destinations}
+    opened = {one.lane.name: one for one in kept if wanted.get(one.lane.name) == one.configured}
+    missing = [configured for configured in config.destinations if configured.name not in opened]
+    faults: dict[str, Sequence[Fault]] = {}
     async with AsyncExitStack() as undone:
-        for configured in config.destinations:
-            one = unchanged.get(configured.name)
-            if one is None or one.configured != configured:
-                try:
-                    one = await open_destination(config, configured)
-                except ConfigError as error:
-                    faults.extend(error.faults)
-                    continue
+
+        async def open_one(configured: ConfiguredDestination) -> None:
+            try:
+                one = opened[configured.name] = await open_destination(config, configured)
+            except ConfigError as error:
+                faults[configured.name] = error.faults
+            else:
                 undone.push_async_callback(one.close)
-            opened.append(one)
+
+        async def open_apart(configured: ConfiguredDestination) -> None:
+            async with processors:
+                await open_one(configured)
+
+        async with trio.open_nursery() as nursery:
+            # a process of its own takes half a second of one to start
+            processors = trio.CapacityLimiter(os.cpu_count() or 1)
+            for configured in missing:
+                if configured.isolated:
+                    nursery.start_soon(open_apart, configured)
+            for configured in missing:
+                if not configured.isolated:
+                    await open_one(configured)
         if faults:
-            raise ConfigError(faults)
+            raise ConfigError([fault for one in missing for fault in faults.get(one.name, ())])
         undone.pop_all()
-    return opened
+    return [opened[configured.name] for configured in config.destinations]
 
 
 async def open_destination(config: Config, configured: ConfiguredDestination) -> Opened:
