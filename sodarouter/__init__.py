@@ -3,21 +3,25 @@
 This is the front door: what a plugin may import, and all that it needs.
 """
 
+from sodarouter.batch import BatchItem, ItemAnswer
 from sodarouter.delivery import Breaker, Cause, Delivery, Fallback, Halt, Lag, Loaded, Queue, Settled, State, Stats
 from sodarouter.destination import Destination
 from sodarouter.errors import Reject, Retry, SpoolError
 from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
+from sodarouter.link import IncidentLink
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
 from sodarouter.plugin import Plugin, hookimpl
 from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
+from sodarouter.store import Store
 from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
     "Agreement",
+    "BatchItem",
     "Breaker",
     "Cause",
     "ClientTls",
@@ -41,6 +45,8 @@ __all__ = [
     "HttpRoute",
     "HttpUrl",
     "Incident",
+    "IncidentLink",
+    "ItemAnswer",
     "Lag",
     "Link",
     "Loaded",
@@ -62,6 +68,7 @@ __all__ = [
     "StandardWebhooks",
     "State",
     "Stats",
+    "Store",
     "Team",
     "Template",
     "TextTemplate",

@@ -15,10 +15,12 @@ from sodarouter.faults import faults
 from sodarouter.operations import BATCH, Impossible, NoSuchDestination, Operations
 from sodarouter.options import LONGEST, Options
 from sodarouter.problem import Answer, problem
+from sodarouter.store import LONGEST_KEY
 
 log = structlog.get_logger()
 
 Id = Annotated[str, Field(min_length=1, max_length=300)]
+Key = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 
 
@@ -51,6 +53,13 @@ class Stretch(Options):
     """Seconds until the first is due."""
     every: Seconds = 0.0
     """Seconds between one event and the next."""
+
+
+class Keys(Options):
+    """For ``/api/destinations/NAME/forget``."""
+
+    keys: list[Key] = Field(max_length=BATCH)
+    """Of what the destination keeps."""
 
 
 class Standstill(Options):
@@ -116,6 +125,12 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
         await operations.halt(name, Halt(asked.halt) if asked.halt else None)
         log.info(f"a destination is {asked.halt or 'resumed'}, as asked", destination=name)
         return {"halt": asked.halt}
+
+    @app.post("/api/destinations/<name>/forget")
+    async def _forget(name: str) -> dict[str, Any]:
+        forgotten = await operations.forget(name, (await _asked(Keys)).keys)
+        log.info("a destination has forgotten what it kept, as asked", destination=name, count=len(forgotten))
+        return {"forgotten": forgotten}
 
     @app.post("/api/silences")
     async def _silence() -> dict[str, Any]:

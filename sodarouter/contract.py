@@ -47,7 +47,7 @@ def check_hook(name: str, implementation: Callable[..., Any]) -> None:
             raise PluginError(f"{name} takes {parameter.name!r} by keyword only, but hooks are called by position")
     if inspect.isgeneratorfunction(implementation) or inspect.isasyncgenfunction(implementation):
         raise PluginError(f"{name} must not yield")
-    if name != "deliver" and inspect.iscoroutinefunction(implementation):
+    if name not in hookspecs.DELIVERING and inspect.iscoroutinefunction(implementation):
         raise PluginError(f"{name} must not be async: only deliver is awaited")
 
 
@@ -64,24 +64,30 @@ def check_type(kind: object) -> None:
     if kind.__eq__ is not object.__eq__:
         raise PluginError(f"the destination type {name!r} must not define __eq__; a dataclass does without eq=False")
     for hook in HOOKS:
-        if hook != "deliver" and is_hook(getattr(kind, hook, None)):
+        if hook not in hookspecs.DELIVERING and is_hook(getattr(kind, hook, None)):
             raise PluginError(
                 f"the destination type {name!r} implements {hook}, which only a plugin can; mark a function of the module"
             )
     # unlike the class's attribute, an instance's shows the arguments as they are called
-    deliver = getattr(object.__new__(kind), "deliver", None)
-    if not inspect.isroutine(deliver):
+    instance = object.__new__(kind)
+    methods = {
+        hook: method for hook in hookspecs.DELIVERING if inspect.isroutine(method := getattr(instance, hook, None))
+    }
+    if not methods:
         raise PluginError(f"the destination type {name!r} has no deliver method")
-    if not is_hook(deliver):
-        raise PluginError(
-            f"the deliver method of the destination type {name!r} comes from a class that is no Destination; "
-            "mark it with @hookimpl"
-        )
-    try:
-        check_hook("deliver", deliver)
-    except PluginError as error:
-        raise PluginError(f"the destination type {name!r}: {error}") from None
-    _check_preview(name, getattr(object.__new__(kind), "preview", None))
+    for hook, method in methods.items():
+        if not is_hook(method):
+            raise PluginError(
+                f"the {hook} method of the destination type {name!r} comes from a class that is no Destination; "
+                "mark it with @hookimpl"
+            )
+        try:
+            check_hook(hook, method)
+        except PluginError as error:
+            raise PluginError(f"the destination type {name!r}: {error}") from None
+    if not isinstance(kind.batch_size, int) or kind.batch_size < 1:
+        raise PluginError(f"the batch_size of the destination type {name!r} must be a number of at least 1")
+    _check_preview(name, getattr(instance, "preview", None))
 
 
 def _check_preview(name: str, preview: object) -> None:

@@ -124,6 +124,7 @@ async def run(
                     stations.deliverer.stop()
                     deliveries.cancel_scope.deadline = trio.current_time() + config.file.server.stop_timeout
                 background.cancel_scope.cancel()
+            await stations.aclose()
     log.info("stopped")
 
 

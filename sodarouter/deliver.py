@@ -6,7 +6,7 @@ Each destination has its own `Lane`, with its own limits; a lane that hangs or f
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -18,10 +18,12 @@ from sodarouter.errors import Reject
 from sodarouter.event import Enrich, Event
 from sodarouter.failures import storable
 from sodarouter.lane import Lane
+from sodarouter.linking import linking_of
 from sodarouter.observe import Observers
 from sodarouter.redact import Redactor
 from sodarouter.settle import Ending, settle
 from sodarouter.spool import Claim, Claims, Outcome, Spool, patiently
+from sodarouter.store import Store
 from sodarouter.wake import Wake
 
 log = structlog.get_logger()
@@ -32,6 +34,8 @@ class Deliverer:
 
     Args:
         enrich: What the configuration adds to the events that destinations are handed.
+        prefer: The destinations whose links are preferred, as in `sodarouter.link.choose`.
+        answering: Whether the sender of an event, by its id, waits for a link.
 
     Cancellation: attempts that are under way are cancelled too. Their rows stay leased, and `Spool.recover` makes them
     due at the next start; call `stop` first to let them finish.
@@ -45,6 +49,8 @@ class Deliverer:
         redact: Redactor,
         *,
         enrich: Enrich | None = None,
+        prefer: Sequence[str] = (),
+        answering: Callable[[str], bool] = lambda event: False,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -53,6 +59,8 @@ class Deliverer:
         self._observers = observers
         self._redact = redact
         self._enrich = enrich
+        self._prefer = prefer
+        self._answering = answering
         self._now = now
         self._chance = chance
         self._stopping = False
@@ -71,7 +79,9 @@ class Deliverer:
         self._stopping = True
         self.wake.set()
 
-    def replace(self, lanes: Sequence[Lane], redact: Redactor, enrich: Enrich | None = None) -> None:
+    def replace(
+        self, lanes: Sequence[Lane], redact: Redactor, enrich: Enrich | None = None, prefer: Sequence[str] = ()
+    ) -> None:
         """Delivers by other lanes from now on. One that is among the old ones too goes on as if nothing had happened.
 
         What is under way in the others, claims included, ends under their rules; `Lane.retired` waits for that.
@@ -79,6 +89,7 @@ class Deliverer:
         self._lanes = {lane.name: lane for lane in lanes}
         self._redact = redact
         self._enrich = enrich
+        self._prefer = prefer
         self.wake.set()
 
     def breakers(self) -> Mapping[str, Breaker]:
@@ -94,12 +105,12 @@ class Deliverer:
         for name, room in free.items():
             lanes[name].busy += room
         try:
-            found = await self._spool.claim(dict(free), self._now(), leases) if free else Claims([], None)
-            for claim in found.claims:
-                lane = lanes[claim.delivery.destination]
+            wanted = {name: room * max(lanes[name].batch, 1) for name, room in free.items()}
+            found = await self._spool.claim(wanted, self._now(), leases) if free else Claims([], None)
+            for lane, claims in _attempts(lanes, found.claims):
                 free[lane.name] -= 1
                 lane.start(trio.current_time())
-                attempts.start_soon(self._attempt, lane, claim, redact, enrich, name=f"destination {lane.name}")
+                attempts.start_soon(self._attempt, lane, claims, redact, enrich, name=f"destination {lane.name}")
         finally:
             for name, room in free.items():
                 lanes[name].release(room)
@@ -109,33 +120,54 @@ class Deliverer:
             later.append(trio.current_time() + found.next_due - self._now())
         return min(later, default=math.inf)
 
-    async def _attempt(self, lane: Lane, claim: Claim, redact: Redactor, enrich: Enrich | None) -> None:
+    async def _attempt(self, lane: Lane, claims: Sequence[Claim], redact: Redactor, enrich: Enrich | None) -> None:
         started, before = self._now(), trio.current_time()
+        hidden = [_with_callback(redact, claim.event) for claim in claims]
+        stores = [self._store(lane, hide) for hide in hidden]
+        prefer = self._prefer
         try:
-            ending = await attempt(lane, claim, enrich)
+            endings = await attempt(lane, claims, stores, enrich)
             after = trio.current_time()
-            verdict = settle(
-                ending, lane.policy, tries=claim.tries, since=claim.since, now=self._now(), chance=self._chance()
-            )
-            hidden = _with_callback(redact, claim.event)
-            outcome = Outcome(
-                claim,
-                verdict.state,
-                started,
-                after - before,
-                verdict.next_at,
-                storable(hidden(verdict.reason)),
-                storable(hidden(verdict.response)),
-                verdict.cause,
-                lane.fallback if verdict.state is State.DEAD else None,
-            )
-            _turn_breaker(lane, ending, before, after, outcome.reason)
+            outcomes = []
+            for claim, ended, store, hide in zip(claims, endings, stores, hidden, strict=True):
+                verdict = settle(
+                    ended.ending,
+                    lane.policy,
+                    tries=claim.tries,
+                    since=claim.since,
+                    now=self._now(),
+                    chance=self._chance(),
+                )
+                linking = linking_of(lane, claim.event, ended.link, verdict, prefer, self._answering, hide)
+                outcomes.append(
+                    Outcome(
+                        claim,
+                        verdict.state,
+                        started,
+                        after - before,
+                        verdict.next_at,
+                        storable(hide(verdict.reason)),
+                        storable(hide(verdict.response)),
+                        verdict.cause,
+                        lane.fallback if verdict.state is State.DEAD else None,
+                        store.seal(),
+                        linking,
+                    )
+                )
+            _turn_breaker(lane, [ended.ending for ended in endings], before, after, outcomes[0].reason)
             # patiently: what was delivered must not be delivered again because the disk was full for a moment
-            if await patiently(lambda: self._spool.settle([outcome])) == [True]:
-                self._tell(lane, outcome)
+            settled = await patiently(lambda: self._spool.settle(outcomes))
+            for outcome, counts in zip(outcomes, settled, strict=True):
+                if counts:
+                    self._tell(lane, outcome)
         finally:
             lane.release(1)
             self.wake.set()
+
+    def _store(self, lane: Lane, hide: Callable[[str], str]) -> Store:
+        return Store(
+            lambda key: self._spool.kept(lane.name, key, self._now()), self._now(), lambda text: hide(text) != text
+        )
 
     def _tell(self, lane: Lane, outcome: Outcome) -> None:
         delivery, event = outcome.claim.delivery, outcome.claim.event
@@ -177,9 +209,19 @@ class Deliverer:
         lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
 
 
-def _turn_breaker(lane: Lane, ending: Ending, started: float, ended: float, reason: str) -> None:
+def _attempts(lanes: Mapping[str, Lane], claims: Sequence[Claim]) -> Iterator[tuple[Lane, list[Claim]]]:
+    """What is claimed, divided into attempts."""
+    by_lane: dict[str, list[Claim]] = {}
+    for claim in claims:
+        by_lane.setdefault(claim.delivery.destination, []).append(claim)
+    for name, own in by_lane.items():
+        size = max(lanes[name].batch, 1)
+        yield from ((lanes[name], own[start : start + size]) for start in range(0, len(own), size))
+
+
+def _turn_breaker(lane: Lane, endings: Sequence[Ending], started: float, ended: float, reason: str) -> None:
     circuit = lane.circuit
-    if ending is None or isinstance(ending, Reject):
+    if any(ending is None or isinstance(ending, Reject) for ending in endings):
         if circuit.succeeded(ended):
             log.info("the destination answers again, its breaker is closed", destination=lane.name)
     elif circuit.failed(started, ended):

@@ -25,8 +25,11 @@ class Destination(Configured[OptionsT]):
             async def deliver(self, event, delivery): ...
 
     ``deliver`` declares those of the hook's arguments that it wants: see `sodarouter.hookspecs.deliver`. Returning
-    means that the event was taken; raising `Retry` or `Reject` says later or never; any other exception is logged as this
-    plugin's fault and means later. A ``deliver`` that is not ``async`` runs in a thread.
+    means that the event was taken, and what it returns may be an `IncidentLink`; raising `Retry` or `Reject` says later or
+    never; any other exception is logged as this plugin's fault and means later. A ``deliver`` that is not ``async`` runs in
+    a thread.
+
+    A type that does better with many deliveries at once has ``deliver_batch`` in the place of ``deliver``.
 
     Cancellation: ``deliver`` is cancelled when the destination's ``timeout`` is over and when the router stops; let
     ``trio.Cancelled`` pass. The delivery is then tried again, so what ``deliver`` does should bear repeating;
@@ -35,7 +38,9 @@ class Destination(Configured[OptionsT]):
 
     type: ClassVar[str]
     default_concurrency: ClassVar[int] = 4
-    """How many deliveries run at once when the table does not say."""
+    """How many deliveries, or batches of them, run at once when the table does not say."""
+    batch_size: ClassVar[int] = 100
+    """How many deliveries are handed to ``deliver_batch`` at most when the table does not say."""
 
     def __init__(self, name: str, options: OptionsT) -> None:
         self.name = name
@@ -46,8 +51,9 @@ class Destination(Configured[OptionsT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if callable(deliver := cls.__dict__.get("deliver")) and not hasattr(deliver, "sodarouter_impl"):
-            cls.deliver = hookimpl(deliver)  # type: ignore[attr-defined]  # subclasses choose the arguments
+        for name in ("deliver", "deliver_batch"):
+            if callable(method := cls.__dict__.get(name)) and not hasattr(method, "sodarouter_impl"):
+                setattr(cls, name, hookimpl(method))
 
     async def open(self) -> None:
         """Called once before the first delivery. An exception stops the start of the router and names this destination."""

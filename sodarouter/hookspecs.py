@@ -3,15 +3,18 @@
 An implementation declares only the arguments that it uses, by name; more may be added without breaking it.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pluggy
 
+from sodarouter.batch import BatchItem, ItemAnswer
 from sodarouter.delivery import Delivery, Settled
 from sodarouter.destination import Destination
 from sodarouter.event import Event
 from sodarouter.http import HttpRoute
+from sodarouter.link import IncidentLink
+from sodarouter.store import Store
 
 hookspec = pluggy.HookspecMarker("sodarouter")
 
@@ -27,11 +30,33 @@ def http_routes() -> list[HttpRoute]:  # type: ignore[empty-body]  # a specifica
 
 
 @hookspec
-def deliver(event: Event, delivery: Delivery) -> Awaitable[None] | None:
+def deliver(event: Event, delivery: Delivery, store: Store) -> Awaitable[IncidentLink | None] | IncidentLink | None:
     """Delivers one event to one destination. See `Destination` for what its ending means.
+
+    Args:
+        event: What is delivered.
+        delivery: Which delivery of it this is.
+        store: What the destination keeps for itself.
+
+    Returns:
+        A link to what was made of an incident, to be put onto it in Soda; nothing for all else.
 
     Implemented by the instances of a `Destination`, or by a plugin that is a mere module: it then is a destination type
     itself, named after its entry point and without options.
+    """
+
+
+@hookspec
+def deliver_batch(
+    batch: Sequence[BatchItem],
+) -> Awaitable[Sequence[ItemAnswer] | None] | Sequence[ItemAnswer] | None:
+    """Delivers several events to one destination at once, in the place of ``deliver``. Only a `Destination` has it.
+
+    Args:
+        batch: What waits, up to the destination's ``batch_size``; often one alone.
+
+    Returns:
+        What became of each, in the same order; nothing if all were taken. What it raises counts for all of them.
     """
 
 
@@ -56,5 +81,7 @@ def delivery_settled(settled: Settled) -> None:
     """An attempt of a delivery has ended and its outcome is on disk. Be quick: deliveries wait."""
 
 
+DELIVERING = ("deliver", "deliver_batch")
+"""The hooks that destinations have; of the two the second is called, if it is there."""
 OBSERVERS = ("event_accepted", "event_refused", "delivery_settled")
 """The hooks that only tell."""

@@ -8,8 +8,7 @@ from typing import Any
 import trio
 
 from sodarouter.breaker import BreakerPolicy, Circuit
-from sodarouter.delivery import Breaker, Delivery
-from sodarouter.event import Event
+from sodarouter.delivery import Breaker
 from sodarouter.options import LONGEST
 from sodarouter.rate import Bucket, Rate
 from sodarouter.settle import RetryPolicy
@@ -25,8 +24,8 @@ class Lane:
     """Times are those of trio's clock."""
 
     name: str
-    call: Callable[[Event, Delivery], Any]
-    """Its ``deliver``, alone."""
+    call: Callable[..., Any]
+    """Its ``deliver``, alone, which takes event, delivery and store; or its ``deliver_batch``, which takes items."""
     threaded: bool
     """Whether ``call`` blocks and must run in a thread; otherwise it gives something to await."""
     timeout: float
@@ -37,6 +36,8 @@ class Lane:
     breaker: BreakerPolicy | None = None
     fallback: str | None = None
     """The destination that is handed what becomes a dead letter here."""
+    batch: int = 0
+    """How many deliveries one attempt may have; 0: one, and ``call`` is handed it by itself."""
     failing: str = ""
     """The last failure that was logged."""
     busy: int = 0

@@ -130,7 +130,7 @@ def _lane(configured: ConfiguredDestination, hook: "DeliverHook | Isolated") -> 
     table = configured.table
     return Lane(
         name=configured.name,
-        call=hook,
+        call=hook.batch if hook.batched else hook,
         threaded=hook.threaded,
         timeout=table.timeout,
         concurrency=configured.concurrency,
@@ -138,4 +138,5 @@ def _lane(configured: ConfiguredDestination, hook: "DeliverHook | Isolated") -> 
         rate=table.rate,
         breaker=table.breaker,
         fallback=table.fallback,
+        batch=configured.batch_size,
     )

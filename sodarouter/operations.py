@@ -15,7 +15,7 @@ from sodarouter.faults import suggestion
 from sodarouter.ids import new_id
 from sodarouter.options import LONGEST
 from sodarouter.parse import parse
-from sodarouter.spool import Refused, Spool, StoredSilence
+from sodarouter.spool import LINK, Refused, Spool, StoredSilence
 
 BATCH = 500
 """How many things are asked for at once: each is a row or more in one transaction, for which the intake waits."""
@@ -103,10 +103,14 @@ class Operations:
 
     async def halt(self, destination: str, halt: Halt | None) -> None:
         """Pauses, drains or (``None``) resumes a destination. One that is no longer configured can be resumed."""
-        if halt is not None:
+        if halt is not None and destination != LINK:
             self._must_exist([destination])
         await self.spool.halt(destination, halt, self.now())
         self.changed()
+
+    async def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        """As `Spool.forget`. What an attempt that is under way has set comes back with it."""
+        return await self.spool.forget(destination, keys)
 
     async def silence(self, asked: NewSilence) -> Silence:
         """Adds a silence. One that was to start in the past starts now: what was decided already is not undone.

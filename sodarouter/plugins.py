@@ -5,7 +5,7 @@ one goes through all of them and says of each what is wrong, from which distribu
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +17,7 @@ import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
+from sodarouter.batch import BatchItem
 from sodarouter.contract import HOOKS, check_hook, check_route, check_type, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
@@ -26,6 +27,7 @@ from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin
+from sodarouter.store import Store
 
 GROUP = "sodarouter"
 
@@ -67,7 +69,9 @@ class _Manager(pluggy.PluginManager):
         self.add_hookspecs(hookspecs)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        if name == "deliver" and not isinstance(plugin, Destination):
+        if name in hookspecs.DELIVERING and not isinstance(plugin, Destination):
+            if name == "deliver_batch" and is_hook(getattr(plugin, name, None)):
+                raise PluginError("deliver_batch is for destination types; give one a method of this name")
             return None
         # pluggy 1.6 would also look into properties, and run them before the destination is open
         if not isinstance(inspect.getattr_static(plugin, name, None), _ROUTINES):
@@ -201,7 +205,7 @@ class Plugins:
 
 
 class DeliverHook:
-    """Calls one destination's ``deliver``, which pluggy hands only those arguments that it declares.
+    """Calls one destination's ``deliver`` or ``deliver_batch``; pluggy hands it only those arguments that it declares.
 
     Each destination has a manager of its own: those that come with a reload are called by nothing that was there before.
 
@@ -212,13 +216,21 @@ class DeliverHook:
     def __init__(self, destination: AnyDestination) -> None:
         manager = _Manager()
         manager.register(destination, name=f"destination.{destination.name}")
-        self._call = manager.hook.deliver
-        self.threaded = not inspect.iscoroutinefunction(getattr(destination, "deliver"))  # noqa: B009 (plugins add it)
+        self.batched = is_hook(getattr(destination, "deliver_batch", None))
+        """Whether it takes many at once."""
+        name = "deliver_batch" if self.batched else "deliver"
+        self._call = getattr(manager.hook, name)
+        self.threaded = not inspect.iscoroutinefunction(getattr(destination, name))
         """Whether it is an ordinary function and must be run in a thread."""
 
-    def __call__(self, event: Event, delivery: Delivery) -> Any:
+    def __call__(self, event: Event, delivery: Delivery, store: Store) -> Any:
         """The coroutine of an async implementation; an ordinary one has done its work when this returns."""
-        results = self._call(event=event, delivery=delivery)
+        results = self._call(event=event, delivery=delivery, store=store)
+        return results[0] if results else None
+
+    def batch(self, batch: Sequence[BatchItem]) -> Any:
+        """As the call, for a destination that takes many at once."""
+        results = self._call(batch=batch)
         return results[0] if results else None
 
 

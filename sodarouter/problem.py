@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sodarouter.errors import Fault
+from sodarouter.link import IncidentLink
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+HAS_ENDED = "sodarouter.has_ended"
+"""The key of a scope under which the server says whether the client has closed its half of the connection: ``() -> bool``.
+It may still read the answer, but one that gave up looks the same."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,23 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-def accepted(event: str, *, duplicate: bool) -> Answer:
-    """The 200 for an event that is on disk: exactly 200, which is what Soda wants."""
+def accepted(event: str, *, duplicate: bool = False, link: IncidentLink | None = None) -> Answer:
+    """The 200 for an event that is on disk: exactly 200, which is what Soda wants.
+
+    Args:
+        event: Its id.
+        duplicate: Whether it was there already.
+        link: Is put onto the incident by Soda, which takes ``{"link": {"url", "text"}}`` in the answer to an
+            ``incidentCreated`` (its documentation of version 3).
+    """
+    if link is not None:
+        return _accepted(json.dumps({"id": event, "link": {"url": link.url, "text": link.text}}).encode() + b"\n")
     # written by hand, on the hot path; an event's id needs no escaping
     body = b'{"id": "%s"%s}\n' % (event.encode(), b', "duplicate": true' if duplicate else b"")
+    return _accepted(body)
+
+
+def _accepted(body: bytes) -> Answer:
     return Answer(200, body, ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))))
 
 

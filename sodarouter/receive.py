@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -20,7 +21,8 @@ from sodarouter.event import Event
 from sodarouter.ids import new_id
 from sodarouter.observe import Observers
 from sodarouter.parse import parse
-from sodarouter.problem import Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.problem import HAS_ENDED, Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.replies import Replies, Reply
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
 from sodarouter.spool import Appended, Refused, Spool
@@ -44,6 +46,8 @@ class Source:
     verifications: tuple[Verification, ...]
     duplicate_window: float
     """Seconds within which the same bytes are the same event."""
+    reply_with_link: float | None = None
+    """Seconds that the answer to an ``incidentCreated`` may wait for a link."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,13 @@ class Intake:
     """Bytes of bodies at once, of all sources together."""
 
 
+class _Waiting(NamedTuple):
+    """An answer that waits for a link, and how many seconds it may."""
+
+    reply: Reply
+    seconds: float
+
+
 class Disconnected(Exception):
     """The sender went away before its body was whole."""
 
@@ -72,6 +83,7 @@ class Receiver:
         coming: Told of each event before it is on disk.
         forget: Told of one that is a repeat, or could not be stored.
         arrived: Called when a new one is.
+        replies: Where answers wait for links.
     """
 
     def __init__(
@@ -83,6 +95,7 @@ class Receiver:
         coming: Callable[[Event], None],
         forget: Callable[[Event], None],
         arrived: Callable[[], None],
+        replies: Replies | None = None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -91,6 +104,7 @@ class Receiver:
         self._coming = coming
         self._forget = forget
         self._arrived = arrived
+        self._replies = replies or Replies()
         self._now = now
         self._sparing = Sparing()
         # pydantic keeps Python's lock while it parses: a second large body at a time would only take memory
@@ -112,7 +126,11 @@ class Receiver:
             return
         source = self._sources.get(scope["path"])
         try:
-            given = await self._take(source, scope, receive)
+            stored, reply = await self._take(source, scope, receive)
+            if reply is not None:
+                await self._reply(stored, reply, scope, receive, send)
+                return
+            given = accepted(stored.id, duplicate=stored.duplicate)
         except Disconnected:
             self._observers.event_refused(source.name if source else None, 499, "disconnected")
             return
@@ -143,7 +161,7 @@ class Receiver:
         self._observers.event_refused(source.name if source else None, given.status, reason)
         return given
 
-    async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> Answer:
+    async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> tuple[Appended, _Waiting | None]:
         if source is None:
             raise SenderError(404, "Not found", "there is no webhook at this path; check the URL in Soda Cloud")
         if scope["method"] != "POST":
@@ -157,7 +175,9 @@ class Receiver:
             verify(source.verifications, Request(headers, wire, client), self._now())
             return await self._keep(source, wire, headers.get("content-encoding", ""), holding)
 
-    async def _keep(self, source: Source, wire: bytes, encoding: str, holding: Holding) -> Answer:
+    async def _keep(
+        self, source: Source, wire: bytes, encoding: str, holding: Holding
+    ) -> tuple[Appended, _Waiting | None]:
         received = datetime.fromtimestamp(self._now(), UTC)
         raw = wire
         try:
@@ -168,6 +188,9 @@ class Receiver:
         except Malformed as error:
             await self._quarantine(source, received, raw, error)
             raise
+        seconds = source.reply_with_link if event.type == "incidentCreated" else None
+        # before it is on disk: afterwards a link may be made at any time
+        reply = None if seconds is None else self._replies.expect(event.id)
         self._coming(event)
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
         stored: Appended | None = None
@@ -176,10 +199,28 @@ class Receiver:
         finally:
             if stored is None or stored.duplicate:
                 self._forget(event)
+                if reply is not None:
+                    reply.end()
         if not stored.duplicate:
             self._arrived()
         self._observers.event_accepted(event, duplicate=stored.duplicate)
-        return accepted(stored.id, duplicate=stored.duplicate)
+        return stored, None if reply is None or seconds is None or stored.duplicate else _Waiting(reply, seconds)
+
+    async def _reply(self, stored: Appended, waiting: _Waiting, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with the link, if it is made in time and the sender still waits for it."""
+        reply = waiting.reply
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                link = await reply.wait(waiting.seconds)
+                if link is not None and scope.get(HAS_ENDED, bool)():
+                    link = None  # it may have given up; then there is the callback URL
+                await answer(send, accepted(stored.id, link=link))
+                # nothing that could be cancelled stands between the two
+                reply.sent = link is not None
+                nursery.cancel_scope.cancel()
+        finally:
+            reply.end()
 
     async def _body(self, headers: Mapping[str, str], receive: Receive, holding: Holding) -> bytes:
         limit = self._intake.max_body
@@ -248,6 +289,13 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
     415: {"Accept-Encoding": "gzip, deflate"},
 }
+
+
+async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    """Cancels when the sender hangs up: it would never see the link."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 def _event(source: str, received: datetime, raw: bytes) -> Event:

@@ -11,10 +11,13 @@ from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Lag, Loaded, Queue, Stats
 from sodarouter.event import Enrich
+from sodarouter.lane import Lane
+from sodarouter.linkback import LinkBack
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.reload import Live
+from sodarouter.replies import Replies
 from sodarouter.route import Router, Ruleset
 from sodarouter.spool import SqliteSpool
 from sodarouter.survey import Survey
@@ -48,7 +51,17 @@ class Stations:
         self._threads = trio.to_thread.current_default_thread_limiter()
         self._own_threads = self._threads.total_tokens
         config, observers = live.config, _observers(live.config)
-        self.deliverer = Deliverer(live.lanes, spool, observers, config.redact, enrich=_enrich(config))
+        replies = Replies()
+        self._linkback = LinkBack(spool, replies, config.file.links.hosts, config.file.outgoing)
+        self.deliverer = Deliverer(
+            self._lanes,
+            spool,
+            observers,
+            config.redact,
+            enrich=_enrich(config),
+            prefer=config.file.links.prefer,
+            answering=replies.is_awaited,
+        )
         self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
         self.receiver = Receiver(
             _sources(config),
@@ -58,6 +71,7 @@ class Stations:
             self.router.coming,
             self.router.forget,
             self.router.arrived,
+            replies,
         )
         self.survey = Survey(self._look)
         self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
@@ -81,10 +95,19 @@ class Stations:
     def change(self) -> None:
         """Goes on under the configuration that is live now. It does not wait, and cannot fail."""
         config = self._live.config
-        self.deliverer.replace(self._live.lanes, config.redact, _enrich(config))
+        self._linkback.replace(config.file.links.hosts, config.file.outgoing)
+        self.deliverer.replace(self._lanes, config.redact, _enrich(config), config.file.links.prefer)
         self.router.replace(_ruleset(config))
         self.receiver.replace(_sources(config), _intake(config))
         self._make_room()
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        return [*self._live.lanes, self._linkback.lane]
+
+    async def aclose(self) -> None:
+        """Closes what it has opened itself."""
+        await self._linkback.close()
 
     def _make_room(self) -> None:
         table = self._live.config.file.spool
@@ -131,7 +154,7 @@ def _ruleset(config: Config) -> Ruleset:
 
 def _sources(config: Config) -> Sequence[Source]:
     return [
-        Source(name, table.path, tuple(table.verify), table.duplicate_window)
+        Source(name, table.path, tuple(table.verify), table.duplicate_window, table.reply_with_link)
         for name, table in config.file.source.items()
     ]
 

@@ -11,7 +11,7 @@ from sodarouter.config import Config
 from sodarouter.decide import Silence
 from sodarouter.errors import SpoolError
 from sodarouter.hindsight import silences_of
-from sodarouter.spool import ROUTE, Spool, patiently
+from sodarouter.spool import INTERNAL, Spool, patiently
 from sodarouter.wake import Wake
 
 PRUNE_EVERY = 3600.0
@@ -72,7 +72,7 @@ def _told(silence: Silence) -> dict[str, object]:
 
 async def tell_homeless(config: Config, spool: Spool) -> None:
     """Deliveries for a destination that is no longer configured stay in the spool, and the operator should know."""
-    known = {ROUTE, *(destination.name for destination in config.destinations)}
+    known = {*INTERNAL, *(destination.name for destination in config.destinations)}
     for name, queue in (await spool.stats()).queues.items():
         if name not in known and queue.pending:
             log.warning(

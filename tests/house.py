@@ -6,7 +6,7 @@ Use the autojump clock, but not where threads run: a thread's work takes real ti
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 import trio
@@ -95,10 +95,11 @@ def lane(
     fallback: str | None = None,
     **policy: Any,
 ) -> Lane:
-    """A lane to a function; without a breaker, unless one is given."""
+    """A lane to a function of event and delivery, or of these and the store; without a breaker, unless one is given."""
+    wanted = 3 if "store" in signature(deliver).parameters else 2
     return Lane(
         name,
-        deliver,
+        lambda *arguments: deliver(*arguments[:wanted]),
         threaded=not iscoroutinefunction(deliver),
         timeout=timeout,
         concurrency=concurrency,

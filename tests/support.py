@@ -1,13 +1,16 @@
 """What the tests share: sample events, deliveries, and destinations opened the way the router opens them."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sodarouter import Delivery, Destination, Event, HttpClient, Outgoing
+import trio
+
+from sodarouter import Delivery, Destination, Event, HttpClient, Outgoing, Store
 from sodarouter.ids import new_id
 from sodarouter.options import Place
 
@@ -42,6 +45,16 @@ def make_delivery(event: Event, destination: str = "there", **known: Any) -> Del
         "planned": event.received,
     }
     return Delivery(**(fields | known))
+
+
+def make_store() -> Store:
+    """A store in which nothing is yet."""
+
+    async def read(key: str) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    return Store(read, time.time())
 
 
 @asynccontextmanager

@@ -244,6 +244,8 @@ def _look(left: Left) -> None:
         ["plugins"],
         ["check"],
         ["destinations"],
+        ["store", "events"],
+        ["store", "events", "--forget", "none"],
         ["export", "--all"],
         ["quarantine", "export", "--all"],
         ["quarantine", "retry", "--all", "--yes"],

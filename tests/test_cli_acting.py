@@ -4,7 +4,7 @@ import json
 import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import trio
 import trustme
 from admin import open_admin
 from commandline import free_ports, listening, run_beside
-from engines import MOST, SIZE, open_engine
+from engines import MOST, SIZE, ended, open_engine
 from running import OUTGOING, SOURCE, router_process, until
 from sink import Answer, Sink, open_sink
 from support import make_event
@@ -22,6 +22,7 @@ from sodarouter.address import Address
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.ids import new_id
 from sodarouter.spool import Lock, Refused, SqliteReader, SqliteSpool
+from sodarouter.store import Kept
 
 NOTHING = SOURCE + '[destination.log]\ntype = "file"\npath = "events.jsonl"\n[spool]\npath = "spool.db"\n'
 
@@ -219,3 +220,26 @@ def test_without_a_router_there_is_nothing_to_reload(sodarouter, tmp_path):
     ran = sodarouter("reload")
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == ("sodarouter: no router runs on this spool: its next start reads the configuration anyway\n")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["through the router", "without the router"])
+async def test_what_a_destination_keeps_is_shown_and_forgotten(sodarouter, tmp_path, running):
+    (tmp_path / "router.toml").write_text(listening(*free_ports(2)) + NOTHING)
+    async with open_engine("sqlite", tmp_path) as engine:
+        await engine.planned("log")
+        (claim,) = await engine.claim("log")
+        expires = datetime.now(UTC).timestamp() + 1000
+        kept = {"i-1": Kept('"OPS-1"', expires), "i-2": Kept('{"n":[2]}', expires), "old": Kept("1", 1.0)}
+        await engine.spool.settle([ended(claim, kept=kept)])
+    with router_process(tmp_path) if running else nullcontext():
+        shown = sodarouter("store", "log", "--json").json
+        assert [(one["key"], one["value"]) for one in shown] == [("i-1", "OPS-1"), ("i-2", {"n": [2]})]
+        table = sodarouter("store", "log", "--limit", "1", "--after", "i-1").out
+        assert re.search(r"i-2 +\{\"n\": \[2\]\}", table)
+        assert sodarouter("store", "log", "--after", "i-2").out == "log keeps nothing after this key\n"
+        ran = await run_beside(sodarouter, "store", "log", "--forget", "i-1", "--forget", "none")
+        assert (ran.status, ran.out) == (1, "log has forgotten 1 key\n")
+        assert "log keeps nothing under 'none'" in ran.err
+        assert [one["key"] for one in sodarouter("store", "log", "--json").json] == ["i-2"]
+    ran = sodarouter("store", "lgo")
+    assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no destination 'lgo'; did you mean 'log'?\n")

@@ -8,7 +8,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from support import make_delivery, make_event
 
 from sodarouter import Delivery, Event, Reject, Retry
-from sodarouter.attempt import attempt
+from sodarouter.attempt import Ended, attempt
 from sodarouter.config import Config, load
 from sodarouter.delivery import Fallback, State
 from sodarouter.errors import ConfigError
@@ -34,6 +34,7 @@ from sodarouter.options import Given, Inherited, Place
 from sodarouter.redact import REDACTED
 from sodarouter.settle import Ending, Faulted, TimedOut
 from sodarouter.spool import Claim
+from sodarouter.store import Store
 
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'
 WILD = '[destination.{name}]\ntype = "wild"\nisolation = "{isolation}"\nseen = "seen"\n'
@@ -73,6 +74,16 @@ def runs(pid: int) -> bool:
         return False
 
 
+def make_store(secret: str = "", **kept: str) -> Store:
+    """A store of what is kept already: JSON by key."""
+
+    async def read(key: str) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return kept.get(key)
+
+    return Store(read, 1000.0, lambda text: bool(secret) and secret in text)
+
+
 @dataclass
 class One:
     """A destination that is open."""
@@ -81,9 +92,17 @@ class One:
     folder: Path
 
     async def attempt(self, source: str, limit: float = PATIENCE, enrich: Enrich | None = None) -> Ending:
+        (ended,) = await self.ended(source, limit=limit, enrich=enrich)
+        return ended.ending
+
+    async def ended(
+        self, *sources: str, stores: Sequence[Store] = (), limit: float = PATIENCE, enrich: Enrich | None = None
+    ) -> list[Ended]:
+        """How an attempt ends with an event of each of these sources."""
         self.opened.lane.timeout = limit
-        event = make_event(source=source)
-        return await attempt(self.opened.lane, Claim(1, make_delivery(event, "one"), event, 1, 0.0), enrich)
+        events = [make_event(source=source) for source in sources]
+        claims = [Claim(1, make_delivery(event, "one"), event, 1, 0.0) for event in events]
+        return await attempt(self.opened.lane, claims, stores or [make_store() for _ in claims], enrich)
 
     @property
     def seen(self) -> list[list[str]]:
@@ -299,10 +318,10 @@ def test_an_event_and_a_delivery_arrive_as_they_were() -> None:
     assert event.view.type == event.payload.event == "validate"
     delivery = Delivery("1/x", "x", 2, when, (0, 2), 3, Fallback("y", "no"), 1, "orders")
     assert all(getattr(delivery, one.name) != one.default for one in fields(Delivery))
-    handed = unpacked(packed(Handed.of(1, event, delivery, None)))
+    handed = unpacked(packed(Handed.of(1, [(event, delivery)], None)))
     assert isinstance(handed, Handed)
-    assert (handed.event, handed.delivery) == (event, delivery)
-    assert not {"view", "payload"} & vars(handed.event).keys()
+    assert handed.items == [(event, delivery)]
+    assert not {"view", "payload"} & vars(handed.items[0][0]).keys()
 
 
 async def test_the_teams_of_the_configuration_are_seen_there_and_a_reload_changes_them(tmp_path: Path) -> None:

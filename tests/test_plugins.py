@@ -7,9 +7,9 @@ import pytest
 import trio
 from distributions import SitePackages
 from structlog.testing import capture_logs
-from support import make_delivery, make_event
+from support import make_delivery, make_event, make_store
 
-from sodarouter import Destination, Retry
+from sodarouter import BatchItem, Destination, Retry
 from sodarouter.config import Config, load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
@@ -79,7 +79,7 @@ async def test_a_module_with_deliver_is_a_destination_type_named_after_its_entry
     for one in config.destinations:
         deliver = DeliverHook(one.kind(one.name, one.options))
         assert not deliver.threaded
-        await deliver(event, make_delivery(event, one.name))
+        await deliver(event, make_delivery(event, one.name), make_store())
     assert sys.modules["acme_shout"].heard == [event.type, event.type]
 
 
@@ -116,7 +116,7 @@ def test_an_ordinary_deliver_is_marked_for_a_thread_and_gets_only_what_it_asks_f
     deliver = DeliverHook(destination.kind("x", destination.options))
     event = make_event()
     assert deliver.threaded
-    assert deliver(event, make_delivery(event)) is None
+    assert deliver(event, make_delivery(event), make_store()) is None
     assert sys.modules["acme_slow"].seen == [make_delivery(event)]
 
 
@@ -253,7 +253,7 @@ def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     )
 
 
-HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused, delivery_settled"
+HOOKS = "destination_types, http_routes, deliver, deliver_batch, event_accepted, event_refused, delivery_settled"
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ HOOKS = "destination_types, http_routes, deliver, event_accepted, event_refused,
             "async def deliver(event, attempt): ...",
             (
                 "the destination type 'wrong': deliver asks for the argument 'attempt', which this hook does not have; "
-                "it has event, delivery"
+                "it has event, delivery, store"
             ),
         ),
         ("async def deliver(event): yield", "the destination type 'wrong': deliver must not yield"),
@@ -383,8 +383,26 @@ def destination_types():
             "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event, attempt): ...",
             (
                 "the destination type 'mine': deliver asks for the argument 'attempt', which this hook does not have; "
-                "it has event, delivery"
+                "it has event, delivery, store"
             ),
+        ),
+        (
+            "class Mine(Destination):\n    type = 'mine'\n    async def deliver_batch(self, events): ...",
+            (
+                "the destination type 'mine': deliver_batch asks for the argument 'events', which this hook does not have; "
+                "it has batch"
+            ),
+        ),
+        (
+            "class Mine(Destination):\n    type = 'mine'\n    batch_size = 0\n    def deliver_batch(self, batch): ...",
+            "the batch_size of the destination type 'mine' must be a number of at least 1",
+        ),
+        (
+            (
+                "@hookimpl\ndef deliver_batch(batch): ...\nclass Mine(Destination):\n    type = 'mine'\n"
+                "    def deliver(self): ..."
+            ),
+            "deliver_batch is for destination types; give one a method of this name",
         ),
         (
             "class Base:\n    async def deliver(self, event): ...\nclass Mine(Base, Destination):\n    type = 'mine'",
@@ -573,7 +591,40 @@ async def test_each_destination_s_deliver_is_called_alone():
     bad, good, later = (DeliverHook(Mine(name, Mine.options_type())) for name in ("bad", "good", "good"))
     event = make_event()
     with pytest.raises(Retry):
-        await bad(event, make_delivery(event, "bad"))
-    await good(event, make_delivery(event, "first"))
-    await later(event, make_delivery(event, "second"))
+        await bad(event, make_delivery(event, "bad"), make_store())
+    await good(event, make_delivery(event, "first"), make_store())
+    await later(event, make_delivery(event, "second"), make_store())
     assert seen == [("good", "first"), ("good", "second")]
+
+
+async def test_a_type_with_deliver_batch_takes_as_many_at_once_as_its_table_says(site, configured, faults):
+    site.install(
+        "acme-tools",
+        {"bulk": "acme_bulk"},
+        acme_bulk=DESTINATION
+        + """
+class Bulk(Destination):
+    type = "bulk"
+    batch_size = 7
+
+    async def deliver(self, event):
+        raise AssertionError("the other one is called")
+
+    async def deliver_batch(self, batch):
+        return [item.delivery.id for item in batch]
+
+@hookimpl
+def destination_types():
+    return [Bulk]
+""",
+    )
+    table = '[destination.x]\ntype = "bulk"\n'
+    for toml, size in ((table, 7), (table + "batch_size = 2\n", 2)):
+        (destination,) = configured(toml).destinations
+        assert destination.batch_size == size
+        hook = DeliverHook(destination.kind("x", destination.options))
+        event = make_event()
+        assert await hook.batch([BatchItem(event, make_delivery(event), make_store())]) == [f"{event.id}/there"]
+    assert faults('[destination.x]\ntype = "file"\npath = "x"\nbatch_size = 2\n') == [
+        "router.toml: destination.x.batch_size: has no effect: 'file' takes one delivery at a time; leave it out"
+    ]

@@ -75,7 +75,7 @@ async def test_the_five_lines_are_a_plugin(tmp_path, monkeypatch, capsys):
     assert plugins.faults() == []
     deliver = DeliverHook(plugins.types["notes"]("x", sodarouter.Options()))
     event = make_event("v4-2025-08-incidentCreated")
-    await deliver(event, None)
+    await deliver(event, None, None)
     assert event.view.url in capsys.readouterr().out
 
 

@@ -25,6 +25,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     silence,
     silence_add,
     simulate,
+    store,
     why,
 )
 from sodarouter.cli.app import app

@@ -42,6 +42,7 @@ class Acting(Protocol):
     def begin_replay(self) -> int: ...
     def replay(self, number: int, events: Sequence[str], to: Sequence[str], *, after: float, every: float) -> int: ...
     def halt(self, destination: str, halt: Halt | None) -> None: ...
+    def forget(self, destination: str, keys: Sequence[str]) -> list[str]: ...
     def silence(self, asked: NewSilence) -> Silence: ...
     def end_silence(self, silence: str) -> bool: ...
     def readmit(self, bodies: Sequence[str]) -> Readmitted: ...
@@ -109,6 +110,9 @@ class Asking:
     def halt(self, destination: str, halt: Halt | None) -> None:
         self._ask(f"destinations/{destination}", halt=halt)
 
+    def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        return list(self._ask(f"destinations/{destination}/forget", keys=keys)["forgotten"])
+
     def silence(self, asked: NewSilence) -> Silence:
         answer = self._ask("silences", **from_json(asked.dump()))
         starts, ends = (datetime.fromisoformat(answer[key]) for key in ("starts", "ends"))
@@ -153,6 +157,9 @@ class Alone:
 
     def halt(self, destination: str, halt: Halt | None) -> None:
         self._do(lambda operations: operations.halt(destination, halt))
+
+    def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        return self._do(lambda operations: operations.forget(destination, keys))
 
     def silence(self, asked: NewSilence) -> Silence:
         return self._do(lambda operations: operations.silence(asked))

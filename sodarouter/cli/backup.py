@@ -12,7 +12,7 @@ from sodarouter.cli.app import ACT, ConfigOption, JsonOption, app, config_path, 
 from sodarouter.cli.output import err, moment, out, print_json, shown
 from sodarouter.config import load_table
 from sodarouter.config.tables import Spool
-from sodarouter.spool import ROUTE, Contents, Lock, Progress, back_up, copied, put_back
+from sodarouter.spool import LINK, ROUTE, Contents, Lock, Progress, back_up, copied, put_back
 
 _FILES = ("", "-wal", "-shm", "-journal", ".lock", ".key")
 """What belongs to a spool, by what its name ends in."""
@@ -123,7 +123,7 @@ def _told(file: Path, contents: Contents) -> Iterator[str]:
         return
     yield "At its next start the router goes on with"
     for name, queue in waiting.items():
-        what = "to decide" if name == ROUTE else f"for {name}"
+        what = {ROUTE: "to decide", LINK: "links to put onto incidents"}.get(name, f"for {name}")
         yield f"  {queue.pending:,} {what}" + (f", and {queue.leased:,} that were under way" if queue.leased else "")
     yield "Of these, what was delivered after the backup was made is delivered again, with the same idempotency key."
 

@@ -14,7 +14,7 @@ from sodarouter.cli.reading import must_be_known, reading
 from sodarouter.cli.told import stands_in
 from sodarouter.config import destination_types
 from sodarouter.delivery import Halt, State
-from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredDelivery
+from sodarouter.spool import INTERNAL, DeliveryFilter, SqliteReader, StoredDelivery
 
 
 @app.command(rich_help_panel=LOOK)
@@ -99,7 +99,7 @@ def _reason(delivery: StoredDelivery) -> str:
 
 def when_next(path: Path, reader: SqliteReader) -> Callable[[StoredDelivery], str]:
     """Says of a delivery when it is tried next; nothing of one that does not wait."""
-    configured, halts = {*destination_types(path), ROUTE}, reader.halts()
+    configured, halts = {*destination_types(path), *INTERNAL}, reader.halts()
 
     def told(delivery: StoredDelivery) -> str:
         if delivery.state is not State.PENDING:

@@ -13,7 +13,7 @@ from sodarouter.config import destination_types, load_table
 from sodarouter.config.tables import Admin
 from sodarouter.delivery import Breaker, Queue
 from sodarouter.errors import SodarouterError
-from sodarouter.spool import ROUTE
+from sodarouter.spool import INTERNAL
 
 COLOURS = {
     "paused": "yellow",
@@ -68,7 +68,7 @@ def _rows(
         yield {
             "name": name,
             "type": types.get(name, ""),
-            "state": halt if name in types or name == ROUTE else "not configured",
+            "state": halt if name in types or name in INTERNAL else "not configured",
             "breaker": breakers.get(name),
             "pending": queue.pending,
             "leased": queue.leased,

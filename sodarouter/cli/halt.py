@@ -13,6 +13,7 @@ from sodarouter.cli.output import out, print_json, shown
 from sodarouter.cli.reading import must_be_configured, reading
 from sodarouter.config import destination_types
 from sodarouter.delivery import Halt
+from sodarouter.spool import LINK
 
 NamedDestinations = Annotated[list[str], typer.Argument(metavar="NAME", help="Destinations.")]
 
@@ -84,7 +85,7 @@ def resume(
 
 
 def _configured(path: Path, wanted: list[str]) -> list[str]:
-    must_be_configured(path, wanted, destination_types(path))
+    must_be_configured(path, wanted, [*destination_types(path), LINK])
     return wanted
 
 

@@ -11,7 +11,7 @@ from sodarouter.config.tables import Spool
 from sodarouter.delivery import State
 from sodarouter.faults import suggestion
 from sodarouter.spool import (
-    ROUTE,
+    INTERNAL,
     DeliveryFilter,
     EventFilter,
     Refused,
@@ -102,7 +102,7 @@ def must_be_known(path: Path, reader: SqliteReader, destination: str | None) -> 
         typer.Exit: With status 2; the message says which is near.
     """
     configured = destination_types(path)
-    if destination in (None, ROUTE, *configured):
+    if destination in (None, *INTERNAL, *configured):
         return
     if not reader.deliveries(DeliveryFilter(destination=destination), limit=1):
         must_be_configured(path, [str(destination)], configured)

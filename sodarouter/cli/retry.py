@@ -15,7 +15,7 @@ from sodarouter.cli.choose import WHICH, choosing, delivery_filter
 from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, no_such, reading
 from sodarouter.config import destination_types
 from sodarouter.delivery import State
-from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredDelivery
+from sodarouter.spool import INTERNAL, DeliveryFilter, SqliteReader, StoredDelivery
 
 NamedDeliveries = Annotated[
     list[str] | None,
@@ -59,7 +59,7 @@ def retry(
     For example: `sodarouter retry --destination oncall --cause exhausted --since 2h`
     """
     path = config_path(context, config)
-    configured = {*destination_types(path), ROUTE}
+    configured = {*destination_types(path), *INTERNAL}
 
     def why_not(delivery: StoredDelivery) -> str:
         if delivery.state is not State.DEAD:

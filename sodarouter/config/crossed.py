@@ -28,6 +28,7 @@ def _routes(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterat
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "to"]), route.to, destinations)
         yield from _unknown("unrouted.to", file.unrouted.to, destinations)
+        yield from _unknown("links.prefer", file.links.prefer, destinations)
     if "window" not in unsure:
         for number, route in enumerate(file.route):
             yield from _unknown(dotted(["route", number, "active"]), route.active, file.window, "window")

@@ -36,6 +36,11 @@ class ConfiguredDestination:
         # each attempt at once is a process of its own, which is for the operator to want
         return self.table.concurrency or (1 if self.isolated else self.kind.default_concurrency)
 
+    @property
+    def batch_size(self) -> int:
+        """0 if its type takes one delivery at a time."""
+        return (self.table.batch_size or self.kind.batch_size) if _takes_batches(self.kind) else 0
+
 
 def configured(
     document: Document, types: Mapping[str, type[AnyDestination]], outgoing: Outgoing, found: Found
@@ -53,12 +58,19 @@ def configured(
             continue  # without its type nothing more can be said of a table
         core = {key: value for key, value in table.items() if key in DestinationTable.model_fields}
         own = {key: value for key, value in table.items() if key not in core}
+        if "batch_size" in table and not _takes_batches(kind):
+            place = f"{dotted(keys)}.batch_size"
+            fault = Fault(place, f"has no effect: {kind.type!r} takes one delivery at a time", "leave it out")
+            found.add(fault, document.origins)
         made = found.validated(DestinationTable, core, document, *keys)
-        place = Place(document.place.folder, document.place.secrets)
-        by_itself = replace(document, place=place)
+        by_itself = replace(document, place=Place(document.place.folder, document.place.secrets))
         options = found.validated(kind.options_type, own, by_itself, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
-            yield ConfiguredDestination(name, kind, made, options, outgoing, Given.at(place, own))
+            yield ConfiguredDestination(name, kind, made, options, outgoing, Given.at(by_itself.place, own))
+
+
+def _takes_batches(kind: type[AnyDestination]) -> bool:
+    return hasattr(kind, "deliver_batch")
 
 
 def _kind(

@@ -21,6 +21,7 @@ from sodarouter.spool import Keep, Retention
 from sodarouter.verify import Proxy, Verification
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PATH = re.compile(r"/(?:(?![?#%])[!-~])*")
 
 
@@ -46,8 +47,17 @@ def _address(value: object, info: ValidationInfo) -> Address:
     return replace(address, path=folder / address.path) if address.path else address
 
 
+def _callback_host(text: str) -> str:
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError(
+            'a host is written like "soda.example.org" or, where its port is not 443, "soda.example.org:8443"'
+        )
+    return text.lower().removesuffix(":443")
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """Of a source, a destination or a window: it stands in ids, headers, metrics and file names."""
+CallbackHost = Annotated[str, AfterValidator(_callback_host)]
 Listen = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"type": "string"})]
 
 
@@ -180,6 +190,9 @@ class SourceTable(Options):
     """What a request must prove; all of the list must hold. Without any, whoever knows the URL can send."""
     duplicate_window: Duration = 600.0
     """For how long the same bytes are taken for a repeat of the same event."""
+    reply_with_link: Duration | None = Field(default=None, gt=0, le=9)
+    """How long the answer to an `incidentCreated` may wait for the link of what a destination makes of it: it then has the
+    link, instead of the callback URL. 9 seconds at most, as Soda itself gives up after 10."""
 
 
 class DestinationTable(Options):
@@ -193,6 +206,8 @@ class DestinationTable(Options):
     """How many attempts may run at once; the type has its own default."""
     rate: Rate | None = None
     """How many attempts may be started in a time."""
+    batch_size: int | None = Field(default=None, ge=1, le=10_000)
+    """How many deliveries may go into one attempt, of a type that takes batches; the type has its own default."""
     mode: Literal["at-least-once", "at-most-once"] = "at-least-once"
     """Whether, when it is not known that a delivery arrived, a duplicate is better than a gap."""
     retry: RetryPolicy = RetryPolicy()
@@ -218,6 +233,15 @@ class Unrouted(Options):
 
     to: list[str] = Field(default=[])
     """Destinations."""
+
+
+class LinksTable(Options):
+    """`[links]`: the links that destinations make of incidents, one of which is put onto the incident in Soda."""
+
+    prefer: list[str] = Field(default=[])
+    """Destinations whose links are preferred, the best first. By default the first link that is made is taken."""
+    hosts: list[CallbackHost] = Field(default=[])
+    """Hosts that callback URLs may have beside Soda's own, `cloud.soda.io` and `cloud.us.soda.io`."""
 
 
 class TeamsTable(Options):
@@ -317,4 +341,5 @@ class File(Options):
     window: dict[Name, Window] = Field(default={})
     route: list[Route] = Field(default=[])
     unrouted: Unrouted = Unrouted()
+    links: LinksTable = LinksTable()
     test: list[TestTable] = Field(default=[])

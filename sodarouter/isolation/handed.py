@@ -1,6 +1,7 @@
 """What the router hands to a destination's process, pickled: values of its own types and of what TOML can say."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sodarouter.delivery import Delivery
@@ -30,26 +31,35 @@ class Start:
 
 @dataclass(frozen=True)
 class Handed:
-    """A delivery to make."""
+    """A delivery to make, or a batch of them."""
 
     number: int
     """The answer has the same."""
-    event: Event
-    """Without what adds to its view."""
-    delivery: Delivery
+    items: Sequence[tuple[Event, Delivery]]
+    """The events without what adds to their views."""
     enrich: Enrich | None
     """What adds to the view, if it is another one than the last time."""
     enriched_as_before: bool
 
     @classmethod
-    def of(cls, number: int, event: Event, delivery: Delivery, before: Enrich | None) -> "Handed":
+    def of(cls, number: int, items: Sequence[tuple[Event, Delivery]], before: Enrich | None) -> "Handed":
         """
         Args:
             before: What added to the view the last time: it may hold many teams, and they seldom change.
         """
-        same = event.enrich == before
+        enrich = items[0][0].enrich
+        same = enrich == before
         # a copy also leaves behind what the event has made of its body
-        return cls(number, replace(event, enrich=None), delivery, None if same else event.enrich, same)
+        bare = [(replace(event, enrich=None), delivery) for event, delivery in items]
+        return cls(number, bare, None if same else enrich, same)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is stored under the key that was asked for."""
+
+    text: str | None
+    """JSON."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,10 @@ class Close:
     """The last: nothing more will come."""
 
 
-def packed(handed: Start | Handed | Close) -> bytes:
+def packed(handed: Start | Handed | Value | Close) -> bytes:
     return pickle.dumps(handed, pickle.HIGHEST_PROTOCOL)
 
 
-def unpacked(data: bytes) -> Start | Handed | Close:
-    found: Start | Handed | Close = pickle.loads(data)  # noqa: S301 (only the router can write to this socket's other end)
+def unpacked(data: bytes) -> Start | Handed | Value | Close:
+    found: Start | Handed | Value | Close = pickle.loads(data)  # noqa: S301 (only the router can write to this socket's other end)
     return found

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +18,38 @@ from typing import NoReturn
 import trio
 
 from sodarouter import logs
-from sodarouter.attempt import outcome_of
-from sodarouter.delivery import Delivery
+from sodarouter.batch import BatchItem
 from sodarouter.errors import PluginError, Reject, Retry
-from sodarouter.event import Enrich, Event
+from sodarouter.event import Enrich
 from sodarouter.failures import contained, describe
 from sodarouter.isolation.frames import GONE, Frames
-from sodarouter.isolation.handed import Close, Handed, Start, unpacked
-from sodarouter.isolation.said import Closed, Failed, Faulted, Opened, Refused, Said, Taken, packed, sayable
-from sodarouter.options import LONGEST
+from sodarouter.isolation.handed import Close, Handed, Start, Value, unpacked
+from sodarouter.isolation.said import (
+    LARGEST_SAID,
+    Answer,
+    Answered,
+    Asked,
+    Change,
+    Closed,
+    Failed,
+    Failure,
+    Fault,
+    Odd,
+    Opened,
+    Raised,
+    Said,
+    answer_of,
+    packed,
+    refused,
+    sayable,
+)
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find
 from sodarouter.redact import Redactor
+from sodarouter.store import Store
+
+MOST_FAILURES = 100
+"""How many failures of one attempt are told."""
 
 
 def main(descriptor: int) -> None:
@@ -89,7 +110,7 @@ async def _serve(connection: socket.socket) -> None:
         sys.path[:] = start.path
         redact = Redactor()
         _set_up_output(redact)
-        inside = _Inside(redact)
+        inside = _Inside(frames, redact)
         failures: list[BaseException] = []
         with contained(failures):
             await inside.open(start)
@@ -102,7 +123,10 @@ async def _serve(connection: socket.socket) -> None:
             if isinstance(handed, Close):
                 break
             assert isinstance(handed, Handed)  # noqa: S101 (there is nothing else)
-            await say(await inside.deliver(handed))
+            said = packed(await inside.deliver(handed))
+            if len(said) > LARGEST_SAID:
+                said = packed(Raised(handed.number, [Fault(f"it has {len(said):,} bytes to say", "")], []))
+            await frames.send(said)
         with contained(failures):
             await inside.close()
         await say(Failed(*inside.told(failures[0])) if failures else Closed())
@@ -118,8 +142,12 @@ def _set_up_output(redact: Redactor) -> None:
 class _Inside:
     """The destination of this process."""
 
-    def __init__(self, redact: Redactor) -> None:
+    def __init__(self, frames: Frames, redact: Redactor) -> None:
+        self._frames = frames
         self._redact = redact
+        self._number = 0
+        """Of what is under way; 0: nothing is."""
+        self._one_at_a_time = trio.Lock()
         self._enrich: Enrich | None = None
         self._destination: AnyDestination
         self._deliver: DeliverHook
@@ -158,26 +186,66 @@ class _Inside:
     async def deliver(self, handed: Handed) -> Said:
         if not handed.enriched_as_before:
             self._enrich = handed.enrich
+        self._number = handed.number
+        items = [
+            BatchItem(replace(event, enrich=self._enrich), delivery, self._store(handed.number, index))
+            for index, (event, delivery) in enumerate(handed.items)
+        ]
         failures: list[BaseException] = []
+        answer: object = None
         with contained(failures):
-            await self._call(replace(handed.event, enrich=self._enrich), handed.delivery)
-        if not failures:
-            return Taken(handed.number)
-        failure, ending = outcome_of(failures)
-        match ending:
-            case Retry():
-                after = None if ending.after is None else float(min(max(ending.after, 0), LONGEST))
-                return Refused(handed.number, self._safe(ending.reason), self._safe(ending.response), after, "later")
-            case Reject():
-                return Refused(handed.number, self._safe(ending.reason), self._safe(ending.response), said="never")
-            case _:
-                return Faulted(handed.number, self._safe(ending.reason), self._trace(failure))
+            answer = await self._call(items)
+        self._number = 0
+        changes = [
+            Change(index, key, kept.value if kept else None, kept.expires if kept else 0.0)
+            for index, item in enumerate(items)
+            for key, kept in item.store.seal().items()
+        ]
+        if failures:
+            return Raised(handed.number, [self._failure(failure) for failure in failures[:MOST_FAILURES]], changes)
+        return Answered(handed.number, self._answers(answer, len(items)), changes)
 
-    async def _call(self, event: Event, delivery: Delivery) -> None:
+    async def _call(self, items: Sequence[BatchItem]) -> object:
+        (first, *_) = items
+        call, arguments = (
+            (self._deliver.batch, (items,))
+            if self._deliver.batched
+            else (self._deliver, (first.event, first.delivery, first.store))
+        )
         if self._deliver.threaded:
-            await trio.to_thread.run_sync(self._deliver, event, delivery)
-        elif (work := self._deliver(event, delivery)) is not None:
-            await work
+            return await trio.to_thread.run_sync(call, *arguments)
+        work = call(*arguments)
+        return None if work is None else await work
+
+    def _answers(self, answer: object, count: int) -> list[Answer] | Odd | None:
+        if not self._deliver.batched:
+            return [answer_of(answer, self._redact)]
+        if isinstance(answer, Sequence):
+            # one more than there should be says as well that they are too many
+            return [answer_of(one, self._redact) for one in answer[: count + 1]]
+        return None if answer is None else Odd(type(answer).__name__[:100])
+
+    def _failure(self, failure: BaseException) -> Failure:
+        return refused(failure, self._redact) if isinstance(failure, Retry | Reject) else Fault(*self.told(failure))
+
+    def _store(self, number: int, item: int) -> Store:
+        async def read(key: str) -> str | None:
+            # whole, as half a question would be taken for the beginning of the next
+            with trio.CancelScope(shield=True):
+                async with self._one_at_a_time:
+                    if number != self._number:
+                        raise RuntimeError("store: the attempt has ended")
+                    text = await self._ask(Asked(number, item, key))
+            return text
+
+        return Store(read, 0.0, lambda text: self._redact(text) != text)
+
+    async def _ask(self, asked: Asked) -> str | None:
+        await self._frames.send(packed(asked))
+        data = await self._frames.receive()
+        value = unpacked(data) if data else Close()
+        assert isinstance(value, Value)  # noqa: S101 (or the router has gone)
+        return value.text
 
     async def close(self) -> None:
         try:

@@ -1,14 +1,17 @@
 """A destination in processes of its own, as its lane sees it."""
 
 import sys
+from collections.abc import Sequence
 
 import trio
 
+from sodarouter.batch import BatchItem
 from sodarouter.config import Config, ConfiguredDestination
 from sodarouter.delivery import Delivery
 from sodarouter.event import Event
 from sodarouter.isolation.handed import Start
 from sodarouter.isolation.worker import Worker
+from sodarouter.store import Store
 
 
 class Isolated:
@@ -19,8 +22,10 @@ class Isolated:
     """
 
     threaded = False
+    """It is awaited, whatever the destination's own code is."""
 
     def __init__(self, config: Config, configured: ConfiguredDestination) -> None:
+        self.batched = configured.batch_size > 0
         plugin = config.plugins.that_offers(configured.kind)
         self._start = Start(
             configured.name,
@@ -49,11 +54,17 @@ class Isolated:
         finally:
             self._give_back(worker)
 
-    async def __call__(self, event: Event, delivery: Delivery) -> None:
+    async def __call__(self, event: Event, delivery: Delivery, store: Store) -> object:
+        """As `Worker.deliver`, for one."""
+        answers = await self.batch([BatchItem(event, delivery, store)])
+        return answers[0] if isinstance(answers, list) and answers else None
+
+    async def batch(self, batch: Sequence[BatchItem]) -> list[object] | object:
+        """As `Worker.deliver`."""
         worker = self._take()
         try:
             await worker.until_open()
-            await worker.deliver(event, delivery)
+            return await worker.deliver(batch)
         finally:
             self._give_back(worker)
 

@@ -1,24 +1,40 @@
 """One process of a destination, as the router holds it."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 import structlog
 import trio
+from pydantic_core import from_json
 
-from sodarouter.delivery import Delivery
-from sodarouter.errors import Reject, Retry
-from sodarouter.event import Enrich, Event
+from sodarouter.batch import BatchItem
+from sodarouter.event import Enrich
 from sodarouter.failures import FaultElsewhere, contained
 from sodarouter.isolation.frames import GONE, BadFrame, Frames
-from sodarouter.isolation.handed import Close, Handed, Start, packed
+from sodarouter.isolation.handed import Close, Handed, Start, Value, packed
 from sodarouter.isolation.output import Output
-from sodarouter.isolation.said import LARGEST_SAID, Closed, Failed, Faulted, Opened, Refused, Said, unpacked
+from sodarouter.isolation.said import (
+    LARGEST_SAID,
+    Answered,
+    Asked,
+    Closed,
+    Failed,
+    Odd,
+    Opened,
+    Raised,
+    Said,
+    error_of,
+    fault_of,
+    unpacked,
+    value_of,
+)
 from sodarouter.redact import Redactor
 
 OPEN_TIMEOUT = 30.0
@@ -32,7 +48,7 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """A process that opens a destination and makes one delivery at a time.
+    """A process that opens a destination and makes one delivery, or one batch of them, at a time.
 
     It runs beside all attempts, in a task of the system's: an attempt that is over before the process has started does
     not keep it from being there for the next one.
@@ -70,35 +86,61 @@ class Worker:
         if not self._opened:
             raise FaultElsewhere(self._failure)
 
-    async def deliver(self, event: Event, delivery: Delivery) -> None:
-        """Has it make a delivery, and ends as ``deliver`` did there.
+    async def deliver(self, items: Sequence[BatchItem]) -> list[object] | object:
+        """Has it make a delivery, or a batch of them, and ends as ``deliver`` did there.
+
+        Returns:
+            What was returned there for each; for a batch also what was returned instead of that.
 
         Raises:
             Retry: As it was raised there.
             Reject: As it was raised there.
             FaultElsewhere: It has raised anything else, or the process has ended or does not keep to what is agreed.
+            BaseExceptionGroup: Of these, when it has raised several at once.
+            ValueError: The store does not take what was put into it.
 
-        Cancellation: the process is killed.
+        Cancellation: the process is killed, and the store is not changed.
         """
         self._number += 1
         try:
-            handed = Handed.of(self._number, event, delivery, self._enrich)
-            self._enrich = event.enrich
+            handed = Handed.of(self._number, [(item.event, item.delivery) for item in items], self._enrich)
+            self._enrich = items[0].event.enrich
             with suppress(*GONE):  # how it has ended is found out next
                 await self._frames.send(packed(handed))
-            said = await self._answer()
-            if getattr(said, "number", None) != self._number:
+            while isinstance(said := await self._answer(), Asked):
+                await self._look_up(said, items)
+            if not isinstance(said, Answered | Raised) or said.number != self._number:
                 self._distrust("something that was not asked")
+            if any(not 0 <= change.item < len(items) for change in said.changes):
+                self._distrust("something about another delivery")
         except BaseException:
             self.kill()
             raise
-        match said:
-            case Refused(said="later"):
-                raise Retry(said.reason, after=said.after, response=said.response)
-            case Refused():
-                raise Reject(said.reason, response=said.response)
-            case Faulted():
-                raise _fault(said.text, said.trace)
+        for change in said.changes:
+            store = items[change.item].store
+            if change.value is None:
+                store.delete(change.key)
+            else:
+                store.set(change.key, from_json(change.value), expires=change.expires)
+        if isinstance(said, Raised):
+            failures = [error_of(failure) for failure in said.failures]
+            raise failures[0] if len(failures) == 1 else BaseExceptionGroup("", failures)
+        match said.answers:
+            case list(answers):
+                return [value_of(answer) for answer in answers]
+            case Odd():
+                return value_of(said.answers)
+        return None
+
+    async def _look_up(self, asked: Asked, items: Sequence[BatchItem]) -> None:
+        if asked.number != self._number or not 0 <= asked.item < len(items):
+            self._distrust("something about another delivery")
+        try:
+            value = await items[asked.item].store.get(asked.key)
+        except ValueError:
+            self._distrust("a key that no store has")
+        with suppress(*GONE):
+            await self._frames.send(packed(Value(None if value is None else json.dumps(value))))
 
     async def close(self) -> None:
         """Has it close its destination, and waits for its end.
@@ -114,7 +156,7 @@ class Worker:
                     await self._frames.send(packed(Close()))
                 said = await self._answer()
                 if isinstance(said, Failed):
-                    raise _fault(said.text, said.trace)
+                    raise fault_of(said)
                 if isinstance(said, Closed):
                     await self._ended.wait()
         finally:
@@ -235,10 +277,3 @@ def _how(status: int) -> str:
     except ValueError:
         name = str(-status)
     return f"its process ended with signal {name}"
-
-
-def _fault(text: str, trace: str) -> FaultElsewhere:
-    fault = FaultElsewhere(text)
-    if trace:
-        fault.add_note(f"in the destination's process:\n{trace}")
-    return fault

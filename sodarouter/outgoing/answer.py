@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from pydantic import JsonValue
+from pydantic_core import from_json
+
 from sodarouter.errors import Reject, Retry
 
 MAX_KEPT = 8192
@@ -41,6 +44,14 @@ class HttpAnswer:
     """What was asked, and"""
     sent: Mapping[str, str] = field(default_factory=dict, repr=False)
     """the headers of the request."""
+
+    def json(self) -> JsonValue:
+        """The body as JSON; ``None`` if it is none, or was not read to its end."""
+        try:
+            value: JsonValue = from_json(self.body) if self.whole else None
+        except ValueError:
+            return None
+        return value
 
     def raise_unless_taken(self, hide: Collection[str] | None = None) -> None:
         """Returns if the status says that the request was taken.

@@ -16,7 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup
 from hypercorn.utils import parse_socket_addr
 
-from sodarouter.problem import Answer, problem
+from sodarouter.problem import HAS_ENDED, Answer, problem
 from sodarouter.serve.asgi import App, Message, Scope
 from sodarouter.serve.exchange import Exchange
 from sodarouter.serve.http1 import Http1
@@ -93,6 +93,8 @@ class Connection:
         """Since when it has had no request; ``None`` while it has one."""
         self._ending = False
         """Whether the last answer has been given."""
+        self._ended = False
+        """Whether the client has closed its half."""
 
     async def run(self) -> None:
         """Serves the client until either has enough. What goes wrong ends this connection and nothing else."""
@@ -115,6 +117,10 @@ class Connection:
                 self.abort()
             else:
                 self._dismiss()
+
+    def has_ended(self) -> bool:
+        """Whether the client has closed its half: it has given up, or only sends no more."""
+        return self._ended
 
     def dismiss(self, refusal: Answer) -> None:
         """Ends the connection, because the server does. A request that it has is answered first.
@@ -173,6 +179,7 @@ class Connection:
                     self._deadline = trio.current_time() + self._limits.header_timeout
                 await self._protocol.handle(RawData(bytes(data)))
             if not data:
+                self._ended = True
                 # a client that has sent all and closed its half still gets its answer
                 return
 
@@ -180,6 +187,7 @@ class Connection:
         self, _app: AppWrapper, _config: Config, scope: Scope, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Message], Awaitable[None]]:
         """Called by hypercorn's HTTPStream for each request; returns what takes the messages for the application."""
+        scope = {**scope, HAS_ENDED: self.has_ended}
         exchange = Exchange(scope, send, self._protocol.invite)
         self._requests.start_soon(exchange.run, self._terms.app)
         return exchange.put

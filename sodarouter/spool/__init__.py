@@ -5,6 +5,8 @@ from sodarouter.spool.memory import MemorySpool
 from sodarouter.spool.patience import patiently
 from sodarouter.spool.sqlite import Contents, Copy, Lock, Progress, SqliteReader, SqliteSpool, back_up, copied, put_back
 from sodarouter.spool.values import (
+    INTERNAL,
+    LINK,
     ROUTE,
     Appended,
     Attempt,
@@ -13,6 +15,7 @@ from sodarouter.spool.values import (
     DeliveryFilter,
     EventFilter,
     Keep,
+    Linking,
     Outcome,
     Recollection,
     Refused,
@@ -26,6 +29,8 @@ from sodarouter.spool.values import (
 )
 
 __all__ = [
+    "INTERNAL",
+    "LINK",
     "ROUTE",
     "Appended",
     "Attempt",
@@ -36,6 +41,7 @@ __all__ = [
     "DeliveryFilter",
     "EventFilter",
     "Keep",
+    "Linking",
     "Lock",
     "MemorySpool",
     "Outcome",

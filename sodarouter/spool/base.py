@@ -10,6 +10,7 @@ from typing import Protocol
 
 from sodarouter.delivery import Halt, State, Stats
 from sodarouter.event import Event
+from sodarouter.link import IncidentLink
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
@@ -27,6 +28,7 @@ from sodarouter.spool.values import (
     StoredEvent,
     StoredSilence,
 )
+from sodarouter.store import Kept
 
 
 class Spool(Protocol):
@@ -124,6 +126,18 @@ class Spool(Protocol):
         """
         ...
 
+    async def kept(self, destination: str, key: str, now: float) -> str | None:
+        """What a destination keeps under a key, as JSON."""
+        ...
+
+    async def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        """Takes out what a destination keeps under these keys. Gives those that were there."""
+        ...
+
+    async def link(self, source: str, incident: str) -> IncidentLink | None:
+        """The link that was chosen to be put onto an incident."""
+        ...
+
     async def add_silence(self, silence: StoredSilence) -> None: ...
 
     async def end_silence(self, silence: str, now: float) -> bool:
@@ -199,6 +213,10 @@ class Reader(Protocol):
 
     def recollection(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """What is remembered under these keys."""
+        ...
+
+    def entries(self, destination: str, now: float, *, limit: int, after: str = "") -> list[tuple[str, Kept]]:
+        """What a destination keeps, in the order of the keys; ``after`` is a key to go on from."""
         ...
 
     def stats(self) -> Stats: ...

@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 
 from sodarouter.delivery import Cause, Delivery, Fallback, Planned, State
 from sodarouter.event import Event
+from sodarouter.link import IncidentLink
+from sodarouter.store import Kept
 
 ROUTE = "$route"
 """The destination of the deciding itself: every new event has one delivery for it."""
+LINK = "$link"
+"""The destination that puts a link onto an incident: one delivery for each incident of which a link was made."""
+INTERNAL = frozenset({ROUTE, LINK})
+"""The destinations that no configuration names."""
 INTERRUPTED = "unconfirmed: the router was stopped in the middle of the only attempt"
 """The reason of an at-most-once delivery that a dead process had under way."""
 
@@ -44,6 +50,19 @@ class Claims:
     next_due: float | None
 
 
+class Linking(NamedTuple):
+    """What an attempt has to do with the link of an incident."""
+
+    incident: str
+    """Soda's id of it."""
+    link: IncidentLink | None
+    """What was made of it, if something was."""
+    prefer: Sequence[str] = ()
+    """As in `sodarouter.link.choose`."""
+    answering: bool = False
+    """Whether the sender of this very event waits for the link: then no callback URL is needed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended, and where that leaves its delivery."""
@@ -62,6 +81,9 @@ class Outcome:
     """Set when the state is ``dead``."""
     fallback: str | None = None
     """When the state is ``dead``: the destination that is handed the event instead."""
+    kept: Mapping[str, Kept | None] = field(default_factory=dict)
+    """What its destination keeps from now on, by key; ``None``: no longer."""
+    linking: Linking | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sodarouter.delivery import Halt, State
 from sodarouter.event import Event
-from sodarouter.spool.memory.rows import Row, stored
+from sodarouter.spool.memory.rows import Made, Row, stored
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
@@ -20,6 +20,7 @@ from sodarouter.spool.values import (
     StoredEvent,
     StoredSilence,
 )
+from sodarouter.store import Kept
 
 
 class MemoryReader:
@@ -39,6 +40,11 @@ class MemoryReader:
         """Each with when it was last in use."""
         self._memory: dict[bytes, tuple[str, float]] = {}
         """Each with when it was told last."""
+        self._kept: dict[tuple[str, str], Kept] = {}
+        self._callbacks: dict[tuple[str, str], str] = {}
+        """By source and incident the last event that had the callback URL."""
+        self._links: dict[tuple[str, str], dict[str, Made]] = {}
+        """By source and incident, and by destination."""
 
     def event(self, event_id: str) -> StoredEvent | None:
         return self._events.get(event_id)
@@ -115,6 +121,10 @@ class MemoryReader:
 
     def recollection(self, keys: Iterable[bytes]) -> dict[bytes, str]:
         return {key: self._memory[key][0] for key in keys if key in self._memory}
+
+    def entries(self, destination: str, now: float, *, limit: int, after: str = "") -> list[tuple[str, Kept]]:
+        own = {key: kept for (name, key), kept in self._kept.items() if name == destination}
+        return [(key, own[key]) for key in sorted(own) if key > after and own[key].expires > now][:limit]
 
 
 def _after(listed: list[Any], name: Callable[[Any], str], last: str | None) -> list[Any]:

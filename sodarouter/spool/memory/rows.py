@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sodarouter.delivery import Cause, Fallback, Planned, State
+from sodarouter.link import IncidentLink
 from sodarouter.spool.values import Attempt, StoredDelivery, delivery_id
 
 
@@ -34,6 +35,15 @@ class Row:
     @property
     def said(self) -> int:
         return sum(len(attempt.reason) + len(attempt.response) for attempt in self.attempts)
+
+
+@dataclass
+class Made:
+    """A link, and when it was made."""
+
+    link: IncidentLink
+    made: float
+    chosen: bool = False
 
 
 def stored(row: Row) -> StoredDelivery:

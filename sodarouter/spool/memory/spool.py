@@ -9,16 +9,19 @@ import trio
 
 from sodarouter.delivery import Cause, Delivery, Fallback, Halt, Planned, Queue, State, Stats
 from sodarouter.event import Event
+from sodarouter.link import IncidentLink, choose
 from sodarouter.spool.memory.reader import MemoryReader
-from sodarouter.spool.memory.rows import Row, moment
+from sodarouter.spool.memory.rows import Made, Row, moment
 from sodarouter.spool.values import (
     INTERRUPTED,
+    LINK,
     ROUTE,
     Appended,
     Attempt,
     Claim,
     Claims,
     Keep,
+    Linking,
     Outcome,
     Recollection,
     Refused,
@@ -56,6 +59,9 @@ class MemorySpool(MemoryReader):
             newest = self._updates.setdefault((event.source, update.incident), update.updated)
             late = newest > update.updated
             self._updates[event.source, update.incident] = max(newest, update.updated)
+        incident = event.view.incident
+        if incident and incident.id and incident.callback_url:
+            self._callbacks[event.source, incident.id] = event.id
         self._events[event.id] = StoredEvent(replace(event, late=late), repeats=0, planned=None)
         self._plan(event.id, Planned(ROUTE), event.received.timestamp())
 
@@ -163,7 +169,28 @@ class MemorySpool(MemoryReader):
         )
         if outcome.state is State.DEAD and outcome.fallback:
             self._hand_over(row, outcome.fallback, outcome.started + outcome.seconds)
+        for key, kept in outcome.kept.items():
+            self._kept.pop((row.plan.destination, key), None)
+            if kept is not None:
+                self._kept[row.plan.destination, key] = kept
+        if outcome.linking:
+            self._settle_link(row, outcome.linking, outcome.started + outcome.seconds)
         return True
+
+    def _settle_link(self, row: Row, linking: Linking, now: float) -> None:
+        incident = (self._events[row.event].event.source, linking.incident)
+        links = self._links.setdefault(incident, {})
+        if linking.link is not None:
+            before = links.setdefault(row.plan.destination, Made(linking.link, now))
+            before.link = before.link if before.chosen else linking.link
+        target = row.event if linking.answering else self._callbacks.get(incident)
+        if target is None or any(made.chosen for made in links.values()):
+            return
+        awaited = {other.plan.destination for other in self._pending() if other.event == row.event}
+        best = choose(sorted(links, key=lambda name: (links[name].made, name)), awaited, linking.prefer)
+        if best is not None:
+            links[best].chosen = True
+            self._plan(target, Planned(LINK), now)
 
     def _hand_over(self, row: Row, name: str, now: float) -> None:
         there = [
@@ -244,6 +271,20 @@ class MemorySpool(MemoryReader):
     def _last_routing(self) -> str | None:
         return max(self._routings, key=lambda config: self._routings[config][1], default=None)
 
+    async def kept(self, destination: str, key: str, now: float) -> str | None:
+        await trio.lowlevel.checkpoint()
+        found = self._kept.get((destination, key))
+        return found.value if found and found.expires > now else None
+
+    async def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return [key for key in keys if self._kept.pop((destination, key), None)]
+
+    async def link(self, source: str, incident: str) -> IncidentLink | None:
+        await trio.lowlevel.checkpoint()
+        links = self._links.get((source, incident), {}).values()
+        return next((made.link for made in links if made.chosen), None)
+
     async def add_silence(self, silence: StoredSilence) -> None:
         await trio.lowlevel.checkpoint()
         self._silences[silence.id] = silence
@@ -295,7 +336,18 @@ class MemorySpool(MemoryReader):
             self._rows[name].state = State.DISCARDED
         events = self._prune_events(retention.events, now, limit)
         forgotten = self._forget(now - retention.events.age, limit)
-        return max(map(len, (refused, attempts, given_up, events, forgotten)))
+        return max(*map(len, (refused, attempts, given_up, events, forgotten)), *self._expire(now, retention, limit))
+
+    def _expire(self, now: float, retention: Retention, limit: int) -> tuple[int, int]:
+        over = sorted((kept.expires, entry) for entry, kept in self._kept.items() if kept.expires <= now)[:limit]
+        for _, entry in over:
+            del self._kept[entry]
+        before = now - retention.events.age
+        links = [(made.made, incident, name) for incident, of in self._links.items() for name, made in of.items()]
+        old = sorted(one for one in links if one[0] < before)[:limit]
+        for _, incident, name in old:
+            del self._links[incident][name]
+        return len(over), len(old)
 
     def _forget(self, before: float, limit: int) -> Collection[bytes]:
         self._silences = {name: one for name, one in self._silences.items() if one.ends >= moment(before)}
@@ -316,6 +368,7 @@ class MemorySpool(MemoryReader):
         )
         for event in going:
             del self._events[event]
+        self._callbacks = {incident: event for incident, event in self._callbacks.items() if event in self._events}
         self._rows = {row.id: row for row in self._rows.values() if row.event in self._events}
         return going
 

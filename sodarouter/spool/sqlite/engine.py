@@ -14,8 +14,9 @@ from sodarouter.callback import is_mentioned
 from sodarouter.delivery import Halt, Stats
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
+from sodarouter.link import IncidentLink
 from sodarouter.seal import key_file, load_keys
-from sodarouter.spool.sqlite import intake, operate, queue, remembering
+from sodarouter.spool.sqlite import intake, keeping, operate, queue, remembering
 from sodarouter.spool.sqlite.held import held
 from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
@@ -100,7 +101,13 @@ class SqliteSpool:
     def _arrival(self, event: Event, window: float) -> Arrival:
         incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
-        return Arrival(event, window, incident_update(event), *self._seals.seal(event.raw, callback, event.id))
+        return Arrival(
+            event,
+            window,
+            incident_update(event),
+            *self._seals.seal(event.raw, callback, event.id),
+            incident.id if incident and callback else None,
+        )
 
     async def quarantine(self, refused: Refused) -> None:
         await self._take_in(intake.quarantine, Detained(refused, *self._seals.seal(refused.raw, None, refused.id)))
@@ -139,6 +146,15 @@ class SqliteSpool:
 
     async def keep_routing(self, config: str, routing: str, now: float) -> None:
         await self._writer.once(partial(remembering.keep_routing, config=config, routing=routing, now=now))
+
+    async def kept(self, destination: str, key: str, now: float) -> str | None:
+        return await self._writer.once(partial(keeping.kept, destination=destination, key=key, now=now))
+
+    async def forget(self, destination: str, keys: Sequence[str]) -> list[str]:
+        return await self._writer.once(partial(keeping.forget, destination=destination, keys=keys))
+
+    async def link(self, source: str, incident: str) -> IncidentLink | None:
+        return await self._writer.once(partial(keeping.link, source=source, incident=incident))
 
     async def add_silence(self, silence: StoredSilence) -> None:
         await self._writer.once(partial(remembering.add_silence, silence=silence))

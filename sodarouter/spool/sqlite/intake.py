@@ -26,6 +26,8 @@ class Arrival(NamedTuple):
     """The body without its secrets, and"""
     sealed: bytes | None
     """these, encrypted."""
+    incident: str | None = None
+    """Soda's id of the incident whose callback URL is among them."""
 
 
 class Detained(NamedTuple):
@@ -72,11 +74,16 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
 def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> None:
     """Inserts events under their numbers, each with the work of deciding it."""
     rows, work, size = [], [], 0
-    for seq, (event, _, update, raw, sealed) in fresh:
+    for seq, (event, _, update, raw, sealed, incident) in fresh:
         received = micros(event.received)
         late = update is not None and _is_late(connection, event.source, update, received)
         rows.append((seq, event.id, event.source, received, event.type, raw, sealed, int(late)))
         work.append(Plan(seq, ROUTE, received, received))
+        if incident is not None:
+            connection.execute(
+                "INSERT OR REPLACE INTO callback (source, incident, event) VALUES (?, ?, ?)",
+                (event.source, incident, seq),
+            )
         size += len(raw)
     insert(connection, "event", ("seq", "id", "source", "received", "type", "raw", "sealed", "late"), rows)
     hold(connection, {"backlog": plan(connection, work), "events": size})

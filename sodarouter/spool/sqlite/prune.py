@@ -3,6 +3,7 @@
 from sqlite3 import Connection
 
 from sodarouter.spool.sqlite.held import What, held, hold
+from sodarouter.spool.sqlite.keeping import expire
 from sodarouter.spool.sqlite.remembering import forget
 from sodarouter.spool.sqlite.rows import EVER, micros
 from sodarouter.spool.values import Keep, Retention
@@ -19,6 +20,7 @@ def prune(connection: Connection, retention: Retention, now: float, limit: int) 
         _dead_letters(connection, retention.dead_letters, now, limit),
         _events(connection, retention.events, now, limit),
         forget(connection, micros(now - retention.events.age), limit),
+        expire(connection, now, micros(now - retention.events.age), limit),
     ]
     connection.execute(
         "DELETE FROM incident WHERE (source, incident) IN"
@@ -105,6 +107,7 @@ def _events(connection: Connection, keep: Keep, now: float, limit: int) -> int:
         "DELETE FROM attempt WHERE delivery IN (SELECT seq FROM delivery WHERE event = ?)",
         "DELETE FROM delivery WHERE event = ?",
         "DELETE FROM decision WHERE event = ?",
+        "DELETE FROM callback WHERE event = ?",
         "DELETE FROM event WHERE seq = ?",
     ):
         connection.executemany(statement, rows)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sodarouter.delivery import Delivery, Halt, State
 from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
+from sodarouter.spool.sqlite.keeping import keep, settle_links
 from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
 from sodarouter.spool.sqlite.rows import EVER, MANY, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
@@ -250,7 +251,11 @@ def _settle_attempts(
     )
     said = sum(len(outcome.reason) + len(outcome.response) for outcome in outcomes)
     weight = body_bytes(connection, [outcome.claim.key for outcome in dead])
-    hold(connection, {"backlog": handed_over - len(ended), "attempts": said, "dead_letters": weight})
+    keep(connection, outcomes)
+    linked = settle_links(
+        connection, [(found[_fence(outcome)].event, outcome) for outcome in outcomes if outcome.linking]
+    )
+    hold(connection, {"backlog": handed_over + linked - len(ended), "attempts": said, "dead_letters": weight})
 
 
 def _fallback(outcome: Outcome, name: str, found: _Fenced) -> Plan:

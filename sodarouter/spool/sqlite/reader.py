@@ -31,6 +31,7 @@ from sodarouter.spool.values import (
     delivery_id,
     delivery_key,
 )
+from sodarouter.store import Kept
 
 
 class SqliteReader:
@@ -150,6 +151,16 @@ class SqliteReader:
             rows = self._rows(f"SELECT key, value FROM memory WHERE key IN ({placeholders(len(some))})", *some)
             found.update((row["key"], row["value"]) for row in rows)
         return found
+
+    def entries(self, destination: str, now: float, *, limit: int, after: str = "") -> list[tuple[str, Kept]]:
+        rows = self._rows(
+            "SELECT key, value, expires FROM store WHERE destination = ? AND key > ? AND expires > ? ORDER BY key LIMIT ?",
+            destination,
+            after,
+            micros(now),
+            limit,
+        )
+        return [(row["key"], Kept(row["value"], row["expires"] / 1_000_000)) for row in rows]
 
     def halts(self) -> dict[str, Halt]:
         return {row["destination"]: Halt(row["halt"]) for row in self._rows("SELECT destination, halt FROM halt")}
