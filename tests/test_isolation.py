@@ -22,7 +22,7 @@ from running import router_process, running_router, until
 from structlog.testing import capture_logs
 from support import make_delivery, make_event
 
-from sodarouter import Delivery, Event, Reject, Retry
+from sodarouter import Delivery, Event, IncidentLink, Reject, Retry
 from sodarouter.attempt import Ended, attempt
 from sodarouter.config import Config, load
 from sodarouter.delivery import Fallback, State
@@ -34,7 +34,7 @@ from sodarouter.options import Given, Inherited, Place
 from sodarouter.redact import REDACTED
 from sodarouter.settle import Ending, Faulted, TimedOut
 from sodarouter.spool import Claim
-from sodarouter.store import Store
+from sodarouter.store import Kept, Store
 
 SOURCE = '[source.soda]\npath = "/webhooks/soda"\n'
 WILD = '[destination.{name}]\ntype = "wild"\nisolation = "{isolation}"\nseen = "seen"\n'
@@ -119,8 +119,10 @@ def configured(folder: Path, toml: str) -> Config:
 
 
 @asynccontextmanager
-async def opening(folder: Path, more: str = "", *, isolation: str = "process") -> AsyncIterator[One]:
-    config = configured(folder, WILD.format(name="one", isolation=isolation) + more)
+async def opening(
+    folder: Path, more: str = "", *, isolation: str = "process", kind: str = "wild"
+) -> AsyncIterator[One]:
+    config = configured(folder, WILD.format(name="one", isolation=isolation).replace("wild", kind) + more)
     with trio.fail_after(2 * PATIENCE):
         (opened,) = await open_destinations(config)
         try:
@@ -173,6 +175,8 @@ async def test_what_cannot_be_said_is_said_as_far_as_it_can(tmp_path: Path) -> N
         assert len(set(one.pids())) == 1
 
 
+_WANTED = "not None, a link, Retry or Reject"
+
 HARD = {
     "hangs": TimedOut(0.5),
     "swallows its cancellation": TimedOut(0.5),
@@ -216,6 +220,9 @@ async def test_ordinary_functions_run_in_a_thread_there_and_are_killed_too(tmp_p
     one = One(opened, tmp_path)
     try:
         assert await one.attempt("takes it") is None
+        store = make_store(count="5")
+        await one.ended("keeps", stores=[store])
+        assert store.seal()["count"].value == "6"
         ending = await one.attempt("raises")
         assert isinstance(ending, Retry)
         assert "MainThread" not in ending.reason
@@ -357,6 +364,87 @@ def test_what_is_inherited_from_another_file_starts_there_in_the_process_too(tmp
     place = Place(tmp_path / "here")
     given = pickle.loads(pickle.dumps(Given.at(place, {"path": Inherited("x", tmp_path / "there")})))
     assert (given.table["path"], given.table["path"].folder) == ("x", tmp_path / "there")
+
+
+# what a destination keeps, links and batches
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+async def test_what_it_keeps_and_links_is_the_same_as_in_the_router(tmp_path: Path, isolation: str) -> None:
+    async with opening(tmp_path, isolation=isolation) as one:
+        store = make_store(count="5")
+        assert await one.ended("keeps", stores=[store]) == [Ended(None)]
+        expires = 1000.0 + 90 * 86_400
+        assert store.seal() == {"count": Kept("6", expires), "soon": Kept('["gone"]', 1060.0), "old": None}
+        store = make_store()
+        (ended,) = await one.ended("keeps and asks for a retry", stores=[store])
+        assert shown(ended.ending) == (Retry, "busy", "", None)
+        assert store.seal() == {"a": Kept("1", expires)}
+        assert await one.attempt("asks all at once") is None
+        assert await one.ended("links") == [Ended(None, IncidentLink("https://tracker.example/1", "#1"))]
+        (ended,) = await one.ended("links nothing")
+        assert ended.link.url is None
+        too_much = await one.attempt("keeps too much")
+        assert too_much == Faulted("ValueError: store: the value of 'a' has 20,002 bytes, and 16,384 are the most")
+        (ended,) = await one.ended("keeps a secret", stores=[make_store(secret="T0K3N")])
+        assert ended.ending == Faulted("ValueError: store: an entry holds a secret, and secrets are not stored")
+        assert len(set(one.pids())) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "ending"),
+    [
+        ("keeps and hangs", TimedOut(0.5)),
+        ("asks for no key", Faulted("its process said a key that no store has")),
+        ("changes what is another's", Faulted("its process said something about another delivery")),
+    ],
+)
+async def test_nothing_is_kept_of_an_attempt_whose_process_was_killed(
+    tmp_path: Path, source: str, ending: Ending
+) -> None:
+    async with opening(tmp_path) as one:
+        store = make_store()
+        limit = 0.5 if isinstance(ending, TimedOut) else PATIENCE
+        (ended,) = await one.ended(source, stores=[store], limit=limit)
+        assert (ended.ending, store.seal()) == (ending, {})
+
+
+BATCHES: dict[tuple[str, ...], list[object]] = {
+    ("taken", "later", "never", "links", "keeps"): [
+        Ended(None),
+        (Retry, "busy", "", 7),
+        (Reject, "unknown", "", None),
+        Ended(None, IncidentLink("https://tracker.example/1")),
+        Ended(None),
+    ],
+    ("odd", "no text"): [
+        Ended(Faulted(f"deliver_batch answered something of type object for a delivery, {_WANTED}")),
+        Ended(Faulted("Retry was raised with a reason or a response that is no text")),
+    ],
+    ("nothing", "taken"): [Ended(None)] * 2,
+    ("no list", "taken"): [
+        Ended(Faulted("deliver_batch returned something of type int, not an answer for each of 2 deliveries"))
+    ]
+    * 2,
+    ("too few", "taken"): [
+        Ended(Faulted("deliver_batch returned something of type list, not an answer for each of 2 deliveries"))
+    ]
+    * 2,
+    ("raises", "taken"): [(Reject, "all of them", "", None)] * 2,
+}
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+async def test_batches_end_in_a_process_as_they_end_in_the_router(tmp_path: Path, isolation: str) -> None:
+    async with opening(tmp_path, isolation=isolation, kind="batches") as one:
+        for sources, expected in BATCHES.items():
+            stores = [make_store(count="5") for _ in sources]
+            endings = await one.ended(*sources, stores=stores)
+            assert [
+                shown(one.ending) if one.ending and not isinstance(one.ending, Faulted) else one for one in endings
+            ] == (expected)
+            changed = [index for index, store in enumerate(stores) if store.seal()]
+            assert changed == [index for index, source in enumerate(sources) if source == "keeps"]
 
 
 # what is logged and printed

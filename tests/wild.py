@@ -2,6 +2,7 @@
 """A plugin that does whatever a plugin can do wrong. `test_isolation` installs it and runs it in processes of its own."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,21 @@ from typing import Any
 import trio
 from pydantic import SecretStr
 
-from sodarouter import ConfigPath, Delivery, Destination, Event, Options, Plugin, Reject, Retry, Secret, hookimpl
+from sodarouter import (
+    BatchItem,
+    ConfigPath,
+    Delivery,
+    Destination,
+    Event,
+    IncidentLink,
+    Options,
+    Plugin,
+    Reject,
+    Retry,
+    Secret,
+    Store,
+    hookimpl,
+)
 
 
 class Mute(Exception):
@@ -154,6 +169,72 @@ WAYS: dict[str, Callable[[], Any]] = {
 }
 
 
+async def keeps(store: Store) -> None:
+    store.set("count", (await store.get("count") or 0) + 1)
+    store.set("soon", ["gone"], expires=60)
+    store.delete("old")
+    assert await store.get("count") == 6
+
+
+async def keeps_and_asks_for_a_retry(store: Store) -> None:
+    store.set("a", 1)
+    raise Retry("busy")
+
+
+async def keeps_and_hangs(store: Store) -> None:
+    store.set("a", 1)
+    await trio.sleep_forever()
+
+
+async def keeps_a_secret(store: Store) -> None:
+    store.set("a", "not known here: T0K3N")
+
+
+async def keeps_too_much(store: Store) -> None:
+    store.set("a", "x" * 20_000)
+
+
+async def asks_all_at_once(store: Store) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(store.get, "count")
+
+
+async def asks_for_no_key(store: Store) -> None:
+    said = json.dumps({"said": "asked", "number": 1, "item": 0, "key": ""}).encode()
+    os.write(_socket(), len(said).to_bytes(4, "big") + said)
+    await trio.sleep_forever()
+
+
+async def changes_what_is_another_s(store: Store) -> None:
+    change = {"item": 1, "key": "a", "value": "1", "expires": 1.0}
+    said = json.dumps({"said": "answered", "number": 1, "answers": [], "changes": [change]}).encode()
+    os.write(_socket(), len(said).to_bytes(4, "big") + said)
+    await trio.sleep_forever()
+
+
+async def links(store: Store) -> IncidentLink:
+    return IncidentLink("https://tracker.example/1", "#1")
+
+
+async def links_nothing(store: Store) -> IncidentLink:
+    return IncidentLink(None)
+
+
+STORING: dict[str, Callable[[Store], Any]] = {
+    "keeps": keeps,
+    "keeps and asks for a retry": keeps_and_asks_for_a_retry,
+    "keeps and hangs": keeps_and_hangs,
+    "keeps a secret": keeps_a_secret,
+    "keeps too much": keeps_too_much,
+    "asks all at once": asks_all_at_once,
+    "asks for no key": asks_for_no_key,
+    "changes what is another's": changes_what_is_another_s,
+    "links": links,
+    "links nothing": links_nothing,
+}
+
+
 class WildOptions(Options):
     how: str = "takes it"
     """What is done with events whose source says nothing else."""
@@ -171,7 +252,7 @@ class Wild(Destination[WildOptions]):
         self.write("open", os.getpid())
         await WAYS[self.options.opening]()
 
-    async def deliver(self, event: Event, delivery: Delivery) -> Any:
+    async def deliver(self, event: Event, delivery: Delivery, store: Store) -> Any:
         teams = " ".join(team.name for team in event.view.teams)
         self.write("deliver", os.getpid(), delivery.attempt, delivery.results, teams or "-")
         token = self.options.token.get_secret_value() if self.options.token else ""
@@ -180,6 +261,8 @@ class Wild(Destination[WildOptions]):
             print(f"posting with {token}")
             subprocess.run(["/bin/echo", token], check=True)
             raise ValueError(token)
+        if event.source in STORING:
+            return await STORING[event.source](store)
         return await WAYS[event.source if event.source in WAYS else self.options.how]()
 
     async def close(self) -> None:
@@ -195,11 +278,46 @@ class Wild(Destination[WildOptions]):
 class Threaded(Destination[WildOptions]):
     type = "threaded"
 
-    def deliver(self, event: Event) -> None:
+    def deliver(self, event: Event, store: Store) -> None:
+        if event.source == "keeps":
+            store.set("count", store.get_from_thread("count") + 1)
         if event.source == "hangs":
             threading.Event().wait()
         if event.source == "raises":
             raise Retry(threading.current_thread().name)
+
+
+class Batches(Destination[WildOptions]):
+    type = "batches"
+    batch_size = 10
+
+    async def deliver_batch(self, batch: list[BatchItem]) -> Any:
+        match batch[0].event.source:
+            case "nothing":
+                return None
+            case "no list":
+                return 3
+            case "too few":
+                return [None]
+            case "raises":
+                raise Reject("all of them")
+        return [await self.answer(item.event.source, item.store) for item in batch]
+
+    async def answer(self, source: str, store: Store) -> Any:
+        match source:
+            case "later":
+                return Retry("busy", after=7)
+            case "never":
+                return Reject("unknown")
+            case "odd":
+                return object()
+            case "no text":
+                return Retry(None)
+            case "keeps":
+                store.set("count", await store.get("count"))
+                return None
+            case "links":
+                return IncidentLink("https://tracker.example/1")
 
 
 class WildPluginOptions(Options):
@@ -210,4 +328,4 @@ class WildPlugin(Plugin[WildPluginOptions]):
     @hookimpl
     def destination_types(self) -> list[type[Destination[WildOptions]]]:
         print(f"a word of {len(self.options.word.get_secret_value())} letters")
-        return [Wild, Threaded]
+        return [Wild, Threaded, Batches]
