@@ -124,7 +124,7 @@ async def answers_nonsense() -> None:
 
 
 async def answers_before_it_is_asked() -> None:
-    said = b'{"said":"taken","number":99}'
+    said = json.dumps({"said": "answered", "number": 99, "answers": [{"kind": "taken"}], "changes": []}).encode()
     os.write(_socket(), len(said).to_bytes(4, "big") + said)
 
 

@@ -71,7 +71,8 @@ class Output:
         self._tell(lines)
 
     def _tell(self, lines: Iterable[bytes]) -> None:
-        said = [line for line in lines if line and not line.isspace()]
+        whole = [line for line in lines if line and not line.isspace()]
+        said = [line for line in whole if len(line) <= MAX_LINE]
         now = trio.current_time()
         told = min(len(said), self._bucket.tokens(now))
         if self._left_out and now >= self._confessed + CONFESS:
@@ -80,7 +81,7 @@ class Output:
         for line in said[:told]:
             self._bucket.take(now)
             self._log(line)
-        self._left_out += len(said) - told
+        self._left_out += len(whole) - told
 
     def _confess(self) -> None:
         log.warning("the destination's process said too much", destination=self._name, lines_left_out=self._left_out)
