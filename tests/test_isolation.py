@@ -18,7 +18,7 @@ import pytest
 import trio
 from canaries import canary
 from distributions import SitePackages
-from running import router_process, running_router, until
+from running import LISTEN, router_process, running_router, until
 from structlog.testing import capture_logs
 from support import make_delivery, make_event
 
@@ -490,6 +490,28 @@ async def test_the_good_destination_beside_a_dozen_bad_ones_has_all_its_events(t
     assert {d.state for d in deliveries if d.destination == "good"} == {State.DELIVERED}
     assert {d.state for d in deliveries if d.destination != "good"} == {State.DEAD}
     await until(lambda: not processes(tmp_path / "seen"))
+
+
+async def test_a_reload_keeps_the_process_of_a_destination_that_has_not_changed(tmp_path: Path) -> None:
+    toml = WILD.format(name="one", isolation="process") + '[[route]]\nto = ["one"]\n'
+    seen = tmp_path / "seen"
+    with trio.fail_after(2 * PATIENCE):
+        async with running_router(tmp_path, toml) as router:
+            (before,) = processes(seen)
+            (tmp_path / "router.toml").write_text(LISTEN + SOURCE + toml + "[unrouted]\nto = []\n")
+            assert await router.bound.reload() == ()
+            await router.post(b'{"event": "checkEvaluation", "number": 1}')
+            await router.until_settled()
+            assert processes(seen) == {before}
+            (tmp_path / "router.toml").write_text(LISTEN + SOURCE + toml.replace("[[", 'how = "rejects"\n[['))
+            assert await router.bound.reload() == ()
+            await until(lambda: before not in processes(seen))
+            await router.post(b'{"event": "checkEvaluation", "number": 2}')
+            await router.until_settled()
+            (after,) = processes(seen)
+    lines = [line.split()[:2] for line in seen.read_text().splitlines()]
+    assert [what for what, pid in lines if pid == str(before)] == ["open", "deliver", "close"]
+    assert [what for what, pid in lines if pid == str(after)] == ["open", "deliver", "close"]
 
 
 def _environments(pid: int) -> bytes:

@@ -192,9 +192,9 @@ class _Inside:
             for index, (event, delivery) in enumerate(handed.items)
         ]
         failures: list[BaseException] = []
-        answer: object = None
+        answers: list[Answer] | Odd | None = None
         with contained(failures):
-            answer = await self._call(items)
+            answers = self._answers(await self._call(items), len(items))
         self._number = 0
         changes = [
             Change(index, key, kept.value if kept else None, kept.expires if kept else 0.0)
@@ -203,7 +203,7 @@ class _Inside:
         ]
         if failures:
             return Raised(handed.number, [self._failure(failure) for failure in failures[:MOST_FAILURES]], changes)
-        return Answered(handed.number, self._answers(answer, len(items)), changes)
+        return Answered(handed.number, answers, changes)
 
     async def _call(self, items: Sequence[BatchItem]) -> object:
         (first, *_) = items

@@ -232,7 +232,8 @@ class Worker:
 
     async def _bury(self) -> None:
         if self._process is not None:
-            _kill(self._process)
+            if self._process.returncode is None:  # else its number may be another's by now
+                _kill(self._process)
             for stream in (self._process.stdin, self._process.stdout):
                 assert stream is not None  # noqa: S101 (both were asked for)
                 await stream.aclose()
