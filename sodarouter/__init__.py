@@ -6,17 +6,19 @@ This is the front door: what a plugin may import, and all that it needs.
 from sodarouter.batch import BatchItem, ItemAnswer
 from sodarouter.delivery import Breaker, Cause, Delivery, Fallback, Halt, Lag, Loaded, Queue, Settled, State, Stats
 from sodarouter.destination import Destination
-from sodarouter.errors import Reject, Retry, SpoolError
+from sodarouter.errors import Reject, Retry, SpoolError, Untranslatable, Unverified
 from sodarouter.event import Event
-from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
+from sodarouter.http import HttpRequest, HttpResponse, HttpRoute, WebhookRequest
 from sodarouter.link import IncidentLink
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
 from sodarouter.plugin import Plugin, hookimpl
 from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
+from sodarouter.source import SourceType
 from sodarouter.store import Store
-from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate
+from sodarouter.template import HiddenTemplate, HtmlTemplate, SecretTemplate, Template, TextTemplate, UrlTemplate, sees
+from sodarouter.verification import VerificationType
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Settled",
     "Signature",
     "Size",
+    "SourceType",
     "SpoolError",
     "StandardWebhooks",
     "State",
@@ -72,7 +75,12 @@ __all__ = [
     "Team",
     "Template",
     "TextTemplate",
+    "Untranslatable",
+    "Unverified",
     "UrlTemplate",
+    "VerificationType",
     "View",
+    "WebhookRequest",
     "hookimpl",
+    "sees",
 ]

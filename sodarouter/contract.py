@@ -1,4 +1,4 @@
-"""What a plugin's hooks and destination types must be like, and what to tell the author of one that is not.
+"""What a plugin's hooks and types must be like, and what to tell the author of one that is not.
 
 pluggy checks less and later: a misspelt hook is never called, an ``async`` observer never awaited.
 """
@@ -6,17 +6,26 @@ pluggy checks less and later: a misspelt hook is never called, an ``async`` obse
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from sodarouter import hookspecs
 from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.faults import suggestion
 from sodarouter.http import HttpRoute
+from sodarouter.source import SODA, SourceType
+from sodarouter.verification import VerificationType
+from sodarouter.verify import BuiltIn
 
 OWN_PAGES = ("/livez", "/readyz")
 OWN_API = "/api/"
+OWN_VERIFICATIONS = frozenset(model.model_fields["type"].default for model in get_args(BuiltIn))
+METHODS = ("GET", "POST", "PUT")
+"""What senders may use."""
 _PAGE = re.compile(r"/[A-Za-z0-9._~/-]*")
+
+AWAITED = (*hookspecs.DELIVERING, "enrich")
+"""The hooks that may be ``async``; implemented by an ordinary function, they run in threads."""
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "sodarouter_spec")}
 
@@ -47,8 +56,8 @@ def check_hook(name: str, implementation: Callable[..., Any]) -> None:
             raise PluginError(f"{name} takes {parameter.name!r} by keyword only, but hooks are called by position")
     if inspect.isgeneratorfunction(implementation) or inspect.isasyncgenfunction(implementation):
         raise PluginError(f"{name} must not yield")
-    if name not in hookspecs.DELIVERING and inspect.iscoroutinefunction(implementation):
-        raise PluginError(f"{name} must not be async: only deliver is awaited")
+    if name not in AWAITED and inspect.iscoroutinefunction(implementation):
+        raise PluginError(f"{name} must not be async: only {', '.join(AWAITED)} are awaited")
 
 
 def check_type(kind: object) -> None:
@@ -87,20 +96,77 @@ def check_type(kind: object) -> None:
             raise PluginError(f"the destination type {name!r}: {error}") from None
     if not isinstance(kind.batch_size, int) or kind.batch_size < 1:
         raise PluginError(f"the batch_size of the destination type {name!r} must be a number of at least 1")
-    _check_preview(name, getattr(instance, "preview", None))
+    _check_method(f"the destination type {name!r}", instance, "preview", "event", "delivery")
 
 
-def _check_preview(name: str, preview: object) -> None:
-    if not inspect.isroutine(preview):
-        raise PluginError(f"the preview of the destination type {name!r} must be a method")
-    if any(check(preview) for check in _LAZY):
+def check_source(kind: object) -> None:
+    """
+    Raises:
+        PluginError: It is no class that sources can be made of.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, SourceType)):
+        raise PluginError(f"source_types gives {kind!r}, which is no subclass of SourceType")
+    name = getattr(kind, "type", None)
+    if not isinstance(name, str) or not name:
+        raise PluginError(f"the source {kind.__name__} needs a type, the word that router.toml names it by")
+    if name == SODA:
+        raise PluginError(f"the source type {SODA!r} is the router's own")
+    methods = kind.methods
+    if not isinstance(methods, tuple) or not methods or not set(methods) <= set(METHODS):
+        raise PluginError(f"the methods of the source type {name!r} must be a tuple of {', '.join(METHODS)}")
+    if kind.translate is SourceType.translate:
+        raise PluginError(f"the source type {name!r} has no translate method")
+    _check_method(f"the source type {name!r}", object.__new__(kind), "translate", "request")
+    _check_method(f"the source type {name!r}", object.__new__(kind), "sample")
+
+
+def check_verification(kind: object) -> str:
+    """Gives the word that router.toml names it by.
+
+    Raises:
+        PluginError: It is no model that verifications can be made of.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, VerificationType)):
+        raise PluginError(f"verification_types gives {kind!r}, which is no subclass of VerificationType")
+    field = kind.model_fields["type"]
+    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    name = words[0] if len(words) == 1 else None
+    if not isinstance(name, str) or not name or field.default != name:
         raise PluginError(
-            f"the preview of the destination type {name!r} must be an ordinary function: it is not awaited"
+            f"the verification {kind.__name__} needs a type, the word that router.toml names it by: "
+            'type: Literal["word"] = "word"'
         )
+    if name in OWN_VERIFICATIONS:
+        raise PluginError(f"the verification type {name!r} is the router's own")
+    what = f"the verification type {name!r}"
+    if not kind.__pydantic_complete__:
+        raise PluginError(f"{what} names a type for one of its fields that is not defined where it stands")
+    if kind.check is VerificationType.check and kind.check_head is VerificationType.check_head:
+        raise PluginError(f"{what} has neither a check nor a check_head method: it would let everybody in")
+    made = kind.model_construct(type=name)
+    _check_method(what, made, "check", "request", "now")
+    _check_method(what, made, "check_head", "headers", "client")
+    _check_method(what, made, "sign", "body", "now")
+    return name
+
+
+def _check_method(what: str, made: object, name: str, *arguments: str) -> None:
+    """
+    Args:
+        what: Whose method it is, in words.
+        made: An instance.
+        arguments: What it is called with.
+    """
+    method = getattr(made, name, None)
+    if not inspect.isroutine(method):
+        raise PluginError(f"the {name} of {what} must be a method")
+    if any(check(method) for check in _LAZY):
+        raise PluginError(f"the {name} of {what} must be an ordinary function: it is not awaited")
     try:
-        inspect.signature(preview).bind(object(), object())
+        inspect.signature(method).bind(*arguments)
     except TypeError:
-        raise PluginError(f"the preview of the destination type {name!r} is called with event and delivery") from None
+        called = f"with {' and '.join(arguments)}" if arguments else "without arguments"
+        raise PluginError(f"the {name} of {what} is called {called}") from None
 
 
 _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)

@@ -167,7 +167,7 @@ def _tell_ready(config: Config, running: Running) -> None:
         "ready",
         listen=list(map(str, running.server)),
         admin=list(map(str, running.admin)),
-        sources={name: table.path for name, table in config.file.source.items()},
+        sources={source.name: source.table.path for source in config.sources},
         destinations=[destination.name for destination in config.destinations],
         config=config.hash,
     )

@@ -136,8 +136,8 @@ class Lag:
     longest: float = 0.0
     """Seconds that the longest step of the last minute took."""
     blocked: Mapping[str, int] = field(default_factory=dict)
-    """How often a step took too long, by whose it was: ``destination NAME``, ``plugin NAME`` (a page of its), or
-    ``router``."""
+    """How often a step took too long, by whose it was: ``destination NAME``, ``plugin NAME`` (a page of its, or its
+    ``enrich``), or ``router``."""
 
 
 @dataclass(frozen=True, slots=True)

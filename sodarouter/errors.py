@@ -3,9 +3,12 @@
 SodarouterError
 ├── ConfigError      the operator: router.toml, a secret that is not there, an address in use
 ├── PluginError      a plugin's author: it cannot be loaded, or it breaks its contract
+│   └── PluginFailed     it failed while a request was taken in
 ├── SenderError      the sender of a webhook; each carries the HTTP status it is answered with
 │   ├── Malformed        the body cannot be used; it goes to quarantine
+│   │   └── Untranslatable   a source type says so
 │   └── Forbidden        the sender did not prove who it is
+├── Unverified       a verification says that the sender did not prove who it is; it becomes a `Forbidden`
 ├── SpoolError       the disk under the spool: full, failing, locked, damaged
 └── DeliveryError    a destination says so of one delivery
     ├── Retry            later
@@ -44,6 +47,20 @@ class PluginError(SodarouterError):
     """A plugin cannot be loaded or breaks its contract; the message names plugin, distribution and cause."""
 
 
+class PluginFailed(PluginError):
+    """A verification or source type of a plugin's failed over a request. The sender is answered 500, and not told why.
+
+    Args:
+        plugin: Its name.
+        fault: What it did, in one line, without secrets.
+    """
+
+    def __init__(self, plugin: str, fault: str) -> None:
+        super().__init__(f"the plugin {plugin} failed: {fault}")
+        self.plugin = plugin
+        self.fault = fault
+
+
 class SenderError(SodarouterError):
     """A request that is refused. ``status`` is the HTTP status, ``title`` and ``detail`` go to the sender as they are."""
 
@@ -60,6 +77,20 @@ class Malformed(SenderError):
     def __init__(self, status: int, title: str, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(status, title, detail)
         self.faults = tuple(faults)
+
+
+class Untranslatable(Malformed):
+    """What a source type raises for a body that it can make no event of. The sender is answered 422 with ``detail``."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(422, "Not translatable", detail)
+
+
+class Unverified(SodarouterError):
+    """What a verification raises for a request that does not pass it: the sender is answered 401, and not told why.
+
+    The text says why, and is for the router's own log.
+    """
 
 
 class Forbidden(SenderError):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -44,6 +44,8 @@ class Event:
     """Whether a newer update of the same incident was taken in before this one."""
     enrich: Enrich | None = field(default=None, compare=False, repr=False)
     """What the configuration adds to the view: the teams."""
+    enriched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    """What plugins have added, by the name of the plugin: JSON objects."""
 
     @classmethod
     def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":
@@ -78,6 +80,12 @@ class Event:
         """The same event with only the results at the indices ``keep``."""
         return replace(self, raw=cut_results(self.raw, keep))
 
+    def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
+        """The same event with what plugins have added, and with what was parsed of it already."""
+        made = replace(self, enriched=enriched)
+        made.__dict__.update({name: self.__dict__[name] for name in ("payload", "view") if name in self.__dict__})
+        return made
+
     def handed_over(self, results: Collection[int] | None, enrich: Enrich | None) -> "Event":
         """The event as a destination is handed it.
 
@@ -102,6 +110,7 @@ class Event:
             "scope": self.scope,
             "late": self.late,
             "view": {key: value for key, value in view.items() if value},
+            **({"enriched": dict(self.enriched)} if self.enriched else {}),
             "payload": json.loads(raw, parse_float=_finite),
         }
 

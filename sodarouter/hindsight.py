@@ -57,7 +57,7 @@ def why(reader: Reader, stored: StoredEvent) -> Told:
     except ValueError:  # another version of the router wrote it, or what an expression needs is not there any more
         return _stored(reader, stored)
     again = explain(stored.event, rules, state_of(stored, silences_of(reader.silences())))
-    marks = [step for step in stored.trace if "replay" in step]
+    marks = [step for step in stored.trace if "replay" in step or "enrich" in step]
     if stored.trace != [*marks, *effective(again)]:
         return _stored(reader, stored)
     return Told([*marks, *again.trace], going(again.planned), whole=True)

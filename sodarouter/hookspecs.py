@@ -3,7 +3,7 @@
 An implementation declares only the arguments that it uses, by name; more may be added without breaking it.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import pluggy
@@ -14,7 +14,9 @@ from sodarouter.destination import Destination
 from sodarouter.event import Event
 from sodarouter.http import HttpRoute
 from sodarouter.link import IncidentLink
+from sodarouter.source import SourceType
 from sodarouter.store import Store
+from sodarouter.verification import VerificationType
 
 hookspec = pluggy.HookspecMarker("sodarouter")
 
@@ -22,6 +24,16 @@ hookspec = pluggy.HookspecMarker("sodarouter")
 @hookspec
 def destination_types() -> list[type[Destination[Any]]]:  # type: ignore[empty-body]  # a specification has none
     """The kinds of destination that this plugin offers. Asked once, at start."""
+
+
+@hookspec
+def verification_types() -> list[type[VerificationType]]:  # type: ignore[empty-body]  # a specification has none
+    """The ways for senders to prove who they are that this plugin offers. Asked once, at start."""
+
+
+@hookspec
+def source_types() -> list[type[SourceType[Any]]]:  # type: ignore[empty-body]  # a specification has none
+    """The kinds of sender that this plugin offers. Asked once, at start."""
 
 
 @hookspec
@@ -57,6 +69,15 @@ def deliver_batch(
 
     Returns:
         What became of each, in the same order; nothing if all were taken. What it raises counts for all of them.
+    """
+
+
+@hookspec
+def enrich(event: Event) -> Awaitable[Mapping[str, Any] | None] | Mapping[str, Any] | None:
+    """What this plugin adds to an event before it is decided: a JSON object, or ``None``.
+
+    It is kept with the event, and routes, templates and destinations see it under the plugin's name. An event is asked
+    about once, however often it is delivered or replayed, and more than once only if its decision fails.
     """
 
 

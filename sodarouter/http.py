@@ -1,7 +1,8 @@
-"""What a plugin serves on the admin listener, and what it is handed for it."""
+"""HTTP as plugins see it: what they serve on the admin listener, and what senders sent."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 from sodarouter.delivery import Stats
 
@@ -22,6 +23,22 @@ class HttpRequest:
     Raises:
         SpoolError: The spool cannot be read, or has not answered within 5 seconds.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """What a sender sent to a source, for the verifications and source types of plugins."""
+
+    body: bytes
+    """A verification sees it as it came over the wire, a source type without its Content-Encoding."""
+    method: str = "POST"
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Decoded; of a name that came more than once, the last."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case, values decoded as latin-1; of one that came more than once, all, joined with ``", "``."""
+    client: IPv4Address | IPv6Address | None = None
+    """Where it came from, past the trusted proxies; ``None`` if that cannot be known."""
 
 
 @dataclass(frozen=True, slots=True)

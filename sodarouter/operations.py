@@ -9,13 +9,16 @@ import trio
 
 from sodarouter.decide import NewSilence, Silence
 from sodarouter.delivery import Halt
-from sodarouter.errors import Malformed, SodarouterError
+from sodarouter.errors import Malformed, PluginFailed, SodarouterError
 from sodarouter.event import Event
 from sodarouter.faults import suggestion
+from sodarouter.http import WebhookRequest
 from sodarouter.ids import new_id
 from sodarouter.options import LONGEST
 from sodarouter.parse import parse
+from sodarouter.shares import Overloaded
 from sodarouter.spool import LINK, Refused, Spool, StoredSilence
+from sodarouter.translate import Translator
 
 BATCH = 500
 """How many things are asked for at once: each is a row or more in one transaction, for which the intake waits."""
@@ -54,6 +57,7 @@ class Operations:
         destinations: The names of those that are configured.
         changed: Called after every change: something may be due.
         readmitted: Told of each event that comes out of the quarantine.
+        translator: Gives what reads the bodies of a source, if its sender does not speak as Soda does.
 
     Raises:
         NoSuchDestination: `halt`, `replay` and `silence`, for one that is not configured. Nothing has happened then.
@@ -66,6 +70,7 @@ class Operations:
     changed: Callable[[], None] = lambda: None
     readmitted: Callable[[Event], None] = lambda _: None
     now: Callable[[], float] = time.time
+    translator: Callable[[str], Translator | None] = lambda _: None
 
     async def retry(self, deliveries: Sequence[str]) -> list[str]:
         """As `Spool.retry`."""
@@ -149,8 +154,8 @@ class Operations:
             for name in bodies:
                 refused = await trio.to_thread.run_sync(self.refused, name)
                 try:
-                    event = event_of(refused) if refused else None
-                except Malformed as error:
+                    event = await event_of(refused, self.translator(refused.source)) if refused else None
+                except UNREADABLE as error:
                     found.left[name] = str(error)
                     continue
                 if event is not None and await self.spool.readmit(name, event):
@@ -174,10 +179,24 @@ class Operations:
                 raise NoSuchDestination(f"no destination {name!r} is configured" + (f"; {hint}" if hint else ""))
 
 
-def event_of(refused: Refused) -> Event:
+UNREADABLE = (Malformed, PluginFailed, Overloaded)
+"""What `event_of` raises."""
+
+
+async def event_of(refused: Refused, translator: Translator | None) -> Event:
     """The event that a quarantined body is, read by the rules of today.
+
+    Args:
+        translator: That of its source. It is handed the body alone: nothing else of the request was kept.
 
     Raises:
         Malformed: It is none.
+        PluginFailed: The plugin that should say so fails,
+        Overloaded: or is busy.
     """
-    return Event.taken_in(refused.source, refused.received, refused.raw, parse(refused.raw))
+    if translator is None:
+        return Event.taken_in(refused.source, refused.received, refused.raw, parse(refused.raw))
+    made = await translator.event(WebhookRequest(refused.raw), refused.received)
+    if not isinstance(made, Event):
+        raise Malformed(422, "No event", "its source's type only answers it")
+    return made

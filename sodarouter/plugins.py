@@ -11,27 +11,31 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
 
 from sodarouter import hookspecs
 from sodarouter.batch import BatchItem
-from sodarouter.contract import HOOKS, check_hook, check_route, check_type, is_hook
+from sodarouter.contract import HOOKS, check_hook, check_route, check_source, check_type, check_verification, is_hook
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
+from sodarouter.enrich import Enricher
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin
+from sodarouter.source import SourceType
 from sodarouter.store import Store
+from sodarouter.verification import VerificationType
 
 GROUP = "sodarouter"
 
 AnyDestination = Destination[Any]
+KindT = TypeVar("KindT", type[AnyDestination], type[SourceType[Any]], type[VerificationType])
 
 _ROUTINES = (FunctionType, MethodType, staticmethod, classmethod)
 
@@ -49,6 +53,8 @@ class Found:
     given: Given | None = None
     """What its options were made of, if it has some."""
     types: list[type[AnyDestination]] = field(default_factory=list)
+    sources: list[type[SourceType[Any]]] = field(default_factory=list)
+    verifications: list[type[VerificationType]] = field(default_factory=list)
     routes: list[HttpRoute] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -130,6 +136,9 @@ class Plugins:
     def __init__(self, found: Iterable[Found], options: Mapping[str, Options]) -> None:
         self.found = list(found)
         self.types: dict[str, type[AnyDestination]] = {}
+        self.sources: dict[str, type[SourceType[Any]]] = {}
+        self.verifications: dict[str, type[VerificationType]] = {}
+        self._owners: dict[object, str] = {}
         self.routes: list[tuple[str, HttpRoute]] = []
         self._manager = _Manager()
         for plugin in self.found:
@@ -139,9 +148,9 @@ class Plugins:
                 except (Exception, SystemExit) as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
-    def that_offers(self, kind: type[AnyDestination]) -> Found:
-        """The plugin of a destination type."""
-        return next(plugin for plugin in self.found if kind in plugin.types)
+    def that_offers(self, kind: object) -> Found:
+        """The plugin of a type."""
+        return next(plugin for plugin in self.found if plugin.name == self._owners[kind])
 
     def faults(self) -> list[Fault]:
         hint = "mend or uninstall it, or put its name into [plugins] disabled"
@@ -163,7 +172,13 @@ class Plugins:
             raise PluginError("it implements no hook; mark what implements one with @hookimpl")
         for kind in types:
             check_type(kind)
-            self._offer(plugin, kind)
+            self._offer(plugin, "destination", kind.type, kind, self.types, plugin.types)
+        for source in self._ask(plugin, "source_types"):
+            check_source(source)
+            self._offer(plugin, "source", source.type, source, self.sources, plugin.sources)
+        for verification in self._ask(plugin, "verification_types"):
+            word = check_verification(verification)
+            self._offer(plugin, "verification", word, verification, self.verifications, plugin.verifications)
         for route in self._ask(plugin, "http_routes"):
             check_route(route)
             if other := next((name for name, known in self.routes if known.path == route.path), None):
@@ -181,12 +196,19 @@ class Plugins:
             offered.extend(answers[0])
         return offered
 
-    def _offer(self, plugin: Found, kind: type[AnyDestination]) -> None:
-        if kind.type in self.types:
-            other = self.that_offers(self.types[kind.type])
-            raise PluginError(f"{other} offers the destination type {kind.type!r} too")
-        self.types[kind.type] = kind
-        plugin.types.append(kind)
+    def _offer(
+        self, plugin: Found, thing: str, word: str, kind: KindT, offered: dict[str, KindT], own: list[KindT]
+    ) -> None:
+        if word in offered:
+            other = self.that_offers(offered[word])
+            raise PluginError(f"{other} offers the {thing} type {word!r} too")
+        offered[word] = kind
+        own.append(kind)
+        self._owners[kind] = plugin.name
+
+    def owner(self, kind: object) -> str:
+        """The name of the plugin that offers a type."""
+        return self._owners[kind]
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.
@@ -200,8 +222,24 @@ class Plugins:
             if plugin is not None and (only is None or name == only) and self._implements(plugin, hook)
         ]
 
+    def enrichers(self) -> list[Enricher]:
+        """The plugins that add something to events."""
+        return [
+            Enricher(name, _first(call), not any(map(inspect.iscoroutinefunction, self._functions(name, "enrich"))))
+            for name, call in self.observers("enrich")
+        ]
+
+    def _functions(self, name: str, hook: str) -> list[Callable[..., Any]]:
+        plugin = self._manager.get_plugin(name)
+        return [impl.function for impl in getattr(self._manager.hook, hook).get_hookimpls() if impl.plugin is plugin]
+
     def _implements(self, plugin: object, hook: str) -> bool:
         return any(impl.plugin is plugin for impl in getattr(self._manager.hook, hook).get_hookimpls())
+
+
+def _first(call: Callable[..., Any]) -> Callable[[Event], Any]:
+    """Of what the implementations of one plugin give, the first: pluggy leaves ``None`` out."""
+    return lambda event: next(iter(call(event=event)), None)
 
 
 class DeliverHook:

@@ -7,17 +7,20 @@ parsed goes to quarantine.
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import structlog
 import trio
 
 from sodarouter.address import LIVE_PATH
-from sodarouter.errors import Forbidden, Malformed, SenderError, SpoolError, SpoolFull
+from sodarouter.errors import Forbidden, Malformed, PluginFailed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
+from sodarouter.http import WebhookRequest
 from sodarouter.ids import new_id
 from sodarouter.observe import Observers
 from sodarouter.parse import parse
@@ -26,7 +29,9 @@ from sodarouter.replies import Replies, Reply
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
 from sodarouter.spool import Appended, Refused, Spool
-from sodarouter.verify import Proxy, Request, Verification, client_address, verify, verify_head
+from sodarouter.translate import Translator
+from sodarouter.verify import Ip, Proxy, Request, Verification, client_address, verify, verify_head
+from sodarouter.vet import Vetting
 
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
@@ -46,8 +51,16 @@ class Source:
     verifications: tuple[Verification, ...]
     duplicate_window: float
     """Seconds within which the same bytes are the same event."""
+    vettings: tuple[Vetting, ...] = ()
+    """The verifications of plugins, asked after the others."""
+    translator: Translator | None = None
+    """What makes events of the requests of a sender that does not speak as Soda does."""
     reply_with_link: float | None = None
     """Seconds that the answer to an ``incidentCreated`` may wait for a link."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return self.translator.source.methods if self.translator else ("POST",)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Intake:
 class _Waiting(NamedTuple):
     """An answer that waits for a link, and how many seconds it may."""
 
+    event: str
     reply: Reply
     seconds: float
 
@@ -126,11 +140,10 @@ class Receiver:
             return
         source = self._sources.get(scope["path"])
         try:
-            stored, reply = await self._take(source, scope, receive)
-            if reply is not None:
-                await self._reply(stored, reply, scope, receive, send)
+            given = await self._take(source, scope, receive)
+            if isinstance(given, _Waiting):
+                await self._reply(given, scope, receive, send)
                 return
-            given = accepted(stored.id, duplicate=stored.duplicate)
         except Disconnected:
             self._observers.event_refused(source.name if source else None, 499, "disconnected")
             return
@@ -142,9 +155,15 @@ class Receiver:
             assert source is not None  # noqa: S101 (only a source has a share)
             self._sparing(log.warning, "a request was shed", source.name, source=source.name, reason=str(error))
             given = self._refused(source, "overloaded", OVERLOADED)
+        except PluginFailed as error:
+            assert source is not None  # noqa: S101 (only a source has a plugin)
+            known = {"plugin": error.plugin, "source": source.name, "error": error.fault, "exc_info": error.__cause__}
+            # what it says may hold what a stranger sent: it would be of another kind every time
+            self._sparing(log.error, "a plugin failed over a request", source.name, type(error.__cause__), **known)
+            given = self._refused(source, "plugin_failed", FAILED)
         except SenderError as error:
             self._tell(error, source, scope)
-            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error))
+            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error, source))
         await answer(send, given)
 
     def _tell(self, error: SenderError, source: Source | None, scope: Scope) -> None:
@@ -161,31 +180,45 @@ class Receiver:
         self._observers.event_refused(source.name if source else None, given.status, reason)
         return given
 
-    async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> tuple[Appended, _Waiting | None]:
+    async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> Answer | _Waiting:
         if source is None:
             raise SenderError(404, "Not found", "there is no webhook at this path; check the URL in Soda Cloud")
-        if scope["method"] != "POST":
-            raise SenderError(405, "Method not allowed", "a webhook is sent with POST")
+        if scope["method"] not in source.methods:
+            raise SenderError(405, "Method not allowed", f"a webhook is sent with {' or '.join(source.methods)}")
         headers = joined(scope["headers"])
         peer = scope["client"][0] if scope["client"] else None
         client = client_address(peer, headers.get("x-forwarded-for"), self._intake.trusted_proxies)
         verify_head(source.verifications, headers, client)  # first: a stranger's body is not even read
+        for vetting in source.vettings:
+            vetting.head(headers, client)
         with self._shares.request(source.name) as holding:
             wire = await self._body(headers, receive, holding)
             verify(source.verifications, Request(headers, wire, client), self._now())
-            return await self._keep(source, wire, headers.get("content-encoding", ""), holding)
+            request = None
+            if source.vettings or source.translator:
+                request = _request(scope, headers, wire, client)
+                for vetting in source.vettings:
+                    vetting.whole(request, self._now())
+            return await self._keep(source, wire, headers.get("content-encoding", ""), holding, request)
 
     async def _keep(
-        self, source: Source, wire: bytes, encoding: str, holding: Holding
-    ) -> tuple[Appended, _Waiting | None]:
+        self, source: Source, wire: bytes, encoding: str, holding: Holding, request: WebhookRequest | None
+    ) -> Answer | _Waiting:
         received = datetime.fromtimestamp(self._now(), UTC)
         raw = wire
         try:
             raw = _decompressed(wire, encoding, self._intake.max_body)
             holding.reach(len(raw))
-            take = partial(_event, source.name, received, raw)
-            event = take() if len(raw) <= LARGE else await trio.to_thread.run_sync(take, limiter=self._parsing)
-        except Malformed as error:
+            if source.translator and request:
+                made = await source.translator.event(replace(request, body=raw), received)
+                if isinstance(made, Answer):
+                    return made
+                event = made
+                holding.reach(len(raw) + len(event.raw))
+            else:
+                take = partial(_event, source.name, received, raw)
+                event = take() if len(raw) <= LARGE else await trio.to_thread.run_sync(take, limiter=self._parsing)
+        except (Malformed, PluginFailed) as error:
             await self._quarantine(source, received, raw, error)
             raise
         seconds = source.reply_with_link if event.type == "incidentCreated" else None
@@ -204,9 +237,11 @@ class Receiver:
         if not stored.duplicate:
             self._arrived()
         self._observers.event_accepted(event, duplicate=stored.duplicate)
-        return stored, None if reply is None or seconds is None or stored.duplicate else _Waiting(reply, seconds)
+        if reply is not None and seconds is not None and not stored.duplicate:
+            return _Waiting(event.id, reply, seconds)
+        return accepted(stored.id, duplicate=stored.duplicate)
 
-    async def _reply(self, stored: Appended, waiting: _Waiting, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _reply(self, waiting: _Waiting, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the link, if it is made in time and the sender still waits for it."""
         reply = waiting.reply
         try:
@@ -215,7 +250,7 @@ class Receiver:
                 link = await reply.wait(waiting.seconds)
                 if link is not None and scope.get(HAS_ENDED, bool)():
                     link = None  # it may have given up; then there is the callback URL
-                await answer(send, accepted(stored.id, link=link))
+                await answer(send, accepted(waiting.event, link=link))
                 # nothing that could be cancelled stands between the two
                 reply.sent = link is not None
                 nursery.cancel_scope.cancel()
@@ -243,17 +278,13 @@ class Receiver:
                     return bytes(body)
         raise SenderError(408, "Body too slow", f"the body was not whole after {self._intake.body_timeout:g} seconds")
 
-    async def _quarantine(self, source: Source, received: datetime, raw: bytes, error: Malformed) -> None:
-        refused = Refused(
-            new_id(),
-            source.name,
-            received,
-            raw,
-            error.status,
-            error.title,
-            error.detail,
-            tuple(map(str, error.faults)),
-        )
+    async def _quarantine(
+        self, source: Source, received: datetime, raw: bytes, error: Malformed | PluginFailed
+    ) -> None:
+        said: tuple[int, str, str, tuple[str, ...]] = (500, "Plugin failed", str(error), ())
+        if isinstance(error, Malformed):
+            said = error.status, error.title, error.detail, tuple(map(str, error.faults))
+        refused = Refused(new_id(), source.name, received, raw, *said)
         await self._spool.quarantine(refused)
         log.warning("a body went to quarantine", source=source.name, quarantine=refused.id, error=str(error))
 
@@ -272,6 +303,8 @@ OVERLOADED = problem(
     headers={"Retry-After": str(RETRY_AFTER)},
 )
 
+FAILED = problem(500, "Internal error", "the router's log says more")
+
 _REASONS = {
     401: "unverified",
     404: "not_found",
@@ -284,8 +317,7 @@ _REASONS = {
 """The words that observers are told for a status; a 400 is ``malformed``."""
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {
-    # RFC 9110 asks for these: 15.5.6, 15.5.2 and 15.5.16
-    405: {"Allow": "POST"},
+    # RFC 9110 asks for these: 15.5.2 and 15.5.16, and for Allow in 15.5.6
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
     415: {"Accept-Encoding": "gzip, deflate"},
 }
@@ -311,9 +343,20 @@ def _event(source: str, received: datetime, raw: bytes) -> Event:
     return event
 
 
-def _problem(error: SenderError) -> Answer:
+def _request(scope: Scope, headers: Mapping[str, str], body: bytes, client: Ip | None) -> WebhookRequest:
+    """A request as plugins see it. They cannot change what others are judged by."""
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    return WebhookRequest(
+        body, scope["method"], scope["path"], MappingProxyType(query), MappingProxyType(headers), client
+    )
+
+
+def _problem(error: SenderError, source: Source | None) -> Answer:
     faults = error.faults if isinstance(error, Malformed) else ()
-    return problem(error.status, error.title, error.detail, faults=faults, headers=_HEADERS.get(error.status))
+    headers = _HEADERS.get(error.status)
+    if error.status == 405 and source:
+        headers = {"Allow": ", ".join(source.methods)}
+    return problem(error.status, error.title, error.detail, faults=faults, headers=headers)
 
 
 def _too_large(limit: int) -> SenderError:

@@ -1,5 +1,6 @@
 """Routes: takes every event that waits for its decision, decides, and stores the planned deliveries with the trace."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import trio
 
 from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
 from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state, recall
+from sodarouter.enrich import Enriched, Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
@@ -54,6 +56,10 @@ class _Waiting:
     event: Event
     keys: Sequence[bytes]
     """Of what may be remembered of it."""
+    enriched: str | None = None
+    """What plugins have just added to it, as the spool keeps it."""
+    failed: Sequence[Step] = ()
+    """The steps that tell of plugins which should have added something."""
 
 
 @dataclass
@@ -71,6 +77,7 @@ class Router:
     Args:
         ruleset: By which it decides first.
         planned: Called after each batch of decisions.
+        enrichment: What adds to events before they are decided; ``None`` if no plugin does.
     """
 
     def __init__(
@@ -80,12 +87,14 @@ class Router:
         redact: Redactor,
         planned: Callable[[], None],
         *,
+        enrichment: Enrichment | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._ruleset = ruleset
         self._spool = spool
         self._redact = redact
         self._planned = planned
+        self._enrichment = enrichment
         self._now = now
         self._wake = Wake()
         self._coming: dict[str, Event] = {}
@@ -112,6 +121,13 @@ class Router:
         self._wake.set()
 
     async def run(self) -> None:
+        if self._enrichment is None:
+            await self._run()
+        else:
+            async with self._enrichment.working():
+                await self._run()
+
+    async def _run(self) -> None:
         while True:
             ruleset = await self._keep()
             found = await patiently(lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE}))
@@ -131,6 +147,8 @@ class Router:
 
     async def _decide(self, claims: Sequence[Claim], ruleset: Ruleset) -> None:
         waiting = [await _in_thread_if_large(claim.event, self._look, claim) for claim in claims]
+        if self._enrichment is not None:
+            waiting = await self._enriched(self._enrichment, waiting)
         known = await self._recall(waiting)
         outcomes = [await _in_thread_if_large(one.event, self._decided, one, ruleset, known) for one in waiting]
         await patiently(lambda: self._spool.settle(outcomes))
@@ -143,6 +161,13 @@ class Router:
             return _Waiting(claim, event, memory_keys(event))
         except Exception:  # a fault that will show again when it is decided, and is told there
             return _Waiting(claim, event, ())
+
+    async def _enriched(self, enrichment: Enrichment, waiting: Sequence[_Waiting]) -> list[_Waiting]:
+        # a replay is decided with what was added then
+        asked = [one for one in waiting if not one.claim.delivery.replay]
+        found = await enrichment.of([one.event for one in asked])
+        made = {id(one): _with(one, enriched) for one, enriched in zip(asked, found, strict=True)}
+        return [made.get(id(one), one) for one in waiting]
 
     async def _recall(self, waiting: Sequence[_Waiting]) -> _Known:
         keys = list({key for one in waiting for key in one.keys})
@@ -190,14 +215,23 @@ class Router:
             log.info("event planned for no destination", event_id=event.id, type=event.type, because=because)
         return Routed(
             one.claim,
-            (*marks, *decision.trace),
+            (*marks, *one.failed, *decision.trace),
             decision.planned,
             now,
             ruleset.config,
             decision.withheld,
             text,
             {key: dump_memory(memory) for key, memory in learnt.items()},
+            one.enriched,
         )
+
+
+def _with(one: _Waiting, found: Enriched) -> _Waiting:
+    failed = [{"enrich": plugin, "failed": fault} for plugin, fault in found.failed.items()]
+    if not found.added:
+        return replace(one, failed=failed)
+    text = json.dumps(found.added, separators=(",", ":"))
+    return replace(one, event=one.event.with_enriched(found.added), enriched=text, failed=failed)
 
 
 def _because(trace: Sequence[Step]) -> str:

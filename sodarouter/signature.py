@@ -14,11 +14,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from sodarouter.errors import Unverified
 from sodarouter.options import Duration, Options, Secret
-
-
-class Unsigned(Exception):
-    """The signature is missing, too old, or not made with any of the secrets. The text is for the router's own log."""
 
 
 def _header_name(value: str) -> str:
@@ -84,7 +81,7 @@ class HmacSignature(Options):
             now: Unix time in seconds.
 
         Raises:
-            Unsigned: It does not hold.
+            Unverified: It does not hold.
         """
         given = _present(headers, self.header)
         timestamp = ""
@@ -95,7 +92,7 @@ class HmacSignature(Options):
         signatures = re.findall(rf"(?<![^,\s]){re.escape(self.prefix)}([^,\s]+)", given)
         expected = (self._sign(secret, timestamp, body) for secret in self.secrets)
         if not _any_equal(expected, signatures if self.encoding == "base64" else map(str.lower, signatures)):
-            raise Unsigned(f"the header {self.header} holds no valid signature")
+            raise Unverified(f"the header {self.header} holds no valid signature")
 
     def sign(self, body: bytes, now: float) -> dict[str, str]:
         """The headers that make ``body`` pass `check` at the time ``now``."""
@@ -143,7 +140,7 @@ class StandardWebhooks(Options):
         )
         _fresh(timestamp, now, self.tolerance)
         if not _any_equal(self._signatures(message_id, timestamp, body), given.split()):
-            raise Unsigned("the header webhook-signature holds no valid signature")
+            raise Unverified("the header webhook-signature holds no valid signature")
 
     def sign(self, body: bytes, now: float, message_id: str) -> dict[str, str]:
         """The headers that make ``body`` pass `check` at the time ``now``; ``message_id`` stays the same over retries."""
@@ -167,7 +164,7 @@ Signature = Annotated[HmacSignature | StandardWebhooks, Field(discriminator="typ
 def _present(headers: Headers, name: str) -> str:
     value = headers.get(name.lower())
     if not value:
-        raise Unsigned(f"the header {name} is missing")
+        raise Unverified(f"the header {name} is missing")
     return value
 
 
@@ -175,9 +172,9 @@ def _fresh(timestamp: str, now: float, tolerance: float) -> None:
     try:
         age = now - float(timestamp)
     except ValueError:
-        raise Unsigned("the timestamp is not a Unix time in seconds") from None
+        raise Unverified("the timestamp is not a Unix time in seconds") from None
     if not abs(age) <= tolerance:  # also for "nan", which compares false with everything
-        raise Unsigned(f"the timestamp is {age:.0f} seconds from now, more than the tolerance of {tolerance:.0f}")
+        raise Unverified(f"the timestamp is {age:.0f} seconds from now, more than the tolerance of {tolerance:.0f}")
 
 
 def _any_equal(expected: Iterable[str], given: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.enrich import AT_ONCE, Enrichment
 from sodarouter.event import Enrich
 from sodarouter.lane import Lane
 from sodarouter.linkback import LinkBack
@@ -62,7 +63,10 @@ class Stations:
             prefer=config.file.links.prefer,
             answering=replies.is_awaited,
         )
-        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set)
+        enrichers = config.plugins.enrichers()
+        enrichment = Enrichment(enrichers, config.redact) if enrichers else None
+        self._own_threads += AT_ONCE * len(enrichers)
+        self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set, enrichment=enrichment)
         self.receiver = Receiver(
             _sources(config),
             spool,
@@ -83,6 +87,7 @@ class Stations:
             destinations=lambda: [destination.name for destination in live.config.destinations],
             changed=self._look_again,
             readmitted=partial(observers.event_accepted, duplicate=False),
+            translator=lambda source: live.config.translator(source),
         )
 
         async def loaded() -> Loaded:
@@ -154,8 +159,16 @@ def _ruleset(config: Config) -> Ruleset:
 
 def _sources(config: Config) -> Sequence[Source]:
     return [
-        Source(name, table.path, tuple(table.verify), table.duplicate_window, table.reply_with_link)
-        for name, table in config.file.source.items()
+        Source(
+            one.name,
+            one.table.path,
+            one.verifications,
+            one.table.duplicate_window,
+            one.vettings,
+            one.translator,
+            one.table.reply_with_link,
+        )
+        for one in config.sources
     ]
 
 

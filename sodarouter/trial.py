@@ -1,10 +1,11 @@
 """Runs the `[[test]]` tables of a configuration: payloads, and what has to become of them."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 from sodarouter.config import Config
 from sodarouter.config.tables import Payload, TestTable
@@ -62,7 +63,7 @@ def _failures(config: Config, test: TestTable, place: str, stored: Stored, steps
             place_of = f"{place}.after[{number}]"
             memory.update(recall(_event(before, source, moment, stored), memory).after)
         place_of = place
-        event = _event(test, source, test.received, stored)
+        event = _event(test, source, test.received, stored).with_enriched(_enriched(test, stored))
     except Unusable as error:
         yield Fault(place_of, str(error))
         return
@@ -114,6 +115,14 @@ def _event(asked: Payload, source: str, received: datetime, stored: Stored) -> E
         raise Unusable(f"the payload is no event: {error.detail or error.title}") from None
     except ValueError as error:
         raise Unusable(f"set: {error}") from None
+
+
+def _enriched(test: TestTable, stored: Stored) -> Mapping[str, Any]:
+    if test.enriched is not None:
+        made: dict[str, Any] = json.loads(json.dumps(test.enriched, default=str))
+        return made
+    found = stored(test.event) if test.event is not None else None
+    return found.enriched if found else {}
 
 
 def _raw(asked: Payload, received: datetime, stored: Stored) -> bytes:

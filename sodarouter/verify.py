@@ -15,9 +15,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, WithJsonSchema
 
-from sodarouter.errors import Forbidden
+from sodarouter.errors import Forbidden, Unverified
 from sodarouter.options import Network, Options, Secret, parse_network
-from sodarouter.signature import HeaderName, HmacSignature, StandardWebhooks, Unsigned
+from sodarouter.signature import HeaderName, HmacSignature, StandardWebhooks
+from sodarouter.verification import VerificationType
 
 Ip = IPv4Address | IPv6Address
 Headers = Mapping[str, str]
@@ -122,8 +123,9 @@ class Address(Options):
             raise Forbidden(self.type, f"{client or 'an unknown address'} is in none of the allowed ranges")
 
 
-Verification = Annotated[Header | Basic | HmacSignature | StandardWebhooks | Address, Field(discriminator="type")]
-"""One entry of a source's ``verify``."""
+BuiltIn = Header | Basic | HmacSignature | StandardWebhooks | Address
+Verification = Annotated[BuiltIn, Field(discriminator="type")]
+"""One entry of a source's ``verify``, but for those of plugins."""
 
 
 def verify(verifications: Sequence[Verification], request: Request, now: float) -> None:
@@ -142,7 +144,7 @@ def verify(verifications: Sequence[Verification], request: Request, now: float) 
         if isinstance(verification, HmacSignature | StandardWebhooks):
             try:
                 verification.check(request.headers, request.body, now)
-            except Unsigned as error:
+            except Unverified as error:
                 raise Forbidden(verification.type, str(error)) from None
 
 
@@ -156,8 +158,8 @@ def verify_head(verifications: Sequence[Verification], headers: Headers, client:
                 verification.check(client)
 
 
-def sign(verifications: Sequence[Verification], body: bytes, now: float) -> dict[str, str]:
-    """The headers with which ``body`` passes `verify` at the Unix time ``now``, values as in `Headers`.
+def sign(verifications: Sequence[Verification | VerificationType], body: bytes, now: float) -> dict[str, str]:
+    """The headers with which ``body`` passes at the Unix time ``now``, values as in `Headers`.
 
     An `Address` cannot be signed and is skipped.
     """
@@ -172,6 +174,8 @@ def sign(verifications: Sequence[Verification], body: bytes, now: float) -> dict
                 headers |= verification.sign(body, now)
             case StandardWebhooks():
                 headers |= verification.sign(body, now, "msg_" + hashlib.sha256(body).hexdigest()[:32])
+            case VerificationType():
+                headers |= verification.sign(body, now)
     return headers
 
 

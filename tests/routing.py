@@ -13,6 +13,7 @@ from sodarouter.decide import Route, Routing, Rules, Silence, State, compile_rul
 from sodarouter.decide.memory import Memory, recall
 from sodarouter.decide.when import compile_when
 from sodarouter.delivery import Queue
+from sodarouter.enrich import Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
 from sodarouter.route import Router, Ruleset
@@ -43,6 +44,7 @@ EXPRESSIONS = [
         "results.exists(r, r.teams.exists(t, t == 'core'))",
         "event.type.startsWith('incident') && incident.severity == 'high'",
         "contract != null && 'first' in contract.changes",
+        "enriched.catalog.tier == 'gold' || !has(enriched.catalog)",
     )
 ]
 
@@ -114,6 +116,15 @@ contracts = st.builds(
 others = st.sampled_from(["validate", "monitorAnomaly", "agreementCreated", "anything"]).map(
     lambda kind: {"event": kind}
 )
+enrichments = st.fixed_dictionaries(
+    {},
+    optional={
+        "catalog": st.fixed_dictionaries(
+            {}, optional={"tier": st.sampled_from(["gold", "silver", 1, True]), "of": st.just({"a.b": ["a", "ab"]})}
+        ),
+        "x.y": st.just({"z": "a"}),
+    },
+)
 bodies = st.one_of(evaluations, incidents, contracts, others)
 
 
@@ -123,6 +134,7 @@ def events(draw: st.DrawFn, body: st.SearchStrategy[dict[str, Any]] = bodies) ->
         draw(body),
         source=draw(st.sampled_from(["soda", "staging"])),
         received=NOON + timedelta(hours=draw(st.integers(0, 7 * 24))),
+        enriched=draw(enrichments),
     )
 
 
@@ -166,7 +178,16 @@ REMEMBERED_KEYS = {
 ATTRIBUTES = st.dictionaries(
     st.sampled_from(["domain", "tier"]), patterns(["core", "a", "b", "true", "1"]), min_size=1, max_size=1
 )
-_optional = {key: patterns(words) for key, words in PLAIN_KEYS.items()} | {"attribute": ATTRIBUTES}
+ENRICHED = st.dictionaries(
+    st.sampled_from(["catalog.tier", "catalog.of.a.b", "x.y.z", "catalog.none"]),
+    patterns(["gold", "a", "ab", "true", "1"]),
+    min_size=1,
+    max_size=2,
+)
+_optional = {key: patterns(words) for key, words in PLAIN_KEYS.items()} | {
+    "attribute": ATTRIBUTES,
+    "enriched": ENRICHED,
+}
 plain_conditions = st.lists(st.sampled_from(sorted(_optional)), max_size=3, unique=True).flatmap(
     lambda keys: st.fixed_dictionaries({key: _optional[key] for key in keys})
 )
@@ -250,7 +271,9 @@ def compiled(*routes: dict[str, Any], **known: Any) -> Rules:
 
 
 @asynccontextmanager
-async def routed(spool: Any, routing: Routing, config: str = "c-1") -> AsyncIterator[Callable[[], Awaitable[None]]]:
+async def routed(
+    spool: Any, routing: Routing, config: str = "c-1", enrichment: Enrichment | None = None
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """A router that decides by these rules. What is given waits until all that has come is decided."""
     planned = trio.Event()
 
@@ -259,7 +282,8 @@ async def routed(spool: Any, routing: Routing, config: str = "c-1") -> AsyncIter
         planned.set()
         planned = trio.Event()
 
-    router = Router(Ruleset(compile_rules(routing), config, routing.dump()), spool, Redactor(), tell, now=lambda: LATER)
+    ruleset = Ruleset(compile_rules(routing), config, routing.dump())
+    router = Router(ruleset, spool, Redactor(), tell, enrichment=enrichment, now=lambda: LATER)
 
     async def settled() -> None:
         router.arrived()

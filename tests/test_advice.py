@@ -15,7 +15,7 @@ def advice(**tables: object) -> list[str]:
     """What is advised of a file that is otherwise in order."""
     document = {"spool": {}, "source": SOURCE, "destination": LOG, "route": [{"to": ["log"]}]} | tables
     file = File.model_validate(document, context=Place())
-    return [str(fault) for fault in advise(file, file.team)]
+    return [str(fault) for fault in advise(file, file.team, ["catalog", "on.call"])]
 
 
 def matching(match: dict[str, object]) -> list[str]:
@@ -39,6 +39,14 @@ def test_of_a_file_in_order_nothing_is_said():
             {"event": "incidentCreate"},
             "event: Soda documents no event 'incidentCreate'; did you mean 'incidentCreated'?",
         ),
+        (
+            {"enriched": {"catalgo": {"tier": "gold"}}},
+            "enriched: no plugin adds 'catalgo.tier' to events; did you mean 'catalog'?",
+        ),
+        (
+            {"not": {"enriched": {"x.y": "z"}}},
+            "not.enriched: no plugin adds 'x.y' to events; one of catalog, on.call",
+        ),
         ({"not": {"severity": "lwo"}}, "not.severity: there is no severity 'lwo'; did you mean 'low'?"),
     ],
 )
@@ -53,6 +61,7 @@ def test_a_word_that_can_never_match_is_told_with_what_is_near(match, told):
         {"status": ["fixing", "opened", "in_progress", "inProgress", "investigating"]},
         {"outcome": ["fail", "failed", "notEvaluated", "warning", "excluded"]},
         {"scope": ["alert_notification", "agreements"], "source": "soda"},
+        {"enriched": {"catalog": {"tier": "gold"}, "on.call": {"name": "x"}}},
         {"event": ["incident*", "validate", "contractPublished", "*Deletd", "[a-c]x", "x?"], "severity": "hi*"},
         {"dataset": "anything", "owner": "whoever", "attribute": {"x": "y"}},
     ],

@@ -168,7 +168,7 @@ async def leave(folder: Path, mail: int) -> Left:
 
 async def _ask(router: Process, left: Left) -> None:
     """Posts events and asks for pages, rightly and wrongly."""
-    verify = left.config.file.source["soda"].verify
+    verify = left.config.sources[0].table.verify
     token = {"Authorization": f"Bearer {SECRETS['token']}"}
     hook = "/webhooks/soda"
     async with (

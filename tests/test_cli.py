@@ -162,7 +162,8 @@ def test_plugins_lists_what_each_offers(sodarouter):
     assert {row.split()[0] for row in rows} >= {"email", "file", "forward", "prometheus"}
     assert "/metrics" in ran.out
     listed = sodarouter("plugins", "--json").json
-    keys = {"name", "version", "distribution", "destinations", "pages", "observes", "fault"}
+    keys = {"name", "version", "distribution", "fault"}
+    keys |= {"destinations", "sources", "verifications", "pages", "enriches", "observes"}
     assert all(plugin.keys() == keys for plugin in listed)
     assert next(plugin for plugin in listed if plugin["name"] == "file")["destinations"] == ["file"]
 

@@ -93,7 +93,7 @@ def test_the_shipped_file_loads_with_all_its_examples_in_force(written, tmp_path
     config = load(written(text))
     assert config.file.server.tls
     assert config.file.admin.token
-    assert config.file.source["soda"].verify
+    assert config.sources[0].table.verify
     named = {name.removeprefix("destination.") for name in examples if name.startswith("destination.")}
     assert {destination.name for destination in config.destinations} == {"log", *named}
     assert len(config.file.route) == 1 + examples.count("route")

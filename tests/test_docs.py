@@ -144,7 +144,7 @@ def keys(model: type[Options]) -> dict[str, FieldInfo]:
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     return (
         fields
-        if model in {DestinationTable, Defaults}
+        if model in {DestinationTable, SourceTable, Defaults}
         else {key: info for key, info in fields.items() if key != "type"}
     )
 

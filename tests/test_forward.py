@@ -29,7 +29,8 @@ from sink import Answer, open_sink
 from sodarouter_forward import Forward
 from sodarouter_forward.options import ForwardOptions
 from sodarouter_forward.request import Composer
-from support import SAMPLES, make_delivery, make_event, opened, payload
+from sodarouter_forward.tickets import LinkTable, UpdateTable
+from support import SAMPLES, make_delivery, make_event, make_store, opened, payload
 
 from sodarouter import ClientTls, Fallback, Reject, Retry
 from sodarouter.outgoing.answer import judge
@@ -50,7 +51,7 @@ def forwarding(url: str, **options: Any) -> AbstractAsyncContextManager[Forward]
 async def deliver_once(url: str, sent: Any = "v4-2026-checkEvaluation", **options: Any) -> None:
     event = make_event(sent)
     async with forwarding(url, **options) as forward:
-        await forward.deliver(event, make_delivery(event))
+        await forward.deliver(event, make_delivery(event), make_store())
 
 
 def fault(**options: Any) -> str:
@@ -119,7 +120,7 @@ async def test_the_method_is_a_choice(sink, method):
 async def test_the_query_is_sent_as_it_was_written(sink):
     event = make_event()
     async with opened(Forward, {"url": f"{sink.url}/a%2Fb?key=x%20y&key=z+1#part"}) as forward:
-        await forward.deliver(event, make_delivery(event))
+        await forward.deliver(event, make_delivery(event), make_store())
     assert sink.requests[0].target == "/a%2Fb?key=x%20y&key=z+1"
 
 
@@ -145,8 +146,8 @@ async def test_the_idempotency_key_is_the_deliverys_and_stays_the_same_over_retr
     event = make_event()
     async with forwarding(sink.url) as forward:
         with pytest.raises(Retry):
-            await forward.deliver(event, make_delivery(event))
-        await forward.deliver(event, make_delivery(event, attempt=2))
+            await forward.deliver(event, make_delivery(event), make_store())
+        await forward.deliver(event, make_delivery(event, attempt=2), make_store())
     first, second = (request.headers for request in sink.requests)
     assert first["idempotency-key"] == second["idempotency-key"] == f"{event.id}/there"
     assert first["x-sodarouter-event"] == second["x-sodarouter-event"] == event.id
@@ -156,8 +157,10 @@ async def test_the_idempotency_key_is_the_deliverys_and_stays_the_same_over_retr
 async def test_what_is_late_replayed_or_stands_in_for_another_says_so(sink):
     event = make_event(late=True)
     async with opened(Forward, {"url": sink.url}) as forward:
-        await forward.deliver(event, make_delivery(event, replay=3, fallback=Fallback("pager", "gone: \u00e9\nno")))
-        await forward.deliver(make_event(), make_delivery(make_event()))
+        await forward.deliver(
+            event, make_delivery(event, replay=3, fallback=Fallback("pager", "gone: \u00e9\nno")), make_store()
+        )
+        await forward.deliver(make_event(), make_delivery(make_event()), make_store())
     marked, plain = (request.headers for request in sink.requests)
     assert marked["x-sodarouter-late"] == "true"
     assert marked["x-sodarouter-replay"] == "3"
@@ -181,7 +184,7 @@ async def test_the_idempotency_header_can_be_named_and_turned_off(sink):
 async def test_a_delivery_id_that_does_not_fit_a_header_is_encoded(sink):
     event = make_event()
     async with forwarding(sink.url, sign={"type": "standard-webhooks", "secrets": [WEBHOOK_SECRET]}) as forward:
-        await forward.deliver(event, make_delivery(event, "eu.prod \u00fc\r\nX: y"))
+        await forward.deliver(event, make_delivery(event, "eu.prod \u00fc\r\nX: y"), make_store())
     headers = sink.requests[0].headers
     assert headers["idempotency-key"] == headers["webhook-id"] == f"{event.id}/eu%2Eprod%20%C3%BC%0D%0AX%3A%20y"
 
@@ -191,7 +194,7 @@ async def test_an_answers_cookies_are_not_kept(sink):
     event = make_event()
     async with forwarding(sink.url) as forward:
         for _ in range(2):
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     assert "cookie" not in sink.requests[1].headers
 
 
@@ -200,7 +203,7 @@ async def test_one_connection_serves_many_deliveries(sink):
     event = make_event()
     async with forwarding(sink.url) as forward:
         for _ in range(5):
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     assert (len(sink.requests), sink.connections) == (5, 1)
 
 
@@ -215,7 +218,7 @@ async def test_a_url_may_hold_templates_and_what_they_insert_is_encoded(sink):
     async with opened(
         Forward, {"url": f"{sink.url}/v2/{{{{ incident.id }}}}/x%20y?n={{{{ incident.number }}}}"}
     ) as forward:
-        await forward.deliver(event, make_delivery(event))
+        await forward.deliver(event, make_delivery(event), make_store())
     assert sink.requests[0].target == "/v2/a%2F..%2Fb%3Fc%23d%20%26%25/x%20y?n=7"
 
 
@@ -243,7 +246,7 @@ async def test_what_a_template_gives_that_cannot_be_sent_is_refused(sink, option
     event = make_event(INCIDENT)
     async with opened(Forward, {"url": url, **options}) as forward:
         with pytest.raises(Reject, match=re.escape(reason)):
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     assert not sink.requests
 
 
@@ -301,7 +304,7 @@ async def test_a_preview_is_what_arrives(sink, options):
     shown = Forward("there", ForwardOptions.model_validate(table)).preview(event, delivery)
     async with opened(Forward, table) as forward:
         assert forward.preview(event, delivery) == shown
-        await forward.deliver(event, delivery)
+        await forward.deliver(event, delivery, make_store())
     [request] = sink.requests
     assert shown.target == f"{request.method} {sink.url}/**********"
     assert shown.body == request.body
@@ -356,8 +359,8 @@ async def test_the_standard_webhooks_library_accepts_the_signature_and_the_id_st
     event = make_event()
     async with forwarding(sink.url, sign={"type": "standard-webhooks", "secrets": [WEBHOOK_SECRET]}) as forward:
         with pytest.raises(Retry):
-            await forward.deliver(event, make_delivery(event))
-        await forward.deliver(event, make_delivery(event, attempt=2))
+            await forward.deliver(event, make_delivery(event), make_store())
+        await forward.deliver(event, make_delivery(event, attempt=2), make_store())
     for request in sink.requests:
         assert standardwebhooks.Webhook(WEBHOOK_SECRET).verify(request.body, request.headers) == json.loads(event.raw)
         assert request.headers["webhook-id"] == f"{event.id}/there"
@@ -491,8 +494,8 @@ async def test_a_broken_answer_means_later(sink, answer):
     event = make_event()
     async with forwarding(sink.url) as forward:
         with pytest.raises(Retry, match=r"^(RemoteProtocolError|ReadError): "):
-            await forward.deliver(event, make_delivery(event))
-        await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
+        await forward.deliver(event, make_delivery(event), make_store())
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -512,10 +515,10 @@ async def test_an_endless_body_is_left_after_its_beginning(sink, status):
     event = make_event()
     async with forwarding(sink.url) as forward:
         if status == 200:
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
         else:
             with pytest.raises(Retry) as caught:
-                await forward.deliver(event, make_delivery(event))
+                await forward.deliver(event, make_delivery(event), make_store())
             assert len(caught.value.response) < 8300
         await sink.until_closed()
 
@@ -548,14 +551,14 @@ async def test_cancelled_requests_leave_the_pool_as_it_was(sink, monkeypatch):
             sink.script(Answer(hold=never))
             async with trio.open_nursery() as nursery:
                 for _ in range(50):
-                    nursery.start_soon(forward.deliver, event, make_delivery(event))
+                    nursery.start_soon(forward.deliver, event, make_delivery(event), make_store())
                 await sink.until_requests(round_ * 8 - 4)
                 nursery.cancel_scope.cancel()
             await sink.until_closed()
             sink.script(Answer(200))
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
-                    nursery.start_soon(forward.deliver, event, make_delivery(event))
+                    nursery.start_soon(forward.deliver, event, make_delivery(event), make_store())
             assert len(sink.requests) == round_ * 8
 
 
@@ -565,13 +568,13 @@ async def test_fifty_cancelled_at_once_close_their_connections(sink):
     async with forwarding(sink.url) as forward:
         async with trio.open_nursery() as nursery:
             for _ in range(50):
-                nursery.start_soon(forward.deliver, event, make_delivery(event))
+                nursery.start_soon(forward.deliver, event, make_delivery(event), make_store())
             await sink.until_requests(50)
             assert sink.open_connections == 50
             nursery.cancel_scope.cancel()
         await sink.until_closed()
         sink.script(Answer(200))
-        await forward.deliver(event, make_delivery(event))
+        await forward.deliver(event, make_delivery(event), make_store())
 
 
 async def test_closing_closes_the_idle_connections(sink):
@@ -600,7 +603,7 @@ async def test_a_named_authority_is_trusted(authority, tmp_path):
         event = make_event()
         options = {"url": f"{sink.url}/hook", "tls": {"ca": "ca.pem"}}
         async with opened(Forward, options, folder=tmp_path) as forward:
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
         assert sink.requests[0].body == event.raw
 
 
@@ -772,7 +775,7 @@ async def test_an_answer_that_quotes_the_request_is_stored_without_secrets(sink,
     event = make_event()
     async with opened(Forward, canary_options(sink.url)) as forward:
         with pytest.raises((Retry, Reject)) as caught:
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     assert CANARIES["path"] in sink.requests[0].target
     assert "**********" in caught.value.response
     no_canary(f"{caught.value!r} {caught.value} {caught.value.response}")
@@ -787,7 +790,7 @@ async def test_an_answer_that_quotes_what_templates_gave_is_stored_without_it(si
     event = make_event(INCIDENT)
     async with opened(Forward, options) as forward:
         with pytest.raises(Reject) as caught:
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     assert "**********" in caught.value.response
     no_canary(f"{caught.value!r} {caught.value.response}")
 
@@ -808,7 +811,7 @@ async def test_no_failure_on_the_way_tells_a_secret(sink, refusing, no_canary, a
     event = make_event()
     async with opened(Forward, canary_options(sink.url, **options)) as forward:
         with pytest.raises(Retry) as caught:
-            await forward.deliver(event, make_delivery(event))
+            await forward.deliver(event, make_delivery(event), make_store())
     no_canary(f"{caught.value!r} {caught.value} {caught.value.response}")
     assert sink.url.removeprefix("http://") not in caught.value.reason
     assert caught.value.__cause__ is None
@@ -902,8 +905,9 @@ DOCS = (Path(__file__).parent.parent / "docs/destinations/forward.md").read_text
 
 def test_the_documentation_has_every_option_and_no_other():
     named = re.findall(r"^\| `([\w.]+)` \| ", DOCS.partition("## More")[0], re.MULTILINE)
-    tls = {f"tls.{name}" for name in ClientTls.model_fields}
-    assert set(named) == set(ForwardOptions.model_fields) - {"tls"} | tls
+    tables = {"tls": ClientTls, "update": UpdateTable, "link": LinkTable}
+    inner = {f"{table}.{name}" for table, model in tables.items() for name in model.model_fields}
+    assert set(named) == set(ForwardOptions.model_fields) - set(tables) | inner
 
 
 @pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL))
@@ -915,6 +919,7 @@ async def test_the_examples_in_the_documentation_load(example, authority, tmp_pa
     mine.private_key_pem.write_to_path(tmp_path / "client-key.pem")
     [table] = tomli.loads(example)["destination"].values()
     assert table.pop("type") == Forward.type
+    table.pop("order_by", None)
     event = make_event("v3-incidentCreated")
     async with opened(Forward, table, folder=tmp_path) as forward:
         forward.preview(event, make_delivery(event))

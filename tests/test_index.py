@@ -37,7 +37,13 @@ def facts_of_event(event: Event) -> Facts:
         "severity": {SAME["severity"].get(severity, severity)},
         "status": {status, SAME["status"].get(status, status)},
         "author": {author.get("email", "")},
+        **{f"enriched.{path}": set(texts(value)) for path, value in flat(event.enriched)},
     }
+
+
+def flat(value: Any, *above: str) -> Iterable[tuple[str, Any]]:
+    for name, entry in value.items():
+        yield from flat(entry, *above, name) if isinstance(entry, dict) else [(".".join([*above, name]), entry)]
 
 
 def texts(value: Any) -> Iterable[str]:
@@ -108,10 +114,6 @@ def fits(key: str, patterns: list[str] | str, facts: Facts) -> bool:
 
 
 def holds(all_of: dict[str, Any], none_of: dict[str, Any], facts: Facts) -> bool:
-    def flat(conditions: dict[str, Any]) -> list[tuple[str, Any]]:
-        plain = [(key, value) for key, value in conditions.items() if key != "attribute"]
-        return plain + [(f"attribute.{name}", value) for name, value in conditions.get("attribute", {}).items()]
-
     return all(fits(key, value, facts) for key, value in flat(all_of)) and not any(
         fits(key, value, facts) for key, value in flat(none_of)
     )

@@ -14,11 +14,11 @@ CORE = Path(sodarouter.__file__).parent
 FLOORS: dict[int, str] = {
     0: """
        address batch callback cut delivery errors event failures faults folders http ids link options outgoing plugin preview
-       problem ready redact replies seal shares signature soda sparing store view wake zones
+       problem ready redact replies seal shares signature soda source sparing store verification view wake zones
        """,
-    1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify",
-    2: "hookspecs lane",
-    3: "attempt backtest config contract hindsight linkback linking logs operations plugins rehearsal trial",
+    1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify vet",
+    2: "hookspecs lane translate",
+    3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal trial",
     4: "api deliver isolation receive route serve systemd web",
     5: "daemon lanes process reload stations upkeep",
     6: "__main__ cli",

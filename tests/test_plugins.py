@@ -9,7 +9,7 @@ from distributions import SitePackages
 from structlog.testing import capture_logs
 from support import make_delivery, make_event, make_store
 
-from sodarouter import BatchItem, Destination, Retry
+from sodarouter import BatchItem, Destination, Retry, contract
 from sodarouter.config import Config, load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
@@ -253,7 +253,7 @@ def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     )
 
 
-HOOKS = "destination_types, http_routes, deliver, deliver_batch, event_accepted, event_refused, delivery_settled"
+HOOKS = ", ".join(contract.HOOKS)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,10 @@ HOOKS = "destination_types, http_routes, deliver, deliver_batch, event_accepted,
             "def event_accepted(*, event): ...",
             "event_accepted takes 'event' by keyword only, but hooks are called by position",
         ),
-        ("async def event_accepted(event): ...", "event_accepted must not be async: only deliver is awaited"),
+        (
+            "async def event_accepted(event): ...",
+            "event_accepted must not be async: only deliver, deliver_batch, enrich are awaited",
+        ),
         (
             "async def deliver(event, attempt): ...",
             (

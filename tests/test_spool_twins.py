@@ -67,6 +67,8 @@ class Twins:
         reader = engine.reader
         narrowed = [reader.events(EventFilter(unrouted=on, withheld=not on), limit=99) for on in (True, False)]
         known = reader.silences(), reader.recollection(KEYS), [reader.routing(f"c-{n}") for n in (1, 2, 3)]
+        streamed = [replace(stored, trace=[]) for stored in events[::-1]]
+        assert list(reader.stream(EventFilter())) == streamed
         return stats.queues, stats.backlog, events, narrowed, deliveries, attempts, reader.halts(), known
 
     async def _append(self, number: int, body: int, window: int) -> Any:
@@ -81,7 +83,11 @@ class Twins:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
         planned = [Planned(name, keys=keys) for name in DESTINATIONS]
-        return await engine.spool.settle([Routed(claim, [], planned, self.now) for claim in claims])
+        # a decision that is made anew brings nothing, and what was added stays
+        added = [None if claim.delivery.replay else f'{{"x":{{"n":{self.now}}}}}' for claim in claims]
+        return await engine.spool.settle(
+            [Routed(claim, [], planned, self.now, enriched=one) for claim, one in zip(claims, added, strict=True)]
+        )
 
     async def _divide(self, number: int, limit: int, planned: list[Planned]) -> Any:
         engine = self.engines[number]

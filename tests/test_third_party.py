@@ -176,6 +176,8 @@ def test_type_checkers_see_the_front_door(installed, tutorial, tmp_path):
         tutorial / "sodarouter_notes.py",
         tutorial / "test_notes.py",
         tutorial / "sodarouter_health.py",
+        tutorial / "sodarouter_stamp.py",
+        tutorial / "sodarouter_assay.py",
         cwd=tutorial,
     )
     wrong = tmp_path / "wrong.py"

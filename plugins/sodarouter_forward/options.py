@@ -22,6 +22,8 @@ from sodarouter import (
     UrlTemplate,
 )
 from sodarouter_forward.formats import AnyFormat, CloudEventsFormat, RawFormat, StandardWebhooksFormat, TemplateFormat
+from sodarouter_forward.tickets import AnswerPathOption, LinkTable, UpdateTable, Word
+from sodarouter_forward.urls import target
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]([ -~\t]*[!-~])?")
@@ -69,30 +71,6 @@ def _hidden_field_value(hidden: HiddenTemplate) -> HiddenTemplate:
     return hidden
 
 
-def is_http(text: str) -> bool:
-    """Whether it is the URL of something on the web."""
-    try:
-        url = httpx2.URL(text)
-    except httpx2.InvalidURL:
-        return False
-    return url.scheme in ("http", "https") and bool(url.host) and 0 < (url.port or 80) <= 65535
-
-
-def _http_url(secret: SecretStr) -> SecretStr:
-    # says nothing of what was given: it may be a password
-    if not is_http(secret.get_secret_value()):
-        raise ValueError("must be an absolute URL that begins with http:// or https://")
-    return secret
-
-
-def _target(hidden: HiddenTemplate) -> HiddenTemplate:
-    # all of it, unless it is a template: then what stands before that, the host at least
-    _http_url(SecretStr(hidden.head))
-    if httpx2.URL(hidden.head).userinfo:
-        raise ValueError("must not hold a user or a password; put them into auth.basic")
-    return hidden
-
-
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 SecretHeaderValue = Annotated[Secret, AfterValidator(_secret_field_value)]
 HeaderTemplate = Annotated[SecretTemplate, AfterValidator(_hidden_field_value)]
@@ -129,7 +107,7 @@ class Auth(Options):
 
 
 class ForwardOptions(HttpOptions):
-    url: Annotated[UrlTemplate, AfterValidator(_target)]
+    url: Annotated[UrlTemplate, AfterValidator(target)]
     """Where to, `https://…` or `http://…`. It counts as a secret: whoever knows a webhook's URL can post to it. Behind the
     host it may be a template; what that inserts is percent-encoded."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
@@ -149,6 +127,12 @@ class ForwardOptions(HttpOptions):
     """How to sign the body: `{ type = "hmac", … }` or `{ type = "standard-webhooks", … }`."""
     idempotency_header: Literal[""] | HeaderName = "Idempotency-Key"
     """The header with the delivery's id, the same at every attempt. Empty: none."""
+    keep: dict[Word, AnswerPathOption] = Field(default_factory=dict)
+    """What of the answer to an event of an incident is kept for it: names, each with a JSONPath."""
+    update: UpdateTable | None = None
+    """`{ url, method, body }`: how events are sent of whose incident something is kept."""
+    link: LinkTable | None = None
+    """`{ url, text }`: the link that is put onto the incident in Soda, made of what is kept."""
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +152,24 @@ class ForwardOptions(HttpOptions):
         if isinstance(self.format, StandardWebhooksFormat) and not signed:
             raise ValueError(f'{name} needs sign = {{ type = "standard-webhooks", … }}')
         return self
+
+    @model_validator(mode="after")
+    def _something_is_kept(self) -> Self:
+        if not self.keep and (self.update or self.link):
+            raise ValueError(f"{'update' if self.update else 'link'} needs keep, which says what of the answer is kept")
+        if self.keep and not (self.update or self.link):
+            raise ValueError("keep has no effect without update or link")
+        return self
+
+    @property
+    def updating(self) -> Self | None:
+        """The options for events of whose incident something is kept, if these are sent in another way."""
+        if self.update is None:
+            return None
+        changed: dict[str, object] = {"url": self.update.url, "method": self.update.method, "update": None}
+        if self.update.body is not None:
+            changed |= {"body": self.update.body, "format": TemplateFormat()}
+        return self.model_copy(update=changed)
 
     @model_validator(mode="after")
     def _tls_has_a_use(self) -> Self:

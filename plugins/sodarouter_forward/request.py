@@ -10,7 +10,9 @@ import httpx2
 
 from sodarouter import Delivery, Event, HmacSignature, Reject, StandardWebhooks
 from sodarouter_forward.formats import Made, TemplateFormat
-from sodarouter_forward.options import ForwardOptions, is_field_value, is_http
+from sodarouter_forward.options import ForwardOptions, is_field_value
+from sodarouter_forward.tickets import NOTHING, Kept
+from sodarouter_forward.urls import is_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,20 @@ class Composer:
         self.computes = self.renders or (not isinstance(options.format, TemplateFormat) and options.format.computes)
         """Whether it may take a while."""
 
-    def compose(self, event: Event, delivery: Delivery, now: float) -> Composed:
+    def compose(self, event: Event, delivery: Delivery, now: float, kept: Kept = NOTHING) -> Composed:
         """The request for one delivery: at each attempt the same, but for the number of the attempt and what is signed.
 
         Args:
             event: What is sent.
             delivery: For which delivery.
             now: Unix time, for signatures that have one.
+            kept: What is kept of the event's incident.
 
         Raises:
             Reject: A template fails, or gives what cannot be a URL or a header.
         """
         options = self._options
-        made = self._make(event, delivery)
+        made = self._make(event, delivery, kept)
         headers = httpx2.Headers({**self._headers, "Content-Type": options.content_type or made.content_type})
         headers.update({**_about(event, delivery), **made.headers})
         message_id = _message_id(delivery)
@@ -73,12 +76,12 @@ class Composer:
                 signed = {}
         headers.update({**own, **signed})
         secret = frozenset(name.lower() for name in (*own, *signed))
-        return Composed(options.method, self._target(event, delivery), headers, made.body, secret)
+        return Composed(options.method, self._target(event, delivery, kept), headers, made.body, secret)
 
-    def _target(self, event: Event, delivery: Delivery) -> httpx2.URL:
+    def _target(self, event: Event, delivery: Delivery, kept: Kept) -> httpx2.URL:
         if self._url is not None:
             return self._url
-        text, head = self._options.url.render(event, delivery), self._options.url.head
+        text, head = self._options.url.render(event, delivery, {"kept": kept}), self._options.url.head
         # encoding leaves full stops alone, and a path that climbs is another one than was meant
         if any(unquote(part) in (".", "..") for part in re.split("[?#]", text, maxsplit=1)[0].split("/")):
             raise Reject("url: a part of the rendered path is . or ..")
@@ -99,12 +102,13 @@ class Composer:
         return value
 
 
-def _maker(options: ForwardOptions) -> Callable[[Event, Delivery], Made]:
+def _maker(options: ForwardOptions) -> Callable[[Event, Delivery, Kept], Made]:
     if isinstance(options.format, TemplateFormat):
         assert options.body is not None  # noqa: S101 (the validator made sure)
         template = options.body
-        return lambda event, delivery: Made(template.render(event, delivery).encode())
-    return options.format.make
+        return lambda event, delivery, kept: Made(template.render(event, delivery, {"kept": kept}).encode())
+    make = options.format.make
+    return lambda event, delivery, _: make(event, delivery)
 
 
 def _about(event: Event, delivery: Delivery) -> dict[str, str]:

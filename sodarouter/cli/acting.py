@@ -5,7 +5,7 @@ Which of the two it is says the spool's lock: an admin listener that answers may
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from sodarouter.cli.app import fail
 from sodarouter.cli.reading import reading
-from sodarouter.config import destination_types, load_table
+from sodarouter.config import destination_types, load_table, translators
 from sodarouter.config.tables import Admin, Spool
 from sodarouter.decide import NewSilence, Silence
 from sodarouter.delivery import Halt, Loaded
@@ -168,7 +168,8 @@ class Alone:
         return self._do(lambda operations: operations.end_silence(silence))
 
     def readmit(self, bodies: Sequence[str]) -> Readmitted:
-        return self._do(lambda operations: operations.readmit(bodies))
+        found = translators(self.path)
+        return self._do(lambda operations: replace(operations, translator=found.get).readmit(bodies))
 
     def dismiss(self, bodies: Sequence[str]) -> list[str]:
         return self._do(lambda operations: operations.dismiss(bodies))

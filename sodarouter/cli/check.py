@@ -1,5 +1,6 @@
 """``sodarouter check`` and ``sodarouter plugins``: what is configured and installed, and what is wrong with it."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def plugins(as_json: JsonOption = False) -> None:
     Exit status 1 if one of them cannot be used.
     """
     loaded = Plugins(find(), {})
+    enriching = {name for name, _ in loaded.observers("enrich")}
     told = {hook: {name for name, _ in loaded.observers(hook)} for hook in OBSERVERS}
     rows: list[dict[str, Any]] = [
         {
@@ -95,7 +97,10 @@ def plugins(as_json: JsonOption = False) -> None:
             "version": plugin.version,
             "distribution": plugin.distribution,
             "destinations": [kind.type for kind in plugin.types],
+            "sources": [kind.type for kind in plugin.sources],
+            "verifications": [kind.model_fields["type"].default for kind in plugin.verifications],
             "pages": [route.path for route in plugin.routes],
+            "enriches": plugin.name in enriching,
             "observes": [hook for hook, names in told.items() if plugin.name in names],
             "fault": plugin.fault,
         }
@@ -105,11 +110,11 @@ def plugins(as_json: JsonOption = False) -> None:
         print_json(rows)
     else:
         print_table(
-            ["name", "version", "distribution", "destination types", "pages", "observes", "fault"],
+            ["name", "version", "distribution", "offers", "fault"],
             [
                 [
                     *(shown(row[key]) for key in ("name", "version", "distribution")),
-                    *(", ".join(row[key]) for key in ("destinations", "pages", "observes")),
+                    shown("; ".join(_offers(row))),
                     f"[red]{shown(row['fault'])}[/]" if row["fault"] else "",
                 ]
                 for row in rows
@@ -118,3 +123,20 @@ def plugins(as_json: JsonOption = False) -> None:
         )
     if any(row["fault"] for row in rows):
         raise typer.Exit(1)
+
+
+_OFFERS = {
+    "destinations": "destination",
+    "sources": "source",
+    "verifications": "verification",
+    "pages": "page",
+}
+
+
+def _offers(row: Mapping[str, Any]) -> Iterator[str]:
+    """What a plugin does, in words."""
+    yield from (f"{thing} {', '.join(row[key])}" for key, thing in _OFFERS.items() if row[key])
+    if row["enriches"]:
+        yield "enriches events"
+    if row["observes"]:
+        yield "observes"

@@ -175,6 +175,9 @@ def _show(path: Path, reader: SqliteReader, stored: StoredEvent, found: list[Sto
     if about := subject(event):
         out.print(shown(about))
     print_changes(changes_of(event, state_of(stored, ()).memory))
+    if event.enriched:
+        out.print("\n[bold]Enriched[/]")
+        print_json(event.enriched)
     out.print("\n[bold]Decision[/]" + (f" by configuration {shown(stored.config)}" if stored.config else ""))
     if stored.planned is None:
         out.print("  it has not been decided yet")

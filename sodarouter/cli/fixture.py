@@ -85,6 +85,9 @@ def _found(wanted: str, context: typer.Context, config: Path | None, *, wants_ke
         stored = reader.event(wanted)
     if stored is None:
         raise fail(f"there is no event {wanted}; `sodarouter events` lists what there is")
+    if stored.event.enriched:
+        added = [f"{plugin} ({', '.join(names)})" for plugin, names in stored.event.enriched.items()]
+        err.print(shown(f"plugins had added to it, for the `enriched` of a [[test]]: {', '.join(added)}"))
     return stored.event.raw, _own_key(load_table(path, "spool", Spool)) if wants_key else None
 
 

@@ -31,6 +31,10 @@ NotOption = Annotated[
 ]
 
 
+_NAMED = {"attribute": "NAME", "enriched": "PLUGIN.NAME"}
+"""The keys behind which a name follows, and what kind of name."""
+
+
 def parse_match(match: Sequence[str], none: Sequence[str]) -> Match:
     """The conditions of ``--match`` and of ``--not``.
 
@@ -66,10 +70,10 @@ def _table(option: str, texts: Iterable[str], found: list[Fault]) -> dict[str, A
         place = f"{option} {key.strip()}"
         if not all(patterns):
             found.append(Fault(f"{option} {text}", "is no condition", "write KEY=PATTERN, such as dataset=prod/*"))
-        elif name not in Conditions.model_fields or (attribute and name != "attribute"):
+        elif name not in Conditions.model_fields or (attribute and name not in _NAMED):
             found.append(Fault(place, "unknown key", suggestion(key, Conditions.model_fields)))
-        elif name == "attribute" and not attribute:
-            found.append(Fault(place, "needs the name of one", "write attribute.NAME=PATTERN"))
+        elif name in _NAMED and not attribute:
+            found.append(Fault(place, "needs the name of one", f"write {name}.{_NAMED[name]}=PATTERN"))
         else:
             into, last = (table.setdefault(name, {}), attribute) if attribute else (table, name)
             if last in into and option == "--match":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import trio
 import typer
 
 from sodarouter.cli.acting import Acting
@@ -24,8 +25,8 @@ from sodarouter.cli.choose import WHICH, SourceOption
 from sodarouter.cli.lines import OutputOption, write_lines
 from sodarouter.cli.output import moment, out, print_json, print_table, shown
 from sodarouter.cli.reading import each_refused, reading
-from sodarouter.errors import Malformed
-from sodarouter.operations import event_of
+from sodarouter.config import translators
+from sodarouter.operations import UNREADABLE, event_of
 from sodarouter.redact import without_callback
 from sodarouter.spool import Refused, SqliteReader
 
@@ -117,10 +118,13 @@ def retry(
     For example: `sodarouter quarantine retry --all --dry-run`
     """
 
+    path = config_path(context, config)
+    readers = translators(path) if dry_run else {}
+
     def why_not(refused: Refused) -> str:
         try:
-            event_of(refused)
-        except Malformed as error:
+            trio.run(event_of, refused, readers.get(refused.source))
+        except UNREADABLE as error:
             return str(error)
         return ""
 
@@ -128,7 +132,6 @@ def retry(
         found = acting.readmit(bodies)
         return found.events, found.left
 
-    path = config_path(context, config)
     # the router says whether they can be parsed, as its version is what counts; a dry run does not ask it
     choice = _choice(path, wanted, source, why_not if dry_run else lambda _: "", every=every)
     carry_out(path, RETRY, choice, do, dry_run=dry_run, yes=yes, as_json=as_json)

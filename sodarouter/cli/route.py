@@ -1,5 +1,6 @@
 """``sodarouter route``: where a payload would go, and what would be sent."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,16 @@ LONGEST_LINE = 500
 """characters of each."""
 
 
+def _parse_enriched(text: str) -> dict[str, Any]:
+    try:
+        made = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"it is no JSON: {error}") from None
+    if not isinstance(made, dict) or not all(isinstance(added, dict) for added in made.values()):
+        raise typer.BadParameter('it must be an object of objects, such as {"catalog": {"tier": "gold"}}')
+    return made
+
+
 @app.command("route", rich_help_panel=SET_UP)
 def route_command(
     context: typer.Context,
@@ -57,6 +68,15 @@ def route_command(
             "--at", parser=parse_time, metavar="TIME", help="When it comes: 2026-11-23T22:00, or how long ago, as 2h."
         ),
     ] = None,
+    enriched: Annotated[
+        dict[str, Any] | None,
+        typer.Option(
+            "--enriched",
+            parser=_parse_enriched,
+            metavar="JSON",
+            help='What plugins add to it: {"catalog": {"tier": "gold"}}; otherwise nothing, or what they have added.',
+        ),
+    ] = None,
     destination: Annotated[
         str | None, typer.Option("--destination", "-d", metavar="NAME", help="Show only what goes there.")
     ] = None,
@@ -73,6 +93,8 @@ def route_command(
     loaded = load(path)
     with spool_if_there(path) as reader:
         event, state = _asked(loaded, reader, payload, source, at)
+    if enriched is not None:
+        event = event.with_enriched(enriched)
     decision = explain(event, loaded.rules, state)
     changes = changes_of(event, state.memory)
     if destination:

@@ -4,19 +4,25 @@ import json
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sodarouter import soda
 from sodarouter.cli.app import SET_UP, ConfigOption, app, config_path, fail
 from sodarouter.cli.output import err
+from sodarouter.failures import contained, describe
 from sodarouter.faults import suggestion
 from sodarouter.simulate import VOCABULARIES, override, simulate
+
+if TYPE_CHECKING:  # printing needs none of it
+    from sodarouter.config import Config, ConfiguredSource
+    from sodarouter.translate import Translator
 
 
 class Spoken(StrEnum):
@@ -75,9 +81,17 @@ def simulate_command(
         for payload in payloads:
             sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False) + "\n")
         return
-    if not _post(config_path(context, config), post, payloads):
+    loaded, source = _configured(config_path(context, config), post)
+    again = f"; --seed {seed} makes the same again"
+    bodies = [(str(payload["event"]), json.dumps(payload, ensure_ascii=False).encode()) for payload in payloads]
+    if source.translator:
+        if event_types or settings or vocabulary:
+            said = f"source {post!r} is of the type {source.table.type!r} and not Soda's"
+            raise fail(f"{said}: only a sample of its own can be posted, without EVENT, --vocabulary and --set", 2)
+        bodies, again = [("sample", _sample(source, source.translator))] * count, ""
+    if not _post(loaded, source, bodies):
         raise typer.Exit(1)
-    err.print(f"{len(payloads)} posted; --seed {seed} makes the same again")
+    err.print(f"{len(bodies)} posted{again}")
 
 
 def _spoken(event_type: str, asked: Spoken | None, *, only_one: bool) -> list[Any]:
@@ -97,31 +111,63 @@ def _set(payload: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     return override(payload, [(path, value) for path, _, value in pairs])
 
 
-def _post(path: Path, source_name: str, payloads: list[dict[str, Any]]) -> bool:
-    """Whether all were answered with a 200."""
+def _configured(path: Path, name: str) -> tuple["Config", "ConfiguredSource"]:
+    from sodarouter.config import load
+
+    loaded = load(path)
+    names = [source.name for source in loaded.sources]
+    if name not in names:
+        hint = suggestion(name, names, otherwise=f"there is {', '.join(names)}")
+        raise fail(f"{path.name} has no source {name!r}; {hint}", 2)
+    return loaded, loaded.sources[names.index(name)]
+
+
+def _sample(source: "ConfiguredSource", translator: "Translator") -> bytes:
+    """What the sender of a source sends that is not Soda."""
+    failures: list[BaseException] = []
+    sample: object = None
+    with contained(failures):
+        sample = translator.source.sample()
+    if failures:
+        raise fail(f"the sample of the source type {source.table.type!r} fails: {describe(failures[0])}")
+    if not isinstance(sample, bytes):
+        raise fail(f"source {source.name!r} is of the type {source.table.type!r}, which has no sample to post", 2)
+    return sample
+
+
+def _headers(source: "ConfiguredSource", body: bytes) -> dict[bytes, bytes]:
+    from sodarouter.verify import sign
+
+    failures: list[BaseException] = []
+    wire: dict[bytes, bytes] = {}
+    with contained(failures):  # the verifications of plugins sign as well
+        headers = {"Content-Type": "application/json", **sign(source.table.verify, body, time.time())}
+        wire = {name.encode("ascii"): value.encode("latin-1") for name, value in headers.items()}
+    if failures:
+        raise fail(f"a request to the source {source.name!r} cannot be signed: {describe(failures[0])}")
+    return wire
+
+
+def _post(loaded: "Config", source: "ConfiguredSource", bodies: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether all were answered with a 200.
+
+    Args:
+        bodies: Each with what it is.
+    """
     import httpx2  # only posting needs it
 
     from sodarouter.cli.client import client_for
-    from sodarouter.config import load
-    from sodarouter.verify import sign
 
-    loaded = load(path)
-    source = loaded.file.source.get(source_name)
-    if source is None:
-        hint = suggestion(source_name, loaded.file.source, otherwise=f"there is {', '.join(loaded.file.source)}")
-        raise fail(f"{path.name} has no source {source_name!r}; {hint}", 2)
     good = True
     with client_for(loaded.file.server) as client:
-        for posted, payload in enumerate(payloads):
-            body = json.dumps(payload, ensure_ascii=False).encode()
-            headers = {"Content-Type": "application/json", **sign(source.verify, body, time.time())}
-            wire = {name.encode("ascii"): value.encode("latin-1") for name, value in headers.items()}
+        for posted, (what, body) in enumerate(bodies):
+            wire = _headers(source, body)
             try:
-                answer = client.post(source.path, content=body, headers=wire)
+                answer = client.post(source.table.path, content=body, headers=wire)
             except httpx2.TransportError as error:
                 where, why = loaded.file.server.listen[0], str(error) or type(error).__name__
-                before = f"{posted} of {len(payloads)} had been posted; " if posted else ""
+                before = f"{posted} of {len(bodies)} had been posted; " if posted else ""
                 raise fail(f"nothing answers at {where}: {why}; {before}does the router run?") from None
-            sys.stdout.write(f"{payload['event']}: {answer.status_code} {answer.text.strip()}\n")
+            sys.stdout.write(f"{what}: {answer.status_code} {answer.text.strip()}\n")
             good = good and answer.status_code == 200
     return good

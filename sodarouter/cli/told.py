@@ -102,6 +102,8 @@ def told_step(step: Step) -> str:
         return f"no route matched: it went to {to}" if step["to"] else "no route matched: it is kept, and went nowhere"
     if "replay" in step:
         return f"decided anew for replay {step['replay']}, in which no silence keeps anything back"
+    if "enrich" in step:
+        return f"without what {step['enrich']} may have added: {step['failed']}"
     if "silence" in step:
         by = f"silence {step['silence']} by {step['author']}: {step['reason']}"
         return f"kept from {', '.join(step['from'])}: {_which(step)}: {by}"

@@ -116,7 +116,12 @@ def _has_effect(step: Step) -> bool:
 def _about(steps: Sequence[Step], destination: str | None) -> list[Step]:
     if destination is None:
         return list(steps)
-    return [step for step in steps if destination in step.get("to", ()) or destination in step.get("from", ())]
+    return [
+        step
+        for step in steps
+        # what is missing of an event may be why it did not go there
+        if "enrich" in step or destination in (*step.get("to", ()), *step.get("from", ()))
+    ]
 
 
 def _sentence(steps: Iterable[Step], destination: str | None, *, now: bool = False) -> str:

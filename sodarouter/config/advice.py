@@ -1,30 +1,35 @@
 """What is no fault in a configuration, and yet hardly meant: told by ``check`` and at the start."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sodarouter.config.relations import Asked
 from sodarouter.config.tables import DestinationTable, File
-from sodarouter.config.words import strange_words
+from sodarouter.config.words import strange_additions, strange_words
 from sodarouter.decide import VALIDATE, Route, TeamTable
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
 from sodarouter.plugins import installed
 
 
-def advise(file: File, teams: Sequence[TeamTable]) -> Iterator[Fault]:
+def advise(file: File, teams: Sequence[TeamTable], enriching: Collection[str]) -> Iterator[Fault]:
     """What an operator should know and may want. Places begin at the top of the file.
 
     Args:
         teams: Those of the file and of the files that it names.
+        enriching: The plugins that add to events.
     """
     yield from _intake(file)
     yield from _routes(file, teams)
+    for number, route in enumerate(file.route):
+        yield from strange_additions(route.match, f"route[{number}].match", enriching)
+        if route.match.not_:
+            yield from strange_additions(route.match.not_, f"route[{number}].match.not", enriching)
     yield from _plugins(file)
 
 
 def _intake(file: File) -> Iterator[Fault]:
     for name, source in file.source.items():
-        if not source.verify:
+        if not source.get("verify"):
             yield Fault(
                 f"source.{name}",
                 "nothing is verified: whoever can reach it can send events",

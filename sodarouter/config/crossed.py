@@ -47,11 +47,14 @@ def _tests(file: File, destinations: Iterable[str], unsure: set[str]) -> Iterato
 def _paths(file: File) -> Iterator[Fault]:
     taken: dict[str, str] = {}
     for name, source in file.source.items():
-        if source.path == LIVE_PATH:
+        path = source.get("path")
+        if not isinstance(path, str):
+            continue  # the model says so
+        if path == LIVE_PATH:
             yield Fault(f"source.{name}.path", f"{LIVE_PATH} is the router's own")
-        if source.path in taken:
-            yield Fault(f"source.{name}.path", f"source.{taken[source.path]} has the same path")
-        taken.setdefault(source.path, name)
+        if path in taken:
+            yield Fault(f"source.{name}.path", f"source.{taken[path]} has the same path")
+        taken.setdefault(path, name)
 
 
 def _unknown(place: str, names: Iterable[str], known: Iterable[str], thing: str = "destination") -> Iterator[Fault]:

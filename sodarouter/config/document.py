@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sodarouter.config.origins import Origins
 from sodarouter.errors import ConfigError, Fault
-from sodarouter.faults import MISSING, faults
+from sodarouter.faults import MISSING, dotted, faults
 from sodarouter.options import Options, Place
 from sodarouter.redact import Redactor
 
@@ -76,6 +76,10 @@ class Found:
             return model.model_validate(table, context=document.place)
         except ValidationError as error:
             self.blame(error, model, table, document, *keys, also=also, partial=partial)
+            return None
+        except Exception as error:  # a plugin's own validators run here; what they say may quote a secret
+            fault = f"cannot be validated: its model fails with {type(error).__name__}, which is its author's to mend"
+            self.add(Fault(dotted(keys), fault), document.origins)
             return None
 
     def blame(

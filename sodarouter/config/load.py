@@ -15,7 +15,8 @@ from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
 from sodarouter.config.refused import refused
 from sodarouter.config.routing import destination_tables, routing_of
-from sodarouter.config.tables import DestinationTable, File
+from sodarouter.config.sources import ConfiguredSource, configured_sources
+from sodarouter.config.tables import DestinationTable, File, SourceTable
 from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
@@ -23,6 +24,8 @@ from sodarouter.faults import suggestion
 from sodarouter.options import Given, Options, Place
 from sodarouter.plugins import Plugins, find
 from sodarouter.redact import Redactor
+from sodarouter.source import SODA
+from sodarouter.translate import Translator
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Config:
     hash: str
     """12 hex digits that change with any of the files: the first of the SHA-256 of the file, if it is the only one."""
     file: File
+    sources: tuple[ConfiguredSource, ...]
     destinations: tuple[ConfiguredDestination, ...]
     routing: Routing
     """What of it decides, and"""
@@ -46,6 +50,10 @@ class Config:
     """Where each of its parts stands: makes a place in `file` the place that is told to people."""
     warnings: tuple[Fault, ...]
     """What an operator should know and may want."""
+
+    def translator(self, source: str) -> Translator | None:
+        """What reads the bodies of a source, if it is there and its sender does not speak as Soda does."""
+        return next((one.translator for one in self.sources if one.name == source), None)
 
 
 def load(path: Path, running: Config | None = None) -> Config:
@@ -69,6 +77,8 @@ def load(path: Path, running: Config | None = None) -> Config:
     if running:
         for fault in fixed(running.file, file, found.unsure):
             found.add(fault, origins)
+    redact = running.redact if running else Redactor()
+    sources = tuple(configured_sources(documents[0], plugins, file.server.max_body, redact, found))
     for document in documents:
         check_destination_defaults(document, plugins.types, found)
     destinations = tuple(
@@ -84,13 +94,24 @@ def load(path: Path, running: Config | None = None) -> Config:
     order_by = {one.name: one.table.order_by for one in destinations if one.table.order_by}
     routing = routing_of(file, order_by, teams)
     rules = compile_rules(routing)
-    redact = running.redact if running else Redactor()
     redact.learn(found.secrets)
     # what is inherited is told of once
-    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team)))
+    enriching = [name for name, _ in plugins.observers("enrich")]
+    warnings = tuple(dict.fromkeys(origins.told(advice) for advice in advise(file, routing.team, enriching)))
     files = (*(document.path for document in documents), *(one.path for one in teams))
     return Config(
-        path, files, _hash(documents, teams), file, destinations, routing, rules, plugins, redact, origins, warnings
+        path,
+        files,
+        _hash(documents, teams),
+        file,
+        sources,
+        destinations,
+        routing,
+        rules,
+        plugins,
+        redact,
+        origins,
+        warnings,
     )
 
 
@@ -132,6 +153,20 @@ def source_names(path: Path) -> list[str]:
     return list(named_tables(read_main(path, Found()).table, "source"))
 
 
+def translators(path: Path) -> dict[str, Translator]:
+    """What reads the bodies of sources whose senders do not speak as Soda does, by their names.
+
+    Only if there is one is the whole configuration validated, with its secrets.
+
+    Raises:
+        ConfigError: The file cannot be read, or has a fault.
+    """
+    tables = named_tables(read_main(path, Found()).table, "source")
+    if all(table.get("type", SODA) == SODA for table in tables.values()):
+        return {}
+    return {one.name: one.translator for one in load(path).sources if one.translator}
+
+
 def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:
     main, *included = documents
     digest = hashlib.sha256(main.content)
@@ -168,10 +203,13 @@ def _plugins(file: File, main: Document, found: Found) -> Plugins:
     plugins = Plugins(usable, options)
     for fault in plugins.faults():
         found.add(fault, main.origins)
-    for kind in plugins.types.values():
-        taken = kind.options_type.model_fields.keys() & DestinationTable.model_fields.keys()
-        if taken:
-            what = f"its options {', '.join(sorted(taken))} are keys that every destination has already"
-            fault = Fault(f"the destination type {kind.type}", what, "its author has to rename them")
-            found.add(fault, main.origins)
+    for thing, kinds, table in (
+        ("destination", plugins.types, DestinationTable),
+        ("source", plugins.sources, SourceTable),
+    ):
+        for kind in kinds.values():
+            if taken := kind.options_type.model_fields.keys() & table.model_fields.keys():
+                what = f"its options {', '.join(sorted(taken))} are keys that every {thing} has already"
+                fault = Fault(f"the {thing} type {kind.type}", what, "its author has to rename them")
+                found.add(fault, main.origins)
     return plugins

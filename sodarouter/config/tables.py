@@ -17,6 +17,7 @@ from sodarouter.outgoing import Outgoing
 from sodarouter.rate import Rate
 from sodarouter.seal import SealKey, parse_keys
 from sodarouter.settle import RetryPolicy
+from sodarouter.source import SODA
 from sodarouter.spool import Keep, Retention
 from sodarouter.verify import Proxy, Verification
 
@@ -182,8 +183,10 @@ class Log(Options):
 
 
 class SourceTable(Options):
-    """`[source.NAME]`: an intake endpoint."""
+    """`[source.NAME]`: an intake endpoint. Its type may add keys, and plugins may add types to ``verify``."""
 
+    type: str = SODA
+    """Who sends: Soda Cloud, or a source type that a plugin offers."""
     path: Annotated[str, AfterValidator(_url_path)]
     """The path of its URL, such as `/webhooks/soda`."""
     verify: list[Verification] = Field(default=[])
@@ -284,6 +287,8 @@ class TestTable(Payload):
     """The source that it comes from; otherwise the first."""
     received: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
     """When it comes, for windows of time: by default a Monday at noon, UTC."""
+    enriched: dict[str, dict[str, Any]] | None = None
+    """What plugins add to it, by their names; without, nothing, or what they have added to the `event` of the spool."""
     after: list[Payload] = Field(default=[])
     """What came before it from the same source, the oldest first."""
     to: list[str]
@@ -319,7 +324,7 @@ class Defaults(Options):
 
 
 class File(Options):
-    """The whole configuration. Tables of destinations and plugins are validated by what the plugins say.
+    """The whole configuration. Tables of sources, destinations and plugins are validated by what the plugins say.
 
     What an included file holds is validated by this model too, and then added to that of `router.toml`.
     """
@@ -331,7 +336,7 @@ class File(Options):
     spool: Spool
     log: Log = Log()
     outgoing: Outgoing = Outgoing()
-    source: dict[Name, SourceTable] = Field(default={})
+    source: dict[Name, dict[str, Any]] = Field(default={})
     plugins: PluginsTable = PluginsTable()
     plugin: dict[str, dict[str, Any]] = Field(default={})
     defaults: Defaults = Defaults()

@@ -1,6 +1,6 @@
 """The words that a `match` can meet, and what to say of one that no event has."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sodarouter import soda
@@ -32,6 +32,20 @@ _VOCABULARIES = {
     "result": _Vocabulary("nothing makes a result {!r}", RESULT_WORDS, plain_word),
     "contract": _Vocabulary("there is no class of changes {!r}", CLASSES, plain_word),
 }
+
+
+def strange_additions(asked: DatasetConditions, place: str, plugins: Collection[str]) -> Iterator[Fault]:
+    """What is asked of plugins that add nothing to events.
+
+    Args:
+        asked: A ``match``, or the ``not`` in it.
+        plugins: The names of those that do.
+    """
+    for path in getattr(asked, "enriched", None) or ():
+        if not path.startswith(tuple(f"{name}." for name in plugins)):
+            otherwise = f"one of {', '.join(plugins)}" if plugins else "there is none that does"
+            hint = suggestion(path.partition(".")[0], plugins, otherwise=otherwise)
+            yield Fault(f"{place}.enriched", f"no plugin adds {path!r} to events", hint)
 
 
 def strange_words(

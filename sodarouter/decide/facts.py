@@ -14,7 +14,7 @@ from sodarouter.decide.when.document import document
 from sodarouter.event import Event
 from sodarouter.view import Contract, Dataset, Person, Result, Team, plain_word, word
 
-EVENT_KEYS = frozenset({"event", "scope", "source", "severity", "status", "incident", "author", "contract"})
+EVENT_KEYS = frozenset({"event", "scope", "source", "severity", "status", "incident", "author", "contract", "enriched"})
 """The keys that ask the event; all others ask its results."""
 
 FOLDED: Mapping[str, Callable[[str], str]] = {
@@ -62,7 +62,8 @@ class Subject:
         self._texts: dict[str, Mapping[str, int]] = {}
 
     def texts(self, key: str) -> Mapping[str, int]:
-        """The texts for a key, each with the results that have it; ``attribute.NAME`` for an attribute."""
+        """The texts for a key, each with the results that have it; ``attribute.NAME`` for an attribute, and
+        ``enriched.PLUGIN.NAME`` for what a plugin has added."""
         found = self._texts.get(key)
         if found is None:
             found = self._texts[key] = self._gathered(key)
@@ -71,6 +72,9 @@ class Subject:
     def _gathered(self, key: str) -> Mapping[str, int]:
         if key in EVENT_KEYS:
             return dict.fromkeys(_EVENT[key](self), self.all)
+        if key.startswith(_ENRICHED):
+            found = _within(self.event.enriched, key.removeprefix(_ENRICHED))
+            return {text: self.all for value in found for text in texts_of(value) if text}
         view = self.event.view
         results = view.results
         if not results:
@@ -217,6 +221,20 @@ def _attribute(result: Result, name: str) -> list[str]:
     if name in result.attributes:
         found += texts_of(result.attributes[name])
     return found
+
+
+_ENRICHED = "enriched."
+
+
+def _within(value: object, path: str) -> Iterator[object]:
+    """What stands under names joined with dots, of which a name may have some too."""
+    if not isinstance(value, Mapping):
+        return
+    for name, entry in value.items():
+        if name == path:
+            yield entry
+        elif path.startswith(f"{name}."):
+            yield from _within(entry, path[len(name) + 1 :])
 
 
 def texts_of(value: object) -> list[str]:

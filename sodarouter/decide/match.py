@@ -58,6 +58,20 @@ Counts = Annotated[
 """A count or a list of counts, of which one must fit: ``3``, ``">=3"``, ``"<10"``."""
 
 
+def _as_paths(value: object) -> object:
+    """Tables in tables, as TOML makes them of dotted keys, with the names on the way joined again."""
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[object, object] = {}
+    for name, entry in value.items():
+        inner = _as_paths(entry)
+        if isinstance(inner, Mapping):
+            found |= {f"{name}.{rest}": patterns for rest, patterns in inner.items()}
+        else:
+            found[name] = inner
+    return found
+
+
 class DatasetConditions(Options):
     """What a dataset can be asked. All that are given must hold."""
 
@@ -92,6 +106,8 @@ class Conditions(DatasetConditions):
     """Who published the contract: e-mail address, name or id."""
     contract: Patterns | None = None
     """What has changed in the contract since it was last published: `breaking`, `tightened`, `loosened` …"""
+    enriched: Annotated[dict[str, Patterns], BeforeValidator(_as_paths)] | None = None
+    """What plugins have added to the event, by plugin and name, such as `{ catalog.tier = "gold" }`."""
     outcome: Patterns | None = None
     """A result's outcome: `pass`, `warn`, `fail`, `error`, `not_evaluated`, `excluded`."""
     previous: Patterns | None = None

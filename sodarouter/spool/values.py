@@ -102,6 +102,8 @@ class Routed:
     """What the memory said of the event, for whoever decides it again; ``None`` if nobody knows any more."""
     memory: Mapping[bytes, str] = field(default_factory=dict)
     """What is to be remembered from now on."""
+    enriched: str | None = None
+    """What plugins have added to the event just now, a JSON object; ``None``: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from sodarouter.template.compiled import MAX_OUTPUT, Template
 from sodarouter.template.hidden import HiddenTemplate
-from sodarouter.template.options import HtmlTemplate, SecretTemplate, TextTemplate, UrlTemplate
+from sodarouter.template.options import HtmlTemplate, SecretTemplate, TextTemplate, UrlTemplate, sees
 
 __all__ = [
     "MAX_OUTPUT",
@@ -12,4 +12,5 @@ __all__ = [
     "Template",
     "TextTemplate",
     "UrlTemplate",
+    "sees",
 ]

@@ -1,13 +1,15 @@
 """A compiled template."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
-from jinja2 import UndefinedError, nodes, pass_context
+from jinja2 import ChainableUndefined, UndefinedError, nodes, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -47,6 +49,19 @@ _url = _environment(escapes=True, finalize=_percent_encoded)
 _url.add({"urlencode": _encode})
 
 
+_more: ContextVar[tuple[str, ...]] = ContextVar("more", default=())
+
+
+@contextmanager
+def seeing(*names: str) -> Iterator[None]:
+    """The templates that are compiled in the block see these names too; their values are handed to `Template.render`."""
+    token = _more.set(names)
+    try:
+        yield
+    finally:
+        _more.reset(token)
+
+
 def parse(source: str) -> nodes.Template:
     """What a template that can be compiled is made of."""
     return _text.parse(source)
@@ -57,7 +72,8 @@ class Template:
 
     It sees ``event`` (`Event`), ``delivery`` (`Delivery`), ``payload`` (what Soda sent, as JSON types), the parts of the
     normalised view: ``results``, ``incident``, ``contract``, ``agreement``; and ``teams``, those of the event's datasets,
-    with ``team``, the one that the delivery is for or else the first. The filters are in docs/templates.md.
+    with ``team``, the one that the delivery is for or else the first; and ``enriched``, what plugins have added. The
+    filters are in docs/templates.md.
 
     Args:
         source: What the operator wrote.
@@ -71,7 +87,7 @@ class Template:
     def __init__(self, source: str, *, html: bool = False, url: bool = False) -> None:
         self._written = (source, html, url)
         environment = _url if url else _html if html else _text
-        self._template = compiled(source, environment, NAMES)
+        self._template = compiled(source, environment, (*NAMES, *_more.get()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self._written == other._written
@@ -79,13 +95,21 @@ class Template:
     def __hash__(self) -> int:
         return hash(self._written)
 
-    def render(self, event: Event, delivery: Delivery) -> str:
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # nothing in it changes, and pydantic copies defaults
+
+    def render(self, event: Event, delivery: Delivery, more: Mapping[str, object] = {}) -> str:
         """The text for one delivery: the same for the same event, at any time. It takes a second of computing at most.
+
+        Args:
+            event: What is delivered.
+            delivery: For which delivery.
+            more: What it was compiled to see beside them, inside `seeing`.
 
         Raises:
             Reject: The template fails on this event: trying again would not help before the template is mended.
         """
-        context = self._template.new_context(_seen(event, delivery))
+        context = self._template.new_context({**_seen(event, delivery), **more})
         try:
             with spending():
                 return "".join(_capped(self._template.root_render_func(context)))
@@ -131,12 +155,30 @@ def _seen(event: Event, delivery: Delivery) -> dict[str, Any]:
         "contract": view.contract,
         "agreement": view.agreement,
         "teams": view.teams,
+        "enriched": _lenient(event.enriched),
         "team": _team(view.teams, delivery.group),
     }
 
 
-NAMES = ("event", "delivery", "payload", "results", "incident", "contract", "agreement", "teams", "team")
+NAMES = ("event", "delivery", "payload", "results", "incident", "contract", "agreement", "teams", "team", "enriched")
 """What a template sees."""
+
+
+class _Added(dict[str, Any]):
+    """What a plugin has added. What it has not is empty and no failure: a plugin that failed must cost no delivery."""
+
+    def __missing__(self, name: str) -> Any:
+        return ChainableUndefined(name=name)
+
+
+def _lenient(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return _Added({name: _lenient(entry) for name, entry in value.items()})
+        case list():
+            return [_lenient(entry) for entry in value]
+        case _:
+            return value
 
 
 def _team(teams: tuple[Team, ...], group: str | None) -> Team | None:

@@ -1,6 +1,7 @@
 """A secret that may be a template."""
 
 import re
+from collections.abc import Mapping
 
 from jinja2 import nodes
 from pydantic import SecretStr
@@ -45,8 +46,8 @@ class HiddenTemplate(SecretStr):
     def is_template(self) -> bool:
         return self._template is not None
 
-    def render(self, event: Event, delivery: Delivery) -> str:
-        """The text for one delivery; without a template in it the secret as it is, byte for byte.
+    def render(self, event: Event, delivery: Delivery, more: Mapping[str, object] = {}) -> str:
+        """The text for one delivery, as `Template.render`; without a template in it the secret as it is, byte for byte.
 
         Raises:
             Reject: The template fails on this event. The reason does not quote it.
@@ -54,7 +55,7 @@ class HiddenTemplate(SecretStr):
         if self._template is None:
             return self.get_secret_value()
         try:
-            return self._template.render(event, delivery)
+            return self._template.render(event, delivery, more)
         except Reject as error:
             # an expression's own texts may be secret, and many failures quote them
             place, _, _ = error.reason.partition(": ")

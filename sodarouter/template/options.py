@@ -1,13 +1,14 @@
 """The kinds of option that are templates."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, WrapValidator
 
 from sodarouter.options import SECRET_SCHEMA, place_of, read_secret
 from sodarouter.redact import LEAST_PART
-from sodarouter.template.compiled import Template
+from sodarouter.template.compiled import Template, seeing
 from sodarouter.template.hidden import HiddenTemplate
 
 
@@ -21,6 +22,19 @@ def _compile(value: object) -> Template:
 
 def _compile_html(value: object) -> Template:
     return Template(value, html=True) if isinstance(value, str) else _compile(value)
+
+
+def sees(*names: str) -> WrapValidator:
+    """Lets a template option see more than others do: ``Annotated[TextTemplate, sees("ticket")]``.
+
+    The values are handed to its ``render``, as the third argument.
+    """
+
+    def validate(value: object, compile_it: Callable[[object], object]) -> object:
+        with seeing(*names):
+            return compile_it(value)
+
+    return WrapValidator(validate)
 
 
 TextTemplate = Annotated[Template, PlainValidator(_compile), WithJsonSchema({"type": "string"})]

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from sodarouter.decide.when.document import FIELDS, NULLABLE, VARIABLES, Document
 from sodarouter.decide.when.tree import Tree
-from sodarouter.decide.when.wording import Names, compile_fault, kind_name, place, run_fault
+from sodarouter.decide.when.wording import Names, compile_fault, kind_name, missing_key, place, run_fault
 
 _PACKAGE = "sodarouter"
 _SIMPLE = {
@@ -78,7 +78,7 @@ def _schema() -> DescriptorPool:
 
 def _variable(kind: str) -> cel.Type:
     one, _, several = kind.partition(" ")
-    made = cel.Type(f"{_PACKAGE}.{one}")
+    made = cel.Type.Map(cel.Type.STRING, cel.Type.DYN) if one == "named" else cel.Type(f"{_PACKAGE}.{one}")
     return cel.Type.List(made) if several else made
 
 
@@ -113,6 +113,7 @@ class Program:
             for found in tree.not_allowed(_pattern_fault, frozenset(NULLABLE)):
                 raise ValueError(f"{place(source, found.offset)}: {found.fault}")
             self._power = tree.power + (tree.power > 0 and self.on_result)
+            self._added = tree.added
             self._fresh = tree.power > 1 and not self.on_result
             # a comment at the end must not swallow the bracket
             written = f"[results[asked()]].map(result,\n{source}\n)[0]" if self.on_result else source
@@ -132,14 +133,18 @@ class Program:
         try:
             value = self._evaluate(_prepared(document, fresh=self._fresh and count > MAX_SHARED))
         except RuntimeError as error:
-            return run_fault(str(error))
+            return self._failed(str(error))
         kind = value.type()
         if kind == cel.Type.BOOL:
             return value.plain_value() is True
         # only of these two is the value asked for: the library would free null once too often
         if kind == cel.Type.ERROR:
-            return run_fault(str(value.plain_value()))
+            return self._failed(str(value.plain_value()))
         return f"gives {kind_name(kind.name())}, not true or false"
+
+    def _failed(self, said: str) -> bool | str:
+        # what no plugin has added is nothing that goes wrong: the expression then is not true
+        return False if missing_key(said) in self._added else run_fault(said)
 
     def _evaluate(self, activation: cel.Activation) -> cel.Value:
         return self._expression.eval(activation)

@@ -88,6 +88,7 @@ VARIABLES: Mapping[str, str] = {
     "incident": "incident",
     "contract": "contract",
     "agreement": "agreement",
+    "enriched": "named",
 }
 """What an expression can name, and the kind of each. `result` comes to these, for those that are asked of every result."""
 
@@ -138,6 +139,7 @@ def document(event: Event, known: Sequence[Mapping[str, object]], of_event: Mapp
     for name in NULLABLE:
         subject = getattr(view, name)
         made[name] = None if subject is None else _object(name, subject, of_event.get(name))
+    made["enriched"] = _named(event.enriched)
     if is_mentioned(event.raw):
         # whoever knows the callback URL can put links onto the incident, and it may stand in any text
         callback = view.incident.callback_url if view.incident else None

@@ -75,6 +75,11 @@ class Tree:
             yield Found(0, f"builds more than {MAX_PARTS:,} parts")
 
     @property
+    def added(self) -> frozenset[str]:
+        """The names that it asks of what plugins have added: those of plugins, and of what is in that."""
+        return frozenset(name for node in _walk(self._root) for name in _added(node))
+
+    @property
     def power(self) -> int:
         """How its work grows with the number of results: 1 for a loop over them, 2 for one that makes a list of them.
 
@@ -127,6 +132,23 @@ def _pattern(pattern: Node, is_pattern: Callable[[str], str]) -> str:
 def _builds(loop: Node) -> bool:
     step = loop.parts[3]
     return any(part.name == "_+_" and part.parts[1].kind == "list" for part in (step, *step.parts))
+
+
+def _added(node: Node) -> list[str]:
+    """The names by which a node leads from ``enriched`` to what it stands for; none if it does not begin there."""
+    names: list[str] = []
+    while True:
+        match node:
+            case (
+                Node(kind="field" | "has", name=name, parts=(of,))
+                | Node(kind="call", name="_[_]", parts=(of, Node(kind="text", name=name)))
+            ):
+                names.append(name)
+                node = of
+            case Node(kind="name", name="enriched"):
+                return names
+            case _:
+                return []
 
 
 def _walk(node: Node) -> Iterator[Node]:

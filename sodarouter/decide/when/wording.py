@@ -63,6 +63,12 @@ def kind_name(name: str) -> str:
     return _type(name.partition("<")[0]).lower()
 
 
+def missing_key(said: str) -> str | None:
+    """The key that was asked of a map which does not have it, if it is that for which an expression has no answer."""
+    found = _MISSING_KEY.search(said)
+    return found[1] if found else None
+
+
 def run_fault(said: str) -> str:
     """Why an expression could not be answered for an event."""
     if found := _NO_OVERLOAD.search(said):
@@ -78,9 +84,10 @@ def run_fault(said: str) -> str:
 _NO_OVERLOAD = re.compile(
     r"No matching overloads found : (?:\((?P<on>[^()]*)\)\.)?(?P<function>[^(]*)(?:\((?P<types>.*)\))?"
 )
+_MISSING_KEY = re.compile(r'[Kk]ey not found in map : "(.*)"')
 _RUN = (
     (re.compile(r"Iteration budget exceeded"), "its loops take more than 10,000 steps"),
-    (re.compile(r'[Kk]ey not found in map : "(.*)"'), "there is no {0!r}"),
+    (_MISSING_KEY, "there is no {0!r}"),
     (re.compile(r"Index error: index=(-?\d+) size=(\d+)"), "there is no entry {0} in a list of {1}"),
     (re.compile(r"Applying SELECT to non-message type"), "a field is asked of what has none, such as null"),
 )

@@ -147,8 +147,10 @@ class MemorySpool(MemoryReader):
             return False
         if isinstance(outcome, Routed):
             del self._rows[row.id]
+            known = self._events[row.event]
             self._events[row.event] = replace(
-                self._events[row.event],
+                known,
+                event=known.event.with_enriched(json.loads(outcome.enriched)) if outcome.enriched else known.event,
                 planned=len(outcome.planned),
                 trace=json.loads(json.dumps(outcome.trace)),
                 config=outcome.config,

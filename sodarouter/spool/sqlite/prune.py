@@ -108,6 +108,7 @@ def _events(connection: Connection, keep: Keep, now: float, limit: int) -> int:
         "DELETE FROM delivery WHERE event = ?",
         "DELETE FROM decision WHERE event = ?",
         "DELETE FROM callback WHERE event = ?",
+        "DELETE FROM enrichment WHERE event = ?",
         "DELETE FROM event WHERE seq = ?",
     ):
         connection.executemany(statement, rows)

@@ -10,7 +10,7 @@ from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.keeping import keep, settle_links
 from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
-from sodarouter.spool.sqlite.rows import EVER, MANY, fallback, indices, insert, micros, moment, placeholders
+from sodarouter.spool.sqlite.rows import EVER, MANY, enriched, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
 
@@ -24,8 +24,10 @@ _DUE = """
     ORDER BY next_at, delivery.seq LIMIT ?
 """
 _CLAIMED = """
-    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.sealed, event.late
-    FROM delivery JOIN event ON event.seq = delivery.event WHERE delivery.seq IN ({})
+    SELECT delivery.*, event.id, event.source, event.received, event.type, event.raw, event.sealed, event.late,
+        enrichment.value AS enriched
+    FROM delivery JOIN event ON event.seq = delivery.event LEFT JOIN enrichment ON enrichment.event = delivery.event
+    WHERE delivery.seq IN ({})
 """
 
 
@@ -87,6 +89,8 @@ def _claim(row: Row, seals: Seals) -> Claim:
     """A claim from a row of `_CLAIMED`, which has the number of the attempt before this one."""
     raw = seals.unseal(row["raw"], row["sealed"], row["id"])
     event = Event(row["id"], row["source"], moment(row["received"]), row["type"], raw, bool(row["late"]))
+    if row["enriched"] is not None:
+        event = event.with_enriched(enriched(row["enriched"]))
     attempt = row["attempt"] + 1
     delivery = Delivery(
         id=delivery_id(event.id, row["destination"], row["replay"], row["part"]),
@@ -201,6 +205,8 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
     columns = ("event", "planned", "trace", "config", "withheld", "state")
     # one that is decided anew in a replay has a decision
     insert(connection, "decision", columns, decisions, verb="INSERT OR REPLACE")
+    added = [(found[_fence(one)].event, one.enriched) for one in routed if one.enriched is not None]
+    insert(connection, "enrichment", ("event", "value"), added, verb="INSERT OR REPLACE")
     insert(connection, "memory", ("key", "seen", "value"), remembered.values(), verb="INSERT OR REPLACE")
     hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from sodarouter.delivery import Cause, Halt, Queue, State, Stats
 from sodarouter.errors import SpoolError
 from sodarouter.event import Event
-from sodarouter.spool.sqlite.rows import MANY, fallback, indices, micros, moment, placeholders
+from sodarouter.spool.sqlite.rows import MANY, enriched, fallback, indices, micros, moment, placeholders
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.sqlite.stream import stream
@@ -192,13 +192,14 @@ class SqliteReader:
 
 
 _EVENTS = (
-    "SELECT event.*, planned, trace, config, withheld, decision.state"
-    " FROM event LEFT JOIN decision ON decision.event = event.seq"
+    "SELECT event.*, planned, trace, config, withheld, decision.state, enrichment.value AS enriched"
+    " FROM event LEFT JOIN decision ON decision.event = event.seq LEFT JOIN enrichment ON enrichment.event = event.seq"
 )
 # CROSS JOIN has SQLite begin at the few decisions that planned nothing, or withheld something
 _BY_DECISION = (
-    "SELECT event.*, planned, trace, config, withheld, decision.state"
+    "SELECT event.*, planned, trace, config, withheld, decision.state, enrichment.value AS enriched"
     " FROM decision CROSS JOIN event ON event.seq = decision.event"
+    " LEFT JOIN enrichment ON enrichment.event = event.seq"
 )
 
 
@@ -289,7 +290,15 @@ def _state(state: State | None) -> dict[str, Any]:
 
 
 def _event(row: sqlite3.Row) -> StoredEvent:
-    event = Event(row["id"], row["source"], moment(row["received"]), row["type"], row["raw"], bool(row["late"]))
+    event = Event(
+        row["id"],
+        row["source"],
+        moment(row["received"]),
+        row["type"],
+        row["raw"],
+        bool(row["late"]),
+        enriched=enriched(row["enriched"]),
+    )
     trace = json.loads(row["trace"] or "[]")
     return StoredEvent(
         event, row["repeats"], row["planned"], trace, row["config"] or "", bool(row["withheld"]), row["state"]

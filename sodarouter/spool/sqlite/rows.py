@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from sqlite3 import Connection, Row
+from typing import Any
 
 from sodarouter.delivery import Fallback
 
@@ -26,6 +27,11 @@ def moment(stored: int) -> datetime:
 
 def indices(stored: str | None) -> tuple[int, ...] | None:
     return None if stored is None else tuple(json.loads(stored))
+
+
+def enriched(stored: str | None) -> dict[str, dict[str, Any]]:
+    """What plugins have added to an event, which most have nothing of."""
+    return {} if stored is None else json.loads(stored)
 
 
 def fallback(row: Row) -> Fallback | None:

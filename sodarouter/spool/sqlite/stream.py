@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sodarouter.event import Event
+from sodarouter.spool.sqlite.rows import enriched
 from sodarouter.spool.sqlite.trouble import explained
 from sodarouter.spool.values import StoredEvent
 
@@ -17,9 +18,9 @@ PAGE = 500
 PAGE_BYTES = 4 * 1024 * 1024
 """Bytes of their bodies, after which a page ends sooner."""
 
-_COLUMNS = "received, event.seq, id, source, type, raw, late, repeats, planned, config, withheld, decision.state"
-_FROM = "event LEFT JOIN decision ON decision.event = event.seq"
-_Row = tuple[int, int, str, str, str, bytes, int, int, int | None, str | None, int | None, str | None]
+_COLUMNS = "received, event.seq, id, source, type, raw, late, repeats, planned, config, withheld, decision.state, value"
+_FROM = "event LEFT JOIN decision ON decision.event = event.seq LEFT JOIN enrichment ON enrichment.event = event.seq"
+_Row = tuple[int, int, str, str, str, bytes, int, int, int | None, str | None, int | None, str | None, str | None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,9 +30,11 @@ def stream(connection: sqlite3.Connection, where: str, values: Sequence[object])
     after: tuple[object, ...] = ()
     while page := _page(connection, where, values, after):
         after = page[-1][:2]
-        for received, _, event_id, source, kind, raw, late, repeats, planned, config, withheld, state in page:
+        for received, _, event_id, source, kind, raw, late, repeats, planned, config, withheld, state, added in page:
             # faster than `moment`, which goes through a float
             event = Event(event_id, source, _EPOCH + timedelta(0, 0, received), kind, raw, late == 1)
+            if added is not None:
+                event = event.with_enriched(enriched(added))
             yield StoredEvent(event, repeats, planned, [], config or "", withheld == 1, state)
 
 
