@@ -51,6 +51,10 @@ class Place:
     references: dict[str, str] = field(default_factory=dict)
     """What was found where secrets refer to: each variable and file is read once."""
 
+    def apart(self) -> "Place":
+        """The same place for one table, which then knows what that table alone refers to."""
+        return Place(self.folder, self.secrets)
+
     def secret(self, value: str) -> SecretStr:
         """Wraps ``value`` and remembers it for the redaction of everything the router prints."""
         self.secrets.add(value)

@@ -8,7 +8,7 @@ from sodarouter.config.document import Document, Found, named_tables
 from sodarouter.config.tables import DestinationTable
 from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion, without_type
-from sodarouter.options import Given, Options, Place
+from sodarouter.options import Given, Options
 from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 
@@ -63,7 +63,7 @@ def configured(
             fault = Fault(place, f"has no effect: {kind.type!r} takes one delivery at a time", "leave it out")
             found.add(fault, document.origins)
         made = found.validated(DestinationTable, core, document, *keys)
-        by_itself = replace(document, place=Place(document.place.folder, document.place.secrets))
+        by_itself = replace(document, place=document.place.apart())
         options = found.validated(kind.options_type, own, by_itself, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
             yield ConfiguredDestination(name, kind, made, options, outgoing, Given.at(by_itself.place, own))

@@ -21,7 +21,7 @@ from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
 from sodarouter.faults import suggestion
-from sodarouter.options import Given, Options, Place
+from sodarouter.options import Given, Options
 from sodarouter.plugins import Plugins, find
 from sodarouter.redact import Redactor
 from sodarouter.source import SODA
@@ -193,10 +193,9 @@ def _plugins(file: File, main: Document, found: Found) -> Plugins:
             usable.append(plugin)
             continue
         keys = ("plugin", plugin.name)
-        table = file.plugin.get(plugin.name, {})
-        place = Place(main.place.folder, main.place.secrets)
-        made = found.validated(plugin.options_type, table, replace(main, place=place), *keys)
-        plugin.given = Given.at(place, table)
+        own, by_itself = file.plugin.get(plugin.name, {}), replace(main, place=main.place.apart())
+        made = found.validated(plugin.options_type, own, by_itself, *keys)
+        plugin.given = Given.at(by_itself.place, own)
         if made is not None:
             options[plugin.name] = made
             usable.append(plugin)
