@@ -321,10 +321,12 @@ async def test_a_failure_to_close_is_told_and_the_process_is_gone(
 
 def test_an_event_and_a_delivery_arrive_as_they_were() -> None:
     when = datetime(2026, 5, 4, tzinfo=UTC)
-    event = Event("1", "soda", when, "validate", b'{"event": "validate"}', late=True)
+    event = Event("1", "soda", when, "validate", b'{"event": "validate"}', late=True, enriched={"x": {"a": [1.5]}})
     assert event.view.type == event.payload.event == "validate"
     delivery = Delivery("1/x", "x", 2, when, (0, 2), 3, Fallback("y", "no"), 1, "orders")
+    # a field that is new needs a value here
     assert all(getattr(delivery, one.name) != one.default for one in fields(Delivery))
+    assert all(getattr(event, one.name) not in (one.default, {}) for one in fields(Event) if one.name != "enrich")
     handed = unpacked(packed(Handed.of(1, [(event, delivery)], None)))
     assert isinstance(handed, Handed)
     assert handed.items == [(event, delivery)]
