@@ -17,6 +17,7 @@ from sodarouter.attempt import Ended, attempt
 from sodarouter.config import Config, load
 from sodarouter.ids import new_id
 from sodarouter.lanes import Opened, open_destination
+from sodarouter.metrics import Metrics
 from sodarouter.spool import Claim
 from sodarouter.store import Store
 
@@ -45,7 +46,7 @@ async def measure(config: Config, count: int) -> None:
     opened: dict[str, Opened] = {}
     for configured in config.destinations:
         begin = time.perf_counter()
-        opened[configured.name] = await open_destination(config, configured)
+        opened[configured.name] = await open_destination(config, configured, Metrics())
         print(f"{configured.name:8} opened in {time.perf_counter() - begin:.2f} s")
     try:
         for name, size in SIZES.items():

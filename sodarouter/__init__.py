@@ -4,15 +4,29 @@ This is the front door: what a plugin may import, and all that it needs.
 """
 
 from sodarouter.batch import BatchItem, ItemAnswer
-from sodarouter.delivery import Breaker, Cause, Delivery, Fallback, Halt, Lag, Loaded, Queue, Settled, State, Stats
+from sodarouter.delivery import (
+    Breaker,
+    Cause,
+    Condition,
+    Delivery,
+    Fallback,
+    Halt,
+    Lag,
+    Loaded,
+    Queue,
+    Settled,
+    State,
+    Stats,
+)
 from sodarouter.destination import Destination
 from sodarouter.errors import Reject, Retry, SpoolError, Untranslatable, Unverified
 from sodarouter.event import Event
 from sodarouter.http import HttpRequest, HttpResponse, HttpRoute, WebhookRequest
 from sodarouter.link import IncidentLink
+from sodarouter.metrics import Metric, MetricKind, Metrics, Sample
 from sodarouter.options import ConfigPath, Duration, Options, Secret, Size
 from sodarouter.outgoing import ClientTls, HttpAnswer, HttpClient, HttpOptions, HttpUrl, Outgoing
-from sodarouter.plugin import Plugin, hookimpl
+from sodarouter.plugin import API_VERSION, Plugin, hookimpl
 from sodarouter.preview import Preview
 from sodarouter.signature import HmacSignature, Signature, StandardWebhooks
 from sodarouter.source import SourceType
@@ -22,11 +36,13 @@ from sodarouter.verification import VerificationType
 from sodarouter.view import Agreement, Contract, Dataset, Incident, Link, Person, Result, Team, View
 
 __all__ = [
+    "API_VERSION",
     "Agreement",
     "BatchItem",
     "Breaker",
     "Cause",
     "ClientTls",
+    "Condition",
     "ConfigPath",
     "Contract",
     "Dataset",
@@ -52,6 +68,9 @@ __all__ = [
     "Lag",
     "Link",
     "Loaded",
+    "Metric",
+    "MetricKind",
+    "Metrics",
     "Options",
     "Outgoing",
     "Person",
@@ -61,6 +80,7 @@ __all__ = [
     "Reject",
     "Result",
     "Retry",
+    "Sample",
     "Secret",
     "SecretTemplate",
     "Settled",

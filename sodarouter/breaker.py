@@ -1,7 +1,7 @@
 """Leaves a destination alone that fails again and again. It has no clock of its own: time is an argument."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -34,7 +34,9 @@ def _unless_off(value: object) -> object:
     return None
 
 
-BreakerOption = Annotated[BreakerPolicy | None, BeforeValidator(_unless_off)]
+BreakerOption = Annotated[
+    BreakerPolicy | None, BeforeValidator(_unless_off, json_schema_input_type=Literal["off"] | BreakerPolicy)
+]
 """A table, or ``"off"``: ``None``."""
 
 

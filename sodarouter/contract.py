@@ -5,6 +5,7 @@ pluggy checks less and later: a misspelt hook is never called, an ``async`` obse
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,6 +14,7 @@ from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.faults import suggestion
 from sodarouter.http import HttpRoute
+from sodarouter.plugin import API_VERSION
 from sodarouter.source import SODA, SourceType
 from sodarouter.verification import VerificationType
 from sodarouter.verify import BuiltIn
@@ -28,6 +30,39 @@ AWAITED = (*hookspecs.DELIVERING, "enrich")
 """The hooks that may be ``async``; implemented by an ordinary function, they run in threads."""
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "sodarouter_spec")}
+
+
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+
+
+def wanted_api(target: object) -> object:
+    """What a plugin says it was written for, itself or the module that it is in; ``None``: it does not say."""
+    module = sys.modules.get(str(getattr(target, "__module__", "")))
+    return getattr(target, "sodarouter_api", getattr(module, "sodarouter_api", None))
+
+
+def check_api(wanted: object, has: str = API_VERSION) -> None:
+    """
+    Args:
+        wanted: From `wanted_api`.
+        has: What the router has.
+
+    Raises:
+        PluginError: It was written for another version of the contract than this router keeps.
+    """
+    if wanted is None:
+        return
+    version = _VERSION.fullmatch(wanted) if isinstance(wanted, str) else None
+    if version is None:
+        raise PluginError(f"its sodarouter_api must be text such as {has!r}, not {wanted!r}")
+    major, minor = map(int, has.split("."))
+    if int(version[1]) == major and int(version[2]) <= minor:
+        return
+    upgrade = "the plugin" if int(version[1]) < major else "the router"
+    raise PluginError(
+        f"it was written for version {wanted} of the plugin API, and this router has {has}",
+        f"upgrade {upgrade}, or put its name into [plugins] disabled",
+    )
 
 
 def check_hook(name: str, implementation: Callable[..., Any]) -> None:
@@ -73,7 +108,7 @@ def check_type(kind: object) -> None:
     if kind.__eq__ is not object.__eq__:
         raise PluginError(f"the destination type {name!r} must not define __eq__; a dataclass does without eq=False")
     for hook in HOOKS:
-        if hook not in hookspecs.DELIVERING and is_hook(getattr(kind, hook, None)):
+        if hook not in (*hookspecs.DELIVERING, "health") and is_hook(getattr(kind, hook, None)):
             raise PluginError(
                 f"the destination type {name!r} implements {hook}, which only a plugin can; mark a function of the module"
             )
@@ -97,6 +132,7 @@ def check_type(kind: object) -> None:
     if not isinstance(kind.batch_size, int) or kind.batch_size < 1:
         raise PluginError(f"the batch_size of the destination type {name!r} must be a number of at least 1")
     _check_method(f"the destination type {name!r}", instance, "preview", "event", "delivery")
+    _check_method(f"the destination type {name!r}", instance, "health")
 
 
 def check_source(kind: object) -> None:

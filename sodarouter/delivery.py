@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from sodarouter.metrics import Metric
+
 
 class State(StrEnum):
     """Where a delivery stands. A leased one is ``pending`` with its next attempt under way."""
@@ -141,8 +143,18 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What a destination or a plugin says of itself."""
+
+    metrics: tuple[Metric, ...] = ()
+    """What it has counted and measured with its `Metrics`."""
+    health: str | None = None
+    """What is wrong; empty: it is well; ``None``: it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
-    """What the spool holds right now."""
+    """What the router holds right now."""
 
     queues: Mapping[str, Queue] = field(default_factory=dict)
     """By destination; the destination ``$route`` is the deciding itself."""
@@ -160,6 +172,10 @@ class Stats:
     """The backlog at which nothing more is taken in; 0: it is not known."""
     loaded: Loaded = Loaded()
     lag: Lag = field(default_factory=Lag)
+    destinations: Mapping[str, Condition] = field(default_factory=dict)
+    """What those that are configured say of themselves, if they say anything."""
+    plugins: Mapping[str, Condition] = field(default_factory=dict)
+    """The same of plugins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import structlog
 
 from sodarouter.delivery import Delivery
 from sodarouter.event import Event
+from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient
 from sodarouter.plugin import Configured, OptionsT, hookimpl
 from sodarouter.preview import Preview
@@ -47,6 +48,8 @@ class Destination(Configured[OptionsT]):
         self.options = options
         self.http = HttpClient(options)
         """For HTTP requests. The router puts one in its place that heeds `[outgoing]`, and closes it."""
+        self.metrics = Metrics()
+        """For counts and measures of its own. The router puts one in its place that outlives a reload."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(destination=name)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -60,6 +63,14 @@ class Destination(Configured[OptionsT]):
 
     async def close(self) -> None:
         """Called once after the last delivery, with a few seconds to finish."""
+
+    def health(self) -> str | None:
+        """What is wrong with the destination, in one line; ``None`` or nothing: it is well.
+
+        Asked between ``open`` and ``close`` whenever somebody looks at the router, in its own loop: say what is known
+        already, and return. It changes nothing about what is delivered.
+        """
+        return None
 
     def preview(self, event: Event, delivery: Delivery) -> Preview | None:
         """What ``deliver`` would send. Asked without ``open`` and never awaited, so it opens nothing and sends nothing.

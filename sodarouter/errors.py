@@ -44,7 +44,16 @@ class ConfigError(SodarouterError):
 
 
 class PluginError(SodarouterError):
-    """A plugin cannot be loaded or breaks its contract; the message names plugin, distribution and cause."""
+    """A plugin cannot be loaded or breaks its contract; the message names plugin, distribution and cause.
+
+    Args:
+        message: The cause.
+        hint: What an operator can do about it, if it is something special.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class PluginFailed(PluginError):

@@ -4,7 +4,8 @@ An implementation declares only the arguments that it uses, by name; more may be
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -17,6 +18,9 @@ from sodarouter.link import IncidentLink
 from sodarouter.source import SourceType
 from sodarouter.store import Store
 from sodarouter.verification import VerificationType
+
+if TYPE_CHECKING:
+    import typer
 
 hookspec = pluggy.HookspecMarker("sodarouter")
 
@@ -100,6 +104,26 @@ def event_refused(source: str | None, status: int, reason: str) -> None:
 @hookspec
 def delivery_settled(settled: Settled) -> None:
     """An attempt of a delivery has ended and its outcome is on disk. Be quick: deliveries wait."""
+
+
+@hookspec
+def health() -> str | None:
+    """What is wrong with this plugin, in one line; ``None`` or nothing: it is well.
+
+    Asked whenever somebody looks at the router, in its own loop: say what is known already, and return.
+    """
+
+
+@hookspec
+def commands(config: Path) -> "typer.Typer":  # type: ignore[empty-body]  # a specification has none
+    """The commands that are typed behind ``sodarouter`` and this plugin's name.
+
+    Asked when they are typed, in a process of their own: no router runs in it, and only this plugin is loaded there. An
+    exception in a command is told in one line as this plugin's.
+
+    Args:
+        config: The configuration that they are about. The file need not exist unless it was named.
+    """
 
 
 DELIVERING = ("deliver", "deliver_batch")

@@ -1,7 +1,7 @@
 """Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,9 +10,11 @@ import structlog
 import trio
 
 from sodarouter.config import Config, ConfiguredDestination
+from sodarouter.destination import Destination
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.failures import contained, describe
 from sodarouter.lane import Lane
+from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
 
@@ -35,6 +37,15 @@ class Opened:
     destination: "AnyDestination | Isolated"
     http: HttpClient
     lane: Lane
+    metrics: Metrics
+
+    @property
+    def health(self) -> Callable[[], object] | None:
+        """Asks it how it is; ``None``: its type does not say."""
+        destination = self.destination
+        # the attribute of an instance may be anything; one in processes of its own is not asked
+        says = isinstance(destination, Destination) and type(destination).health is not Destination.health
+        return destination.health if isinstance(destination, Destination) and says else None
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.
@@ -64,14 +75,19 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
         ConfigError: With the faults of all that cannot be opened. What this call has opened is closed again.
     """
     wanted = {configured.name: configured for configured in config.destinations}
-    opened = {one.lane.name: one for one in kept if wanted.get(one.lane.name) == one.configured}
+    earlier = {one.lane.name: one for one in kept}
+    opened = {name: one for name, one in earlier.items() if wanted.get(name) == one.configured}
     missing = [configured for configured in config.destinations if configured.name not in opened]
     faults: dict[str, Sequence[Fault]] = {}
     async with AsyncExitStack() as undone:
 
         async def open_one(configured: ConfiguredDestination) -> None:
+            # counts go on where only the options are others
+            before = earlier.get(configured.name)
+            same = before is not None and before.configured.kind is configured.kind
+            metrics = before.metrics if before and same else Metrics(config.redact)
             try:
-                one = opened[configured.name] = await open_destination(config, configured)
+                one = opened[configured.name] = await open_destination(config, configured, metrics)
             except ConfigError as error:
                 faults[configured.name] = error.faults
             else:
@@ -96,8 +112,11 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
     return [opened[configured.name] for configured in config.destinations]
 
 
-async def open_destination(config: Config, configured: ConfiguredDestination) -> Opened:
+async def open_destination(config: Config, configured: ConfiguredDestination, metrics: Metrics) -> Opened:
     """Makes one of the destinations of a configuration, and opens it.
+
+    Args:
+        metrics: What it counts and measures with.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -108,16 +127,17 @@ async def open_destination(config: Config, configured: ConfiguredDestination) ->
         if configured.isolated:
             from sodarouter.isolation.pool import Isolated  # most routers have none
 
-            isolated = Isolated(config, configured)
+            isolated = Isolated(config, configured, metrics)
             await isolated.open()
-            return Opened(configured, isolated, http, _lane(configured, isolated))
+            return Opened(configured, isolated, http, _lane(configured, isolated), metrics)
         destination = configured.kind(configured.name, configured.options)
         destination.http = http
+        destination.metrics = metrics
         if isinstance(configured.options, HttpOptions):
             http.open()  # what is wrong with it shows now, and the first delivery need not wait for it
         hook = DeliverHook(destination)
         await destination.open()
-        return Opened(configured, destination, http, _lane(configured, hook))
+        return Opened(configured, destination, http, _lane(configured, hook), metrics)
     await http.close()
     place = config.origins.of(f"destination.{configured.name}")
     if failures:

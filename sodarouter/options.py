@@ -241,7 +241,15 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
 
 
 Duration = Annotated[
-    float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "1h 30m", "7d"]})
+    float,
+    BeforeValidator(_duration),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)\s*)+$",
+            "examples": ["30s", "1h 30m", "7d"],
+        }
+    ),
 ]
 """Seconds, written as ``"30s"``."""
 
@@ -258,8 +266,19 @@ LISTED_SCHEMA = WithJsonSchema({"type": ["string", "array"], "items": {"type": "
 
 LISTED = BeforeValidator(_listed)
 
+
+def _reference(key: str, value: dict[str, object]) -> dict[str, object]:
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
+
+
 SECRET_SCHEMA = WithJsonSchema(
-    {"type": ["string", "object"], "description": '"text", { env = "NAME" } or { file = "path" }'}
+    {
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            _reference("env", {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
+            _reference("file", {"type": "string"}),
+        ]
+    }
 )
 
 Secret = Annotated[SecretStr, BeforeValidator(read_secret), SECRET_SCHEMA]

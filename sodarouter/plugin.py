@@ -1,10 +1,21 @@
 """What a plugin marks its hooks with, and the base of one that has options of its own."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import pluggy
+import structlog
 
+from sodarouter.metrics import Metrics
 from sodarouter.options import Options
+
+API_VERSION = "1.0"
+"""The version of what plugins are written against: the front door and the hooks. It is no version of the router.
+
+The minor version grows when something is added, and the major one when something is removed or changes its meaning.
+"""
 
 hookimpl = pluggy.HookimplMarker("sodarouter")
 """Marks a function or method as the implementation of a hook of `sodarouter.hookspecs`."""
@@ -25,6 +36,26 @@ class Configured(Generic[OptionsT]):
                     cls.options_type = argument
 
 
+_name: ContextVar[str] = ContextVar("name")
+_redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
+
+
+@contextmanager
+def making(name: str, redact: Callable[[str], str]) -> Iterator[None]:
+    """Tells the plugin that is made in the block what it is not called with: its own contract has the options alone.
+
+    Args:
+        name: Its name.
+        redact: Takes secrets out of what it says of itself.
+    """
+    tokens = _name.set(name), _redact.set(redact)
+    try:
+        yield
+    finally:
+        _name.reset(tokens[0])
+        _redact.reset(tokens[1])
+
+
 class Plugin(Configured[OptionsT]):
     """A plugin whose entry point names this class is made once, with the options of its ``[plugin.NAME]`` table.
 
@@ -33,3 +64,5 @@ class Plugin(Configured[OptionsT]):
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
+        self.metrics = Metrics(_redact.get())
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(plugin=_name.get(type(self).__name__))

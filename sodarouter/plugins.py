@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
@@ -18,7 +18,17 @@ from pydantic import ValidationError
 
 from sodarouter import hookspecs
 from sodarouter.batch import BatchItem
-from sodarouter.contract import HOOKS, check_hook, check_route, check_source, check_type, check_verification, is_hook
+from sodarouter.contract import (
+    HOOKS,
+    check_api,
+    check_hook,
+    check_route,
+    check_source,
+    check_type,
+    check_verification,
+    is_hook,
+    wanted_api,
+)
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
 from sodarouter.enrich import Enricher
@@ -26,8 +36,9 @@ from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
+from sodarouter.metrics import Metrics
 from sodarouter.options import Given, Options
-from sodarouter.plugin import Plugin
+from sodarouter.plugin import Plugin, making
 from sodarouter.source import SourceType
 from sodarouter.store import Store
 from sodarouter.verification import VerificationType
@@ -52,6 +63,10 @@ class Found:
     """Why it cannot be used; empty when it can."""
     given: Given | None = None
     """What its options were made of, if it has some."""
+    hint: str = "mend or uninstall it, or put its name into [plugins] disabled"
+    """What an operator can do if it cannot."""
+    api: object = None
+    """Which version of the plugin API it says it was written for; ``None``: it does not say."""
     types: list[type[AnyDestination]] = field(default_factory=list)
     sources: list[type[SourceType[Any]]] = field(default_factory=list)
     verifications: list[type[VerificationType]] = field(default_factory=list)
@@ -95,16 +110,11 @@ def installed() -> set[str]:
     return {entry.name for entry in entry_points(group=GROUP)}
 
 
-def find(disabled: Iterable[str] = (), *, only: str | None = None) -> list[Found]:
-    """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``.
-
-    Args:
-        only: Imports the one of this name alone.
-    """
+def find(disabled: Iterable[str] = ()) -> list[Found]:
+    """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
     blocked = set(disabled)
     found: dict[str, Found] = {}
-    entries = entry_points(group=GROUP) if only is None else entry_points(group=GROUP, name=only)
-    for entry in sorted(entries, key=lambda entry: (entry.name, _distribution(entry))):
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _distribution(entry))):
         if entry.name in blocked:
             continue
         plugin = Found(entry.name, *_distribution(entry))
@@ -114,6 +124,10 @@ def find(disabled: Iterable[str] = (), *, only: str | None = None) -> list[Found
         found[entry.name] = plugin
         try:
             plugin.target = entry.load()
+            plugin.api = wanted_api(plugin.target)
+            check_api(plugin.api)
+        except PluginError as error:
+            plugin.fault, plugin.hint = str(error), error.hint or plugin.hint
         except (Exception, SystemExit) as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
@@ -131,9 +145,13 @@ class Plugins:
     Args:
         found: From `find`. What is wrong with one shows in its ``fault`` afterwards.
         options: The validated options of those that have some, by plugin name.
+        redact: Takes secrets out of what they say of themselves.
     """
 
-    def __init__(self, found: Iterable[Found], options: Mapping[str, Options]) -> None:
+    def __init__(
+        self, found: Iterable[Found], options: Mapping[str, Options], redact: Callable[[str], str] = str
+    ) -> None:
+        self._redact = redact
         self.found = list(found)
         self.types: dict[str, type[AnyDestination]] = {}
         self.sources: dict[str, type[SourceType[Any]]] = {}
@@ -153,12 +171,11 @@ class Plugins:
         return next(plugin for plugin in self.found if plugin.name == self._owners[kind])
 
     def faults(self) -> list[Fault]:
-        hint = "mend or uninstall it, or put its name into [plugins] disabled"
-        return [Fault(str(plugin), plugin.fault, hint) for plugin in self.found if plugin.fault]
+        return [Fault(str(plugin), plugin.fault, plugin.hint) for plugin in self.found if plugin.fault]
 
     def _register(self, plugin: Found, options: Mapping[str, Options]) -> None:
         if isinstance(plugin.target, type):
-            plugin.target = _made(plugin, options)
+            plugin.target = _made(plugin, options, self._redact)
         if twin := self._manager.get_name(plugin.target):
             raise PluginError(f"its entry point names the same object as that of the plugin {twin}")
         with _blamed("it cannot be registered"):
@@ -209,6 +226,15 @@ class Plugins:
     def owner(self, kind: object) -> str:
         """The name of the plugin that offers a type."""
         return self._owners[kind]
+
+    def told_of_themselves(self) -> Iterator[tuple[str, Metrics | None, Callable[[], object] | None]]:
+        """Each plugin's name, what it counts with, and who asks it how it is."""
+        asked = dict(self.observers("health"))
+        for name, plugin in self._manager.list_name_plugin():
+            # its constructor need not have called that of `Plugin`
+            own = getattr(plugin, "metrics", None) if isinstance(plugin, Plugin) else None
+            metrics = own if isinstance(own, Metrics) else None
+            yield name, metrics, partial(_only, asked[name]) if name in asked else None
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
         """A plugin's name and the caller of its implementation, for each that has one of this hook.
@@ -272,19 +298,24 @@ class DeliverHook:
         return results[0] if results else None
 
 
+def _only(call: Callable[[], list[Any]]) -> object:
+    """What the one implementation behind a caller gives; pluggy leaves ``None`` out."""
+    return next(iter(call()), None)
+
+
 @cache
 def _type_of(name: str, deliver: Callable[..., Any]) -> type[AnyDestination]:
     """The destination type of a module: the same one when a reload asks again, or its destinations would have changed."""
     return cast("type[AnyDestination]", type(name, (Destination,), {"type": name, "deliver": staticmethod(deliver)}))
 
 
-def _made(plugin: Found, options: Mapping[str, Options]) -> Plugin[Any]:
+def _made(plugin: Found, options: Mapping[str, Options], redact: Callable[[str], str]) -> Plugin[Any]:
     kind = plugin.target
     if plugin.options_type is None:
         raise PluginError(
             f"its entry point names the class {kind.__name__}, which is no Plugin; name the module instead"
         )
-    with _blamed("it cannot be made"):
+    with _blamed("it cannot be made"), making(plugin.name, redact):
         made: Plugin[Any] = kind(options.get(plugin.name) or _defaults(plugin.name, plugin.options_type))
     return made
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from sodarouter.options import Options
 
@@ -38,12 +38,21 @@ def parse_limit(value: object) -> Limit:
     return limit
 
 
+_LIMIT_SCHEMA = {"type": "string", "pattern": r"^\s*[0-9]{1,9}\s*/\s*[smhd]\s*$", "examples": ["10/s", "100/m"]}
+
+
+def _or_limit_alone(schema: dict[str, Any]) -> None:
+    table = dict(schema)
+    schema.clear()
+    schema.update(anyOf=[_LIMIT_SCHEMA, table])
+
+
 class Rate(Options):
     """How many attempts may be started in a time: `"10/s"`, or `{ limit = "100/m", burst = 20 }`."""
 
-    limit: Annotated[
-        Limit, BeforeValidator(parse_limit), WithJsonSchema({"type": "string", "examples": ["10/s", "100/m"]})
-    ]
+    model_config = ConfigDict(json_schema_extra=_or_limit_alone)
+
+    limit: Annotated[Limit, BeforeValidator(parse_limit), WithJsonSchema(_LIMIT_SCHEMA)]
     """How many in a second (`s`), minute (`m`), hour (`h`) or day (`d`)."""
     burst: int | None = Field(default=None, ge=1)
     """How many at once after a rest; by default what the limit gives in a second, at least one."""

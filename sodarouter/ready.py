@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sodarouter.delivery import Loaded, Queue, Stats
+from sodarouter.delivery import Condition, Loaded, Queue, Stats
 from sodarouter.errors import SpoolError
 
 MAX_WRITER_LAG = 5.0
@@ -13,7 +13,8 @@ MAX_WRITER_LAG = 5.0
 def readiness(found: Stats | SpoolError, now: datetime, *, stopping: bool) -> dict[str, Any]:
     """A JSON document: whether the router takes in events and, if not, why, by what is at fault; and what it holds.
 
-    A reload that failed is shown and is no reason: the router works on under the configuration that it has.
+    A reload that failed is shown and is no reason: the router works on under the configuration that it has. Neither is a
+    destination or a plugin that is unwell: one must not take the others down.
 
     Args:
         found: A `SpoolError` if the spool could not be asked. The document then has nothing but the reasons.
@@ -39,7 +40,13 @@ def readiness(found: Stats | SpoolError, now: datetime, *, stopping: bool) -> di
             "writer_lag": round(found.writer_lag, 3),
             "quarantined": found.quarantined,
         },
-        "destinations": {name: _queue(queue, now) for name, queue in sorted(found.queues.items())},
+        "destinations": {
+            name: _queue(queue, now) | _health(found.destinations.get(name, Condition()))
+            for name, queue in sorted(found.queues.items())
+        },
+        "plugins": {
+            name: _health(condition) for name, condition in found.plugins.items() if condition.health is not None
+        },
         "config": _config(found.loaded),
         "event_loop": {"longest_step": round(found.lag.longest, 3), "blocked": dict(found.lag.blocked)},
     }
@@ -55,6 +62,10 @@ def _queue(queue: Queue, now: datetime) -> dict[str, Any]:
         "breaker": queue.breaker,
         "halt": queue.halt,
     }
+
+
+def _health(condition: Condition) -> dict[str, Any]:
+    return {"health": condition.health or None}
 
 
 def _config(loaded: Loaded) -> dict[str, Any]:

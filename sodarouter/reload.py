@@ -41,6 +41,11 @@ class Live:
         self._change: Callable[[], None] = lambda: None
 
     @property
+    def opened(self) -> Sequence[Opened]:
+        """The destinations that are open."""
+        return tuple(self._opened)
+
+    @property
     def lanes(self) -> list[Lane]:
         return [one.lane for one in self._opened]
 

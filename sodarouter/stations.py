@@ -1,6 +1,6 @@
 """The stations that an event goes through, made from the live configuration, and given another one while they work."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,11 +9,13 @@ import trio
 from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deliver import Deliverer
-from sodarouter.delivery import Lag, Loaded, Queue, Stats
+from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats
 from sodarouter.enrich import AT_ONCE, Enrichment
 from sodarouter.event import Enrich
+from sodarouter.health import Checkup
 from sodarouter.lane import Lane
 from sodarouter.linkback import LinkBack
+from sodarouter.metrics import Metrics
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.receive import Intake, Receiver, Source
@@ -48,6 +50,7 @@ class Stations:
         self._live = live
         self._spool = spool
         self._lag = lag
+        self._checkup = Checkup(live.config.redact)
         # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
         self._threads = trio.to_thread.current_default_thread_limiter()
         self._own_threads = self._threads.total_tokens
@@ -132,7 +135,23 @@ class Stations:
             max_backlog=table.max_backlog,
             loaded=self._live.loaded,
             lag=self._lag(),
+            destinations=await self._conditions(
+                "destination", ((one.lane.name, one.metrics, one.health) for one in self._live.opened)
+            ),
+            plugins=await self._conditions("plugin", self._live.config.plugins.told_of_themselves()),
         )
+
+    async def _conditions(
+        self, owner: str, told: Iterable[tuple[str, Metrics | None, Callable[[], object] | None]]
+    ) -> dict[str, Condition]:
+        found = {}
+        for name, metrics, health in told:
+            condition = Condition(
+                metrics.now() if metrics else (), await self._checkup(f"{owner} {name}", health) if health else None
+            )
+            if condition != Condition():
+                found[name] = condition
+        return found
 
     def _look_again(self) -> None:
         self.router.arrived()

@@ -155,6 +155,7 @@ class Leaky(Destination[LeakyOptions]):
         token = self.options.token.get_secret_value()
         for level in ("debug", "info", "warning", "error"):
             getattr(self.log, level)(f"posting with {token}", token=token, headers={"Authorization": [token.encode()]})
+        self.metrics.count("told", token=token, shown=shown(token), encoded=encoded(token))
         callback = event.view.incident and event.view.incident.callback_url
         url = callback.get_secret_value() if callback else ""
         # by itself a callback URL is known by the shape that Soda documents
@@ -165,6 +166,11 @@ class Leaky(Destination[LeakyOptions]):
             except (Exception, SystemExit):
                 self.log.exception("failed", event=event)
         WAYS[self.options.how](token)
+
+    def health(self) -> str:
+        if self.options.how == "raises":
+            raises(self.options.token.get_secret_value())
+        return shown(self.options.token.get_secret_value())
 
     async def close(self) -> None:
         raises(self.options.token.get_secret_value())
@@ -191,7 +197,12 @@ class LeakyPlugin(Plugin[PluginOptions]):
         raise Telling(self.token)
 
     @hookimpl
+    def health(self) -> str:
+        raise Telling(self.token)
+
+    @hookimpl
     def event_accepted(self, event: Event) -> None:
+        self.metrics.gauge("told", 1, event=event.raw.decode(), token=self.token)
         raise ValueError(self.token, event.raw, event)
 
     @hookimpl

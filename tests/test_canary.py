@@ -242,6 +242,8 @@ def _look(left: Left) -> None:
         ["dead", "--limit", "1000"],
         ["quarantine"],
         ["plugins"],
+        ["schema"],
+        ["schema", "leaky"],
         ["check"],
         ["destinations"],
         ["store", "events"],

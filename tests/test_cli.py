@@ -162,8 +162,8 @@ def test_plugins_lists_what_each_offers(sodarouter):
     assert {row.split()[0] for row in rows} >= {"email", "file", "forward", "prometheus"}
     assert "/metrics" in ran.out
     listed = sodarouter("plugins", "--json").json
-    keys = {"name", "version", "distribution", "fault"}
-    keys |= {"destinations", "sources", "verifications", "pages", "enriches", "observes"}
+    keys = {"name", "version", "distribution", "api", "fault"}
+    keys |= {"destinations", "sources", "verifications", "pages", "enriches", "command", "observes"}
     assert all(plugin.keys() == keys for plugin in listed)
     assert next(plugin for plugin in listed if plugin["name"] == "file")["destinations"] == ["file"]
 

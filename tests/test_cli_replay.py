@@ -304,25 +304,28 @@ def test_destinations_are_listed_with_what_waits_for_each(sodarouter, tmp_path, 
         ["$route", "", "active", None, 2, 0, 0],
         ["log", "", "not configured", None, 1, 0, 0],
     ]
-    assert list(rows[0]) == ["name", "type", "state", "breaker", "pending", "leased", "dead", "oldest"]
+    assert list(rows[0]) == ["name", "type", "state", "breaker", "pending", "leased", "dead", "oldest", "health"]
     head, *lines = sodarouter("destinations").out.splitlines()
     assert head.split() == list(rows[0])
     assert lines[3].split()[:6] == ["log", "not", "configured", "1", "0", "0"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "breakers"),
+    ("answer", "told"),
     [
         (
-            b'{"ready": false, "destinations": {"log": {"breaker": "open"}, "archive": {"breaker": null}}}',
-            ["open", None],
+            (
+                b'{"ready": false, "destinations": '
+                b'{"log": {"breaker": "open", "health": "no room"}, "archive": {"breaker": null}}}'
+            ),
+            [("open", "no room"), (None, None)],
         ),
-        (b'{"ready": true, "destinations": []}', [None, None]),
-        (b"ok", [None, None]),
+        (b'{"ready": true, "destinations": []}', [(None, None)] * 2),
+        (b"ok", [(None, None)] * 2),
     ],
 )
-async def test_the_breakers_are_those_of_the_router_that_runs(sodarouter, tmp_path, answer, breakers):
+async def test_breakers_and_health_are_those_of_the_router_that_runs(sodarouter, tmp_path, answer, told):
     async with open_engine("sqlite", tmp_path), open_sink(Answer(503, body=answer)) as sink:
         (tmp_path / "router.toml").write_text(f'[admin]\nlisten = ["{sink.url[7:]}"]\n' + SOURCE + TWO)
         rows = (await run_beside(sodarouter, "destinations", "--json")).json
-    assert [row["breaker"] for row in rows] == breakers
+    assert [(row["breaker"], row["health"]) for row in rows] == told

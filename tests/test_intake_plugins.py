@@ -18,6 +18,7 @@ from commandline import free_ports, listening, run_beside
 from distributions import SitePackages
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from running import LISTEN, running_router
 from structlog.testing import capture_logs
 
@@ -219,7 +220,17 @@ def test_plugins_shows_what_a_plugin_offers(assay, sodarouter):
     rows = {row["name"]: row for row in sodarouter("plugins", "--json").json}
     assert (rows["assay"]["sources"], rows["assay"]["verifications"]) == (["assay"], [])
     assert (rows["stamp"]["sources"], rows["stamp"]["verifications"]) == ([], ["stamp"])
-    assert re.search(r"source types +verifications", sodarouter("plugins").out)
+    offers = re.findall(r"sodarouter-assay +(.*)", sodarouter("plugins").out)
+    assert offers == ["source assay", "verification stamp"]
+
+
+def test_the_schema_has_what_a_plugin_offers(assay, sodarouter):
+    schema = Draft202012Validator(sodarouter("schema").json)
+    stamp = {"type": "stamp", "secret": "x"}
+    known = {"path": "/x", "verify": [stamp], "duplicate_window": "1m"}
+    assert schema.is_valid({"source": {"a": known, "b": {**known, "type": "assay", "datasource": "w"}}})
+    for wrong in ({"type": "assya"}, {"type": "assay"}, {"datasource": "w"}, {"verify": [{"type": "stamp"}]}):
+        assert not schema.is_valid({"source": {"a": {**known, **wrong}}}), wrong
 
 
 ACME = """

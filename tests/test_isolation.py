@@ -30,6 +30,7 @@ from sodarouter.errors import ConfigError
 from sodarouter.event import Enrich
 from sodarouter.isolation.handed import Handed, packed, unpacked
 from sodarouter.lanes import Opened, open_destinations
+from sodarouter.metrics import Sample
 from sodarouter.options import Given, Inherited, Place
 from sodarouter.redact import REDACTED
 from sodarouter.settle import Ending, Faulted, TimedOut
@@ -366,6 +367,20 @@ def test_what_is_inherited_from_another_file_starts_there_in_the_process_too(tmp
     place = Place(tmp_path / "here")
     given = pickle.loads(pickle.dumps(Given.at(place, {"path": Inherited("x", tmp_path / "there")})))
     assert (given.table["path"], given.table["path"].folder) == ("x", tmp_path / "there")
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+async def test_what_it_counts_and_measures_is_the_router_s(tmp_path: Path, isolation: str) -> None:
+    async with opening(tmp_path, isolation=isolation) as one:
+        await one.attempt("raises")
+        await one.attempt("takes it")
+        await one.attempt("takes it")
+        assert one.opened.health is None
+        assert [(metric.name, metric.samples) for metric in one.opened.metrics.now()] == [
+            ("attempt", (Sample((), 9.0, 6),)),
+            ("calls", (Sample(("raises",), 2.0), Sample(("takes it",), 4.0))),
+            ("open", (Sample((), 1.0),)),
+        ]
 
 
 # what a destination keeps, links and batches

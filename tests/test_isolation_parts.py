@@ -42,7 +42,7 @@ NO_TEXT = "raised with a reason or a response that is no text"
 @given(texts, texts, st.none() | st.integers() | st.floats(allow_nan=False), st.booleans())
 def test_a_refusal_says_the_same_on_the_other_side(reason: str, response: str, after: Any, later: bool) -> None:
     error = Retry(reason, after=after, response=response) if later else Reject(reason, response=response)
-    (said,) = unpacked(packed(Raised(1, [refused(error, str)], []))).failures
+    (said,) = unpacked(packed(Raised(1, [refused(error, str)], [], []))).failures
     found = error_of(said)
     assert type(found) is type(error)
     assert found.reason == reason.encode(errors="backslashreplace").decode()
@@ -55,13 +55,13 @@ def test_a_refusal_says_the_same_on_the_other_side(reason: str, response: str, a
 
 @given(st.none() | st.builds(IncidentLink, st.text(), st.text()))
 def test_an_answer_is_the_same_on_the_other_side(answer: IncidentLink | None) -> None:
-    (said,) = unpacked(packed(Answered(1, [answer_of(answer, str)], []))).answers
+    (said,) = unpacked(packed(Answered(1, [answer_of(answer, str)], [], []))).answers
     assert value_of(said) == answer
 
 
 @pytest.mark.parametrize("answer", [3, "text", object()])
 def test_of_something_odd_only_the_name_of_its_type_is_told(answer: object) -> None:
-    (said,) = unpacked(packed(Answered(1, [answer_of(answer, str)], []))).answers
+    (said,) = unpacked(packed(Answered(1, [answer_of(answer, str)], [], []))).answers
     assert type(value_of(said)).__name__ == type(answer).__name__
     assert type(value_of(Odd("A\0B"))).__name__ == "AB"
 
@@ -75,7 +75,7 @@ def test_a_text_is_bounded_and_secrets_are_taken_out_before_it_is_cut() -> None:
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists, max_leaves=5).map(
-    lambda value: json.dumps({"said": "raised", "number": value, "failures": value, "changes": []}).encode()
+    lambda value: json.dumps({"said": "raised", "number": value, "failures": value, "changes": [], "measured": []}).encode()
 ))  # fmt: skip
 def test_whatever_else_is_said_is_refused(data: bytes) -> None:
     with pytest.raises(BadFrame):

@@ -13,10 +13,13 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address batch callback cut delivery errors event failures faults folders http ids link options outgoing plugin preview
-       problem ready redact replies seal shares signature soda source sparing store verification view wake zones
+       address batch callback cut delivery errors event failures faults folders http ids link metrics options outgoing
+       plugin preview problem ready redact replies seal shares signature soda source sparing store verification view wake
+       zones
        """,
-    1: "anonymise breaker decide destination lag observe parse rate settle simulate spool survey template verify vet",
+    1: """
+       anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify vet
+       """,
     2: "hookspecs lane translate",
     3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal trial",
     4: "api deliver isolation receive route serve systemd web",

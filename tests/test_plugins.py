@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import trio
 from distributions import SitePackages
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from support import make_delivery, make_event, make_store
 
-from sodarouter import BatchItem, Destination, Retry, contract
+from sodarouter import API_VERSION, BatchItem, Destination, Retry, contract
 from sodarouter.config import Config, load
-from sodarouter.errors import ConfigError
+from sodarouter.contract import check_api
+from sodarouter.errors import ConfigError, PluginError
 from sodarouter.observe import Observers
 from sodarouter.plugins import DeliverHook
 
@@ -146,6 +149,28 @@ def test_a_plugin_class_is_made_with_the_options_of_its_table(site, configured):
     assert target.options.greeting == "good day"
 
 
+def test_a_plugin_has_a_logger_that_knows_its_name_from_the_beginning(site, configured):
+    source = """
+        from sodarouter import Plugin, hookimpl
+
+        class Chatty(Plugin):
+            def __init__(self, options):
+                super().__init__(options)
+                self.log.info("made")
+
+            @hookimpl
+            def delivery_settled(self): ...
+    """
+    site.install("acme-tools", {"chatty": "acme_chatty:Chatty"}, acme_chatty=source)
+    with capture_logs() as logs:
+        config = configured()
+    assert logs == [{"event": "made", "plugin": "chatty", "log_level": "info"}]
+    kind = type(next(plugin.target for plugin in config.plugins.found if plugin.name == "chatty"))
+    with capture_logs() as logs:
+        kind(kind.options_type())  # as a test of its author's makes one
+    assert [line["plugin"] for line in logs] == ["Chatty"]
+
+
 def test_a_plugin_s_required_options_that_are_not_given_are_one_fault_with_their_place(site, faults):
     site.install("acme-tools", {"announcer": "acme_announcer:Announcer"}, acme_announcer=ANNOUNCER)
     assert faults() == ["router.toml: plugin.announcer.path: is missing"]
@@ -246,6 +271,54 @@ def test_a_plugin_that_cannot_be_imported_is_named_and_keeps_nobody_else(site, f
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("sodarouter_api = {wanted}", "acme_dated"),
+        ("from sodarouter import Plugin\nclass Dated(Plugin):\n    sodarouter_api = {wanted}", "acme_dated:Dated"),
+        ("from sodarouter import Plugin\nsodarouter_api = {wanted}\nclass Dated(Plugin): ...", "acme_dated:Dated"),
+        ("class Dated:\n    sodarouter_api = {wanted}\nmade = Dated()", "acme_dated:made"),
+    ],
+)
+@pytest.mark.parametrize(("wanted", "upgrade"), [("2.0", "the router"), ("1.7", "the router"), ("0.9", "the plugin")])
+def test_a_plugin_for_another_version_of_the_api_is_told_and_which_to_upgrade(
+    site, faults, source, target, wanted, upgrade
+):
+    site.install("acme-tools", {"dated": target}, acme_dated=source.format(wanted=repr(wanted)))
+    assert faults() == [
+        (
+            f"router.toml: plugin dated (acme-tools 1.0): it was written for version {wanted} of the plugin API, "
+            f"and this router has {API_VERSION}; upgrade {upgrade}, or put its name into [plugins] disabled"
+        )
+    ]
+
+
+@pytest.mark.parametrize("wanted", ["1", "1.0.0", "one", "", " 1.0", "1.x", 1.0, b"1.0"])
+def test_a_version_of_the_api_that_is_none_is_told(site, faults, wanted):
+    site.install("acme-tools", {"dated": "acme_dated"}, acme_dated=f"sodarouter_api = {wanted!r}\n{MODULE}")
+    assert faults() == called("dated", f"its sodarouter_api must be text such as '1.0', not {wanted!r}")
+
+
+def test_a_plugin_for_this_version_of_the_api_is_loaded(site, configured):
+    site.install("acme-tools", {"dated": "acme_dated"}, acme_dated=f"sodarouter_api = {API_VERSION!r}\n{MODULE}")
+    assert "dated" in configured().plugins.types
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(0, 9)),
+    st.tuples(st.integers(1, 9), st.integers(0, 9)),
+)
+def test_a_version_of_the_api_serves_all_older_ones_of_its_major_number(wanted, has):
+    def text(version):
+        return ".".join(map(str, version))
+
+    if wanted[0] == has[0] and wanted <= has:
+        check_api(text(wanted), text(has))
+    else:
+        with pytest.raises(PluginError):
+            check_api(text(wanted), text(has))
+
+
 def test_an_entry_point_whose_attribute_is_missing_is_named(site, faults):
     site.install("acme-tools", {"broken": "acme_broken:Gone"}, acme_broken="")
     assert faults() == called(
@@ -287,6 +360,7 @@ HOOKS = ", ".join(contract.HOOKS)
                 "it has event, delivery, store"
             ),
         ),
+        ("async def health(): ...", "health must not be async: only deliver, deliver_batch, enrich are awaited"),
         ("async def deliver(event): yield", "the destination type 'wrong': deliver must not yield"),
         ("def destination_types(): ...", "destination_types must give a list, not None"),
         ("def destination_types(): return 'file'", "destination_types must give a list, not 'file'"),
@@ -381,6 +455,15 @@ def destination_types():
             PREVIEWING + "    def preview(self, event, delivery, folder): ...",
             "the preview of the destination type 'mine' is called with event and delivery",
         ),
+        (
+            PREVIEWING + "    async def health(self): ...",
+            "the health of the destination type 'mine' must be an ordinary function: it is not awaited",
+        ),
+        (
+            PREVIEWING + "    def health(self, event): ...",
+            "the health of the destination type 'mine' is called without arguments",
+        ),
+        (PREVIEWING + "    health = ''", "the health of the destination type 'mine' must be a method"),
         (PREVIEWING + "    preview = None", "the preview of the destination type 'mine' must be a method"),
         (
             "class Mine(Destination):\n    type = 'mine'\n    async def deliver(self, event, attempt): ...",

@@ -20,6 +20,7 @@ from support import SAMPLES, make_delivery, make_event
 from sodarouter import (
     Breaker,
     Cause,
+    Condition,
     Halt,
     HttpRequest,
     HttpResponse,
@@ -130,6 +131,8 @@ def busy() -> tuple[Prometheus, Stats]:
         lag=Lag(0.25, {"destination there": 3, "plugin other": 1}),
         max_bytes=8192,
         max_backlog=100,
+        destinations={"there": Condition(health="it is not well")},
+        plugins={"other": Condition(health="")},
     )
 
 
@@ -345,6 +348,17 @@ async def test_the_configuration_that_runs_is_shown_and_whether_another_failed()
     assert found("config_last_reload_success_timestamp_seconds") == datetime(2026, 5, 4, tzinfo=UTC).timestamp()
     found = await read(plugin, Stats(loaded=Loaded("ab", datetime.now(UTC))))
     assert found("config_last_reload_successful") == 1
+
+
+async def test_destinations_and_plugins_that_say_how_they_are_have_a_gauge() -> None:
+    conditions = {"ill": Condition(health="no token"), "well": Condition(health=""), "mute": Condition()}
+    found = await read(prometheus(), Stats(destinations=conditions, plugins=conditions))
+    assert found.all("healthy") == [
+        ({"destination": "ill"}, 0),
+        ({"destination": "well"}, 1),
+        ({"plugin": "ill"}, 0),
+        ({"plugin": "well"}, 1),
+    ]
 
 
 async def test_whoever_blocks_the_event_loop_is_named_and_every_destination_starts_at_0() -> None:

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import trio
 
-from sodarouter import Breaker, Halt, HttpRequest, HttpResponse, HttpRoute, Lag, Loaded, Queue, Stats
+from sodarouter import Breaker, Condition, Halt, HttpRequest, HttpResponse, HttpRoute, Lag, Loaded, Queue, Stats
 from sodarouter.address import Address
 from sodarouter.errors import SpoolError
 from sodarouter.lag import monitored
@@ -38,6 +38,8 @@ BUSY = Stats(
     lag=Lag(0.25, {"destination oncall": 2}),
     max_bytes=8192,
     max_backlog=100,
+    destinations={"oncall": Condition(health="slow"), "audit": Condition(health="")},
+    plugins={"tickets": Condition(health="no token"), "chat": Condition(health=""), "mute": Condition()},
 )
 
 
@@ -93,10 +95,18 @@ async def test_ready_shows_what_matters_at_night() -> None:
                 "quarantined": 4,
             },
             "destinations": {
-                "audit": {"pending": 5, "leased": 0, "dead": 0, "breaker": "closed", "halt": "paused"},
-                "gone": {"pending": 0, "leased": 0, "dead": 1, "breaker": None, "halt": None},
-                "oncall": {"pending": 3, "leased": 1, "dead": 2, "breaker": "half-open", "halt": None},
+                "audit": {"pending": 5, "leased": 0, "dead": 0, "breaker": "closed", "halt": "paused", "health": None},
+                "gone": {"pending": 0, "leased": 0, "dead": 1, "breaker": None, "halt": None, "health": None},
+                "oncall": {
+                    "pending": 3,
+                    "leased": 1,
+                    "dead": 2,
+                    "breaker": "half-open",
+                    "halt": None,
+                    "health": "slow",
+                },
             },
+            "plugins": {"tickets": {"health": "no token"}, "chat": {"health": None}},
             "config": {
                 "hash": "0123456789ab",
                 "since": "2026-05-04T12:00:00+00:00",
@@ -208,5 +218,10 @@ def test_the_example_in_the_docs_has_just_what_the_document_has() -> None:
     def shape(value: Any) -> Any:
         return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
 
-    one = replace(BUSY, queues={"oncall": BUSY.queues["oncall"]}, lag=Lag(0.0, {"destination oncall": 1}))
+    one = replace(
+        BUSY,
+        queues={"oncall": BUSY.queues["oncall"]},
+        lag=Lag(0.0, {"destination oncall": 1}),
+        plugins={"tickets": BUSY.plugins["tickets"]},
+    )
     assert shape(json.loads(block)) == shape(readiness(one, NOW, stopping=False))

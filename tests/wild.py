@@ -124,7 +124,9 @@ async def answers_nonsense() -> None:
 
 
 async def answers_before_it_is_asked() -> None:
-    said = json.dumps({"said": "answered", "number": 99, "answers": [{"kind": "taken"}], "changes": []}).encode()
+    said = json.dumps(
+        {"said": "answered", "number": 99, "answers": [{"kind": "taken"}], "changes": [], "measured": []}
+    ).encode()
     os.write(_socket(), len(said).to_bytes(4, "big") + said)
 
 
@@ -208,7 +210,7 @@ async def asks_for_no_key(store: Store) -> None:
 
 async def changes_what_is_another_s(store: Store) -> None:
     change = {"item": 1, "key": "a", "value": "1", "expires": 1.0}
-    said = json.dumps({"said": "answered", "number": 1, "answers": [], "changes": [change]}).encode()
+    said = json.dumps({"said": "answered", "number": 1, "answers": [], "changes": [change], "measured": []}).encode()
     os.write(_socket(), len(said).to_bytes(4, "big") + said)
     await trio.sleep_forever()
 
@@ -250,10 +252,14 @@ class Wild(Destination[WildOptions]):
 
     async def open(self) -> None:
         self.write("open", os.getpid())
+        self.metrics.gauge("open", 1)
         await WAYS[self.options.opening]()
 
     async def deliver(self, event: Event, delivery: Delivery, store: Store) -> Any:
         teams = " ".join(team.name for team in event.view.teams)
+        self.metrics.count("calls", 2, how=event.source)
+        self.metrics.observe("attempt", delivery.attempt)
+        self.metrics.observe("attempt", 2)
         self.write("deliver", os.getpid(), delivery.attempt, delivery.results, teams or "-")
         token = self.options.token.get_secret_value() if self.options.token else ""
         self.log.info("delivering", token=token, destination="another", level="none")

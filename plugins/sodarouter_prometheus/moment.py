@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sodarouter import Breaker, Halt, Lag, Loaded, Stats
+from sodarouter_prometheus.own import health, own_metrics
 
 
 class Scrape(Collector):
@@ -33,6 +34,8 @@ class Scrape(Collector):
             yield from _spool(self._stats)
             yield from _config(self._stats.loaded)
             yield from _event_loop(self._stats)
+            yield health(self._stats)
+            yield from own_metrics(self._stats)
 
 
 def _gauge(name: str, help_: str, value: float, unit: str = "") -> Metric:

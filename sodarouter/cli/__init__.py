@@ -22,6 +22,7 @@ from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order
     retry,
     route,
     run,
+    schema,
     silence,
     silence_add,
     simulate,

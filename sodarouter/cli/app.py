@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from sodarouter.cli.output import print_error
+from sodarouter.cli.plugin_commands import DEFAULT_CONFIG, Commands
 
-DEFAULT_CONFIG = Path("router.toml")
 SET_UP, LOOK, ACT = "Set up", "Look", "Act"
 """The headings of the commands in the help."""
 
@@ -27,6 +27,7 @@ BeforeOption = Annotated[
 
 app = typer.Typer(
     name="sodarouter",
+    cls=Commands,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -40,6 +41,11 @@ def config_path(context: typer.Context, given: Path | None) -> Path:
     while given is None and above is not None:
         given, above = above.params.get("config"), above.parent
     return given or DEFAULT_CONFIG
+
+
+def own_commands() -> set[str]:
+    """The names of the router's own commands, which go before those of plugins."""
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # it is a group
 
 
 def fail(message: str, status: int = 1) -> typer.Exit:

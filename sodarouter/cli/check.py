@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path
+from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_path, own_commands
 from sodarouter.cli.output import counted, marked, out, print_faults, print_json, print_table, shown
 from sodarouter.cli.reading import spool_if_there
 from sodarouter.cli.told import MOST_STEPS, told
@@ -91,16 +91,19 @@ def plugins(as_json: JsonOption = False) -> None:
     loaded = Plugins(find(), {})
     enriching = {name for name, _ in loaded.observers("enrich")}
     told = {hook: {name for name, _ in loaded.observers(hook)} for hook in OBSERVERS}
+    commands = {name for name, _ in loaded.observers("commands")} - own_commands()
     rows: list[dict[str, Any]] = [
         {
             "name": plugin.name,
             "version": plugin.version,
             "distribution": plugin.distribution,
+            "api": plugin.api,
             "destinations": [kind.type for kind in plugin.types],
             "sources": [kind.type for kind in plugin.sources],
             "verifications": [kind.model_fields["type"].default for kind in plugin.verifications],
             "pages": [route.path for route in plugin.routes],
             "enriches": plugin.name in enriching,
+            "command": f"sodarouter {plugin.name}" if plugin.name in commands else "",
             "observes": [hook for hook, names in told.items() if plugin.name in names],
             "fault": plugin.fault,
         }
@@ -138,5 +141,7 @@ def _offers(row: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{thing} {', '.join(row[key])}" for key, thing in _OFFERS.items() if row[key])
     if row["enriches"]:
         yield "enriches events"
+    if row["command"]:
+        yield "commands"
     if row["observes"]:
         yield "observes"

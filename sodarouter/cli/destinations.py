@@ -26,20 +26,20 @@ COLOURS = {
 
 @app.command(rich_help_panel=LOOK)
 def destinations(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List destinations: what waits for each, since when, and whether it is paused, draining, or its breaker open.
+    """List destinations: what waits for each, since when, and whether it is paused, draining, unwell, or its breaker open.
 
-    One that is no longer configured is among them as long as something waits for it or is dead. The breaker is that of the
-    running router.
+    One that is no longer configured is among them as long as something waits for it or is dead. The breaker and
+    the health are those of the running router.
     """
     path = config_path(context, config)
     with reading(path) as reader:
         queues = reader.stats().queues
-    rows = list(_rows(destination_types(path), queues, _breakers(path)))
+    rows = list(_rows(destination_types(path), queues, _of_running_router(path)))
     if as_json:
         print_json(rows)
         return
     print_table(
-        ["name", "type", "state", "breaker", "pending", "leased", "dead", "oldest"],
+        ["name", "type", "state", "breaker", "pending", "leased", "dead", "oldest", "health"],
         [
             [
                 shown(row["name"]),
@@ -48,6 +48,7 @@ def destinations(context: typer.Context, config: ConfigOption = None, as_json: J
                 _coloured(row["breaker"] or ""),
                 *(f"{row[key]:,}" for key in ("pending", "leased", "dead")),
                 moment(row["oldest"]),
+                f"[red]{shown(row['health'])}[/]" if row["health"] else "",
             ]
             for row in rows
         ],
@@ -56,7 +57,7 @@ def destinations(context: typer.Context, config: ConfigOption = None, as_json: J
 
 
 def _rows(
-    types: Mapping[str, str], queues: Mapping[str, Queue], breakers: Mapping[str, str]
+    types: Mapping[str, str], queues: Mapping[str, Queue], running: Mapping[str, Mapping[str, str]]
 ) -> Iterator[dict[str, Any]]:
     """The configured ones in their order, then the others; the deciding only if it has something to do."""
     for name in [*types, *sorted(queues.keys() - types.keys())]:
@@ -69,22 +70,26 @@ def _rows(
             "name": name,
             "type": types.get(name, ""),
             "state": halt if name in types or name in INTERNAL else "not configured",
-            "breaker": breakers.get(name),
+            "breaker": running.get(name, {}).get("breaker"),
             "pending": queue.pending,
             "leased": queue.leased,
             "dead": queue.dead,
             "oldest": queue.oldest,
+            "health": running.get(name, {}).get("health"),
         }
 
 
-def _breakers(path: Path) -> dict[str, str]:
-    """By destination, as the running router says; nothing if none runs."""
+def _of_running_router(path: Path) -> dict[str, dict[str, str]]:
+    """By destination, its breaker and what is wrong with it, as the running router says; nothing if none runs."""
     from sodarouter.cli.client import admin_client
 
     try:
         with admin_client(load_table(path, "admin", Admin)) as client:
             found = client.ready().get("destinations", {})
-            return {name: str(one["breaker"]) for name, one in found.items() if one.get("breaker")}
+            return {
+                name: {key: str(one[key]) for key in ("breaker", "health") if one.get(key)}
+                for name, one in found.items()
+            }
     except (SodarouterError, AttributeError):  # it may be of another version
         return {}
 

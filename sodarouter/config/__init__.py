@@ -2,6 +2,7 @@
 
 from sodarouter.config.destinations import ConfiguredDestination
 from sodarouter.config.load import Config, destination_types, load, load_table, source_names, translators
+from sodarouter.config.plugged import load_plugin, plugins_of
 from sodarouter.config.routing import load_routing
 from sodarouter.config.sources import ConfiguredSource
 
@@ -11,8 +12,10 @@ __all__ = [
     "ConfiguredSource",
     "destination_types",
     "load",
+    "load_plugin",
     "load_routing",
     "load_table",
+    "plugins_of",
     "source_names",
     "translators",
 ]

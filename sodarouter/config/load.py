@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sodarouter.config.advice import advise
@@ -13,16 +13,15 @@ from sodarouter.config.document import Document, Found, OptionsT, named_tables
 from sodarouter.config.include import read, read_main
 from sodarouter.config.merge import merge
 from sodarouter.config.origins import Origins
+from sodarouter.config.plugged import load_plugins
 from sodarouter.config.refused import refused
 from sodarouter.config.routing import destination_tables, routing_of
 from sodarouter.config.sources import ConfiguredSource, configured_sources
-from sodarouter.config.tables import DestinationTable, File, SourceTable
+from sodarouter.config.tables import File
 from sodarouter.config.teams import TeamsFile, read_teams
 from sodarouter.decide import Routing, Rules, compile_rules
 from sodarouter.errors import Fault
-from sodarouter.faults import suggestion
-from sodarouter.options import Given, Options
-from sodarouter.plugins import Plugins, find
+from sodarouter.plugins import Plugins
 from sodarouter.redact import Redactor
 from sodarouter.source import SODA
 from sodarouter.translate import Translator
@@ -73,7 +72,8 @@ def load(path: Path, running: Config | None = None) -> Config:
     for document in documents:
         check_route_defaults(document, found)
     file, origins = merge(documents, found)
-    plugins = running.plugins if running else _plugins(file, documents[0], found)
+    redact = running.redact if running else Redactor()
+    plugins = running.plugins if running else load_plugins(file, documents[0], found, redact)
     if running:
         for fault in fixed(running.file, file, found.unsure):
             found.add(fault, origins)
@@ -174,41 +174,3 @@ def _hash(documents: Sequence[Document], teams: Sequence[TeamsFile]) -> str:
     for name, content in others:
         digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:12]
-
-
-def _plugins(file: File, main: Document, found: Found) -> Plugins:
-    loaded = find(file.plugins.disabled)
-    by_name = {plugin.name: plugin for plugin in loaded}
-    # a disabled plugin may keep its table
-    for name in (name for name in file.plugin if name not in file.plugins.disabled):
-        plugin = by_name.get(name)
-        if plugin is None:
-            found.add(Fault(f"plugin.{name}", "no such plugin is installed", suggestion(name, by_name)), main.origins)
-        elif plugin.options_type is None and not plugin.fault:
-            found.add(Fault(f"plugin.{name}", "this plugin has no options", "leave the table out"), main.origins)
-    options: dict[str, Options] = {}
-    usable = []
-    for plugin in loaded:
-        if plugin.options_type is None or plugin.fault:
-            usable.append(plugin)
-            continue
-        keys = ("plugin", plugin.name)
-        own, by_itself = file.plugin.get(plugin.name, {}), replace(main, place=main.place.apart())
-        made = found.validated(plugin.options_type, own, by_itself, *keys)
-        plugin.given = Given.at(by_itself.place, own)
-        if made is not None:
-            options[plugin.name] = made
-            usable.append(plugin)
-    plugins = Plugins(usable, options)
-    for fault in plugins.faults():
-        found.add(fault, main.origins)
-    for thing, kinds, table in (
-        ("destination", plugins.types, DestinationTable),
-        ("source", plugins.sources, SourceTable),
-    ):
-        for kind in kinds.values():
-            if taken := kind.options_type.model_fields.keys() & table.model_fields.keys():
-                what = f"its options {', '.join(sorted(taken))} are keys that every {thing} has already"
-                fault = Fault(f"the {thing} type {kind.type}", what, "its author has to rename them")
-                found.add(fault, main.origins)
-    return plugins

@@ -44,7 +44,7 @@ def configured_sources(
         plugins: What they offer.
         largest: Bytes that the body of an event may have.
     """
-    model = _table_with(tuple(plugins.verifications.values()))
+    model = source_table(tuple(plugins.verifications.values()))
     for name, table in named_tables(document.table, "source").items():
         keys = ("source", name)
         kind, known = _kind(table, plugins.sources, dotted(keys), document, found)
@@ -91,8 +91,8 @@ def _source(name: str, table: SourceTable, translator: Translator | None, plugin
 
 
 @lru_cache(maxsize=1)
-def _table_with(kinds: tuple[type[VerificationType], ...]) -> type[SourceTable]:
-    """The table, with these beside the built-in verifications."""
+def source_table(kinds: tuple[type[VerificationType], ...]) -> type[SourceTable]:
+    """The model of the keys that every source has, with these beside the built-in verifications."""
     if not kinds:
         return SourceTable
     # a union that is made while the router runs is none that a type checker can follow

@@ -128,7 +128,7 @@ def _keep(value: object) -> object:
     return {"age": value} if isinstance(value, str) else value
 
 
-KeepFor = Annotated[KeepTable, BeforeValidator(_keep)]
+KeepFor = Annotated[KeepTable, BeforeValidator(_keep, json_schema_input_type=Duration | KeepTable)]
 
 
 class RetentionTable(Options):
@@ -159,7 +159,9 @@ class Spool(Options):
 
     path: ConfigPath = Path("var/sodarouter.db")
     """The SQLite file; its folder is made if it is missing."""
-    retention: Annotated[RetentionTable, BeforeValidator(_retention)] = RetentionTable()
+    retention: Annotated[
+        RetentionTable, BeforeValidator(_retention, json_schema_input_type=Duration | RetentionTable)
+    ] = RetentionTable()
     """How long what is kept; `"30d"` alone is that of events."""
     max_size: Size = Size(10 * 1024**3)
     """The size at which nothing more is taken in: senders are answered 503."""
@@ -337,14 +339,21 @@ class File(Options):
     log: Log = Log()
     outgoing: Outgoing = Outgoing()
     source: dict[Name, dict[str, Any]] = Field(default={})
+    """Intake endpoints by name."""
     plugins: PluginsTable = PluginsTable()
     plugin: dict[str, dict[str, Any]] = Field(default={})
+    """Options of plugins by name."""
     defaults: Defaults = Defaults()
     destination: dict[Name, dict[str, Any]] = Field(default={})
+    """Where events go, by name."""
     team: list[TeamTable] = Field(default=[])
+    """Who owns which dataset."""
     teams: TeamsTable = TeamsTable()
     window: dict[Name, Window] = Field(default={})
+    """Times that recur, by name."""
     route: list[Route] = Field(default=[])
+    """Which events go where. They are tried in order."""
     unrouted: Unrouted = Unrouted()
     links: LinksTable = LinksTable()
     test: list[TestTable] = Field(default=[])
+    """Payloads and what has to become of them: `sodarouter check` runs them."""

@@ -24,6 +24,7 @@ from sodarouter.event import Enrich
 from sodarouter.failures import contained, describe
 from sodarouter.isolation.frames import GONE, Frames
 from sodarouter.isolation.handed import Close, Handed, Start, Value, unpacked
+from sodarouter.isolation.measured import Measuring
 from sodarouter.isolation.said import (
     LARGEST_SAID,
     Answer,
@@ -44,7 +45,7 @@ from sodarouter.isolation.said import (
     sayable,
 )
 from sodarouter.outgoing import HttpClient, HttpOptions
-from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find
+from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find, installed
 from sodarouter.redact import Redactor
 from sodarouter.store import Store
 
@@ -117,7 +118,7 @@ async def _serve(connection: socket.socket) -> None:
         if failures:
             await say(Failed(*inside.told(failures[0])))
             return
-        await say(Opened())
+        await say(Opened(inside.metrics.taken()))
         while data := await frames.receive():
             handed = unpacked(data)
             if isinstance(handed, Close):
@@ -125,7 +126,7 @@ async def _serve(connection: socket.socket) -> None:
             assert isinstance(handed, Handed)  # noqa: S101 (there is nothing else)
             said = packed(await inside.deliver(handed))
             if len(said) > LARGEST_SAID:
-                said = packed(Raised(handed.number, [Fault(f"it has {len(said):,} bytes to say", "")], []))
+                said = packed(Raised(handed.number, [Fault(f"it has {len(said):,} bytes to say", "")], [], []))
             await frames.send(said)
         with contained(failures):
             await inside.close()
@@ -148,6 +149,7 @@ class _Inside:
         self._number = 0
         """Of what is under way; 0: nothing is."""
         self._one_at_a_time = trio.Lock()
+        self.metrics = Measuring()
         self._enrich: Enrich | None = None
         self._destination: AnyDestination
         self._deliver: DeliverHook
@@ -167,21 +169,22 @@ class _Inside:
         http = HttpClient(options, start.outgoing)
         self._destination = kind(start.name, options)
         self._destination.http = http
+        self._destination.metrics = self.metrics
         if isinstance(options, HttpOptions):
             http.open()
         self._deliver = DeliverHook(self._destination)
         await self._destination.open()
 
-    @staticmethod
-    def _load(start: Start, secrets: set[str]) -> Plugins:
+    def _load(self, start: Start, secrets: set[str]) -> Plugins:
         """The one plugin that is needed."""
-        found = find(only=start.plugin)
+        found = find(installed() - {start.plugin})
         options = {
             plugin.name: start.plugin_given.validated(plugin.options_type, secrets)
             for plugin in found
             if plugin.options_type is not None and start.plugin_given is not None
         }
-        return Plugins(found, options)
+        self._redact.learn(secrets)
+        return Plugins(found, options, self._redact)
 
     async def deliver(self, handed: Handed) -> Said:
         if not handed.enriched_as_before:
@@ -201,9 +204,11 @@ class _Inside:
             for index, item in enumerate(items)
             for key, kept in item.store.seal().items()
         ]
+        measured = self.metrics.taken()
         if failures:
-            return Raised(handed.number, [self._failure(failure) for failure in failures[:MOST_FAILURES]], changes)
-        return Answered(handed.number, answers, changes)
+            told = [self._failure(failure) for failure in failures[:MOST_FAILURES]]
+            return Raised(handed.number, told, changes, measured)
+        return Answered(handed.number, answers, changes, measured)
 
     async def _call(self, items: Sequence[BatchItem]) -> object:
         (first, *_) = items

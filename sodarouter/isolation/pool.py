@@ -11,6 +11,7 @@ from sodarouter.delivery import Delivery
 from sodarouter.event import Event
 from sodarouter.isolation.handed import Start
 from sodarouter.isolation.worker import Worker
+from sodarouter.metrics import Metrics
 from sodarouter.store import Store
 
 
@@ -24,7 +25,8 @@ class Isolated:
     threaded = False
     """It is awaited, whatever the destination's own code is."""
 
-    def __init__(self, config: Config, configured: ConfiguredDestination) -> None:
+    def __init__(self, config: Config, configured: ConfiguredDestination, metrics: Metrics) -> None:
+        self._metrics = metrics
         self.batched = configured.batch_size > 0
         plugin = config.plugins.that_offers(configured.kind)
         self._start = Start(
@@ -85,7 +87,7 @@ class Isolated:
         # the one that was used last: the others may be asleep on disk
         while self._free and not self._free[-1].usable:
             self._free.pop()
-        worker = self._free.pop() if self._free else Worker(self._start, self._redact)
+        worker = self._free.pop() if self._free else Worker(self._start, self._redact, self._metrics)
         self._taken.add(worker)
         return worker
 

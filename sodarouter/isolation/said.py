@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from sodarouter.errors import Reject, Retry
 from sodarouter.failures import FaultElsewhere
 from sodarouter.isolation.frames import BadFrame
+from sodarouter.isolation.measured import Measured
 from sodarouter.link import IncidentLink
 from sodarouter.options import LONGEST
 
@@ -27,6 +28,7 @@ class _Said:
 class Opened(_Said):
     """The destination is open."""
 
+    measured: list[Measured]
     said: Literal["opened"] = "opened"
 
 
@@ -120,6 +122,7 @@ class Answered(_Said):
     number: int
     answers: list[Answer] | Odd | None
     changes: list[Change]
+    measured: list[Measured]
     said: Literal["answered"] = "answered"
 
 
@@ -130,6 +133,7 @@ class Raised(_Said):
     number: int
     failures: Annotated[list[Failure], Field(min_length=1)]
     changes: list[Change]
+    measured: list[Measured]
     said: Literal["raised"] = "raised"
 
 

@@ -19,6 +19,7 @@ from sodarouter.event import Enrich
 from sodarouter.failures import FaultElsewhere, contained
 from sodarouter.isolation.frames import GONE, BadFrame, Frames
 from sodarouter.isolation.handed import Close, Handed, Start, Value, packed
+from sodarouter.isolation.measured import tell
 from sodarouter.isolation.output import Output
 from sodarouter.isolation.said import (
     LARGEST_SAID,
@@ -35,6 +36,7 @@ from sodarouter.isolation.said import (
     unpacked,
     value_of,
 )
+from sodarouter.metrics import Metrics
 from sodarouter.redact import Redactor
 
 OPEN_TIMEOUT = 30.0
@@ -54,8 +56,9 @@ class Worker:
     not keep it from being there for the next one.
     """
 
-    def __init__(self, start: Start, redact: Redactor) -> None:
+    def __init__(self, start: Start, redact: Redactor, metrics: Metrics) -> None:
         self._start = start
+        self._metrics = metrics
         self._output = Output(start.name, redact)
         ours, self._theirs = socket.socketpair()
         self._frames = Frames(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), LARGEST_SAID)
@@ -116,6 +119,7 @@ class Worker:
         except BaseException:
             self.kill()
             raise
+        tell(said.measured, self._metrics)
         for change in said.changes:
             store = items[change.item].store
             if change.value is None:
@@ -254,8 +258,9 @@ class Worker:
                 said = await self._answer()
                 if isinstance(said, Failed):
                     self._failure = said.text
-                else:
-                    self._opened = isinstance(said, Opened)
+                elif isinstance(said, Opened):
+                    self._opened = True
+                    tell(said.measured, self._metrics)
             except FaultElsewhere as fault:
                 self._failure = str(fault)
         if scope.cancelled_caught:
