@@ -4,6 +4,7 @@ import json
 import pickle
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from trio.testing import memory_stream_one_way_pair
 
 from sodarouter import IncidentLink, Reject, Retry
 from sodarouter.isolation.frames import BadFrame, Frames
+from sodarouter.isolation.measured import MOST, Measured, Measuring, tell
 from sodarouter.isolation.output import MAX_LINE, Output
 from sodarouter.isolation.said import (
     MAX_TEXT,
@@ -28,6 +30,7 @@ from sodarouter.isolation.said import (
     unpacked,
     value_of,
 )
+from sodarouter.metrics import MetricKind, Metrics
 from sodarouter.outgoing import Outgoing
 from sodarouter.redact import REDACTED, Redactor
 
@@ -85,6 +88,44 @@ def test_whatever_else_is_said_is_refused(data: bytes) -> None:
 def test_the_rules_for_requests_are_the_same_in_the_process() -> None:
     outgoing = Outgoing.model_validate({"allow": ["10.0.0.0/8", "::1"], "proxy": "http://me:secret@127.0.0.1:3128"})
     assert pickle.loads(pickle.dumps(outgoing)) == outgoing
+
+
+# what is measured
+
+calls = st.tuples(
+    st.sampled_from(["count", "gauge", "observe"]),
+    st.sampled_from(["first", "second"]),
+    st.integers(0, 1000),
+    st.dictionaries(st.just("to"), st.text()),
+)
+
+
+@given(st.lists(st.lists(calls)))
+def test_what_is_measured_comes_to_the_same_in_the_router(attempts: list[list[Any]]) -> None:
+    here, there, carried = Metrics(), Measuring(), Metrics()
+    for attempt in attempts:
+        for method, name, value, labels in attempt:
+            for metrics in (here, there):
+                with suppress(ValueError):  # it has another kind or other labels already
+                    getattr(metrics, method)(name, value, **labels)
+        tell(unpacked(packed(Answered(1, None, [], there.taken()))).measured, carried)
+    assert carried.now() == here.now()
+
+
+def test_no_more_is_carried_than_a_limit_and_nothing_that_cannot_be() -> None:
+    measuring = Measuring()
+    for number in range(10 * MOST):
+        measuring.observe("seconds", number)
+        measuring.count("calls")
+    carried = Metrics()
+    tell(measuring.taken(), carried)
+    assert carried.now()[-1].samples[0].count == MOST - 1
+    assert carried.now()[0].samples[0].value == 10 * MOST
+    assert measuring.taken() == []
+    tell(
+        [Measured(MetricKind.COUNTER, "Ill named", 1, {}), Measured(MetricKind.COUNTER, "a", -1, {"le": "1"})], carried
+    )
+    assert len(carried.now()) == 2
 
 
 # frames
