@@ -1,6 +1,7 @@
 """Links back to Soda: one for each incident, whatever fails meanwhile, and its token nowhere."""
 
 import json
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 import trustme
 from distributions import SitePackages
 from engines import ENGINES, NOW, Engine, ended, keeping, open_engine
-from running import Running, running_router, until
+from running import Running, router_process, running_router, until
 from sink import Answer, Sink, open_sink
 from support import make_event
 
@@ -262,6 +264,35 @@ async def test_a_link_is_posted_after_a_restart_if_soda_did_not_take_it_before(t
             assert attempt.reason == "answered 503 Service Unavailable"
             assert len(there.sink.requests) == 2
         nowhere(tmp_path, *capsys.readouterr())
+
+
+async def test_a_link_that_was_promised_is_posted_after_a_kill(tmp_path):
+    """The ticket was made and settled; the router is killed while Soda does not answer, and goes on where it was."""
+    hold = trio.Event()
+    ticket = Answer(body=b'{"key": "OPS-17"}')
+    async with open_sink(ticket) as tracker, soda(tmp_path, Answer(hold=hold)) as there:
+        toml = f"""
+            {there.toml}
+            [destination.tracker]
+            type = "forward"
+            url = "{tracker.url}"
+            keep = {{ key = "$.key" }}
+            link = {{ url = "https://jira.example/{{{{ kept.key }}}}" }}
+            [[route]]
+            to = ["tracker"]
+        """
+        (tmp_path / "router.toml").write_text(LISTEN + SOURCE + toml)
+        with router_process(tmp_path) as router:
+            body = incident(there.callback())
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                assert (await client.post(f"{router.url}/webhooks/soda", content=body)).status_code == 200
+            await there.sink.until_requests(1)
+            router.end(signal.SIGKILL)
+        there.sink.script(Answer())
+        with router_process(tmp_path):
+            await there.sink.until_requests(2)
+        assert json.loads(there.sink.requests[1].body) == {"url": "https://jira.example/OPS-17", "text": "tracker"}
+        assert len(tracker.requests) == 1
 
 
 @pytest.mark.parametrize(

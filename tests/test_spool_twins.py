@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from support import make_event
 
 from sodarouter.delivery import Cause, Halt, Planned, State
-from sodarouter.spool import DeliveryFilter, EventFilter, Keep, Routed, StoredSilence
+from sodarouter.link import IncidentLink
+from sodarouter.spool import DeliveryFilter, EventFilter, Keep, Linking, Routed, StoredEvent, StoredSilence
+from sodarouter.store import Kept
 
-DESTINATIONS = ("log", "mail")
+DESTINATIONS = ("log", "mail", "$link")
 KEYS = (b"one", b"two", b"three")
 DIVIDED = (
     [Planned("log", (0,), part=1, group="a"), Planned("log", (1, 2), part=2, group="b"), Planned("mail", (1,))],
@@ -24,6 +26,18 @@ DIVIDED = (
     [Planned("log", (0,), ("k",), part=1), Planned("log", (0,), ("k",), part=2), Planned("mail", None)],
 )
 """Parts of the same results too, and of others under the same number, as a fallback may be handed them."""
+LINKINGS = [
+    Linking("i-1", IncidentLink("https://x/1", "one") if made else None, prefer, answering)
+    for made in (True, False)
+    for prefer in ((), ("mail",))
+    for answering in (True, False)
+]
+"""What attempts have to do with the link of the incident that some of the events are of."""
+INCIDENT = {
+    "event": "incidentCreated",
+    "incident": {"id": "i-1"},
+    "incidentLinkCallbackUrl": "https://cloud.soda.io/incident-link/1/0123456789abcdef",
+}
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
@@ -35,6 +49,11 @@ STEPS = st.one_of(
     st.tuples(st.just("keep_routing"), st.sampled_from(["c-1", "c-2", "c-3"]), st.integers(0, 1)),
     st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
     st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
+    st.tuples(st.just("keep"), st.sampled_from(["a", "b"]), st.sampled_from([None, 3.0, 30.0])),
+    st.tuples(st.just("forget"), st.sampled_from(["a", "b"]), st.just(0)),
+    st.tuples(
+        st.just("link"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.sampled_from(LINKINGS)
+    ),
     st.tuples(st.just("retry"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("discard"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("halt"), st.sampled_from(DESTINATIONS), st.sampled_from([Halt.PAUSED, Halt.DRAINING, None])),
@@ -61,19 +80,26 @@ class Twins:
 
     async def _shown(self, engine: Engine) -> Any:
         stats = await engine.spool.stats()
-        events = engine.reader.events(limit=99)
+        events = [_without_secrets(stored) for stored in engine.reader.events(limit=99)]
         deliveries = sorted(engine.reader.deliveries(limit=99), key=lambda delivery: delivery.id)
         attempts = [engine.reader.attempts(delivery.id) for delivery in deliveries]
         reader = engine.reader
-        narrowed = [reader.events(EventFilter(unrouted=on, withheld=not on), limit=99) for on in (True, False)]
+        narrowed = [
+            [_without_secrets(stored) for stored in reader.events(EventFilter(unrouted=on, withheld=not on), limit=99)]
+            for on in (True, False)
+        ]
         known = reader.silences(), reader.recollection(KEYS), [reader.routing(f"c-{n}") for n in (1, 2, 3)]
+        known += (
+            [reader.entries(name, self.now, limit=9) for name in DESTINATIONS],
+            await engine.spool.link("soda", "i-1"),
+        )
         streamed = [replace(stored, trace=[]) for stored in events[::-1]]
-        assert list(reader.stream(EventFilter())) == streamed
+        assert [_without_secrets(stored) for stored in reader.stream(EventFilter())] == streamed
         return stats.queues, stats.backlog, events, narrowed, deliveries, attempts, reader.halts(), known
 
     async def _append(self, number: int, body: int, window: int) -> Any:
         event = make_event(
-            {"event": "checkEvaluation", "n": body},
+            INCIDENT if body == 5 else {"event": "checkEvaluation", "n": body},
             id=f"{self.now:.0f}",
             received=make_event().received + timedelta(seconds=self.now - NOW),
         )
@@ -133,6 +159,24 @@ class Twins:
         outcome = ended(claim, state, started=self.now, next_at=self.now + 3, **(known if state is State.DEAD else {}))
         return await self.engines[number].spool.settle([outcome, outcome])
 
+    async def _keep(self, number: int, key: str, seconds: float | None) -> Any:
+        if not self.claimed[number]:
+            return None
+        claim = self.claimed[number].pop(0)
+        kept = {key: None if seconds is None else Kept(f"[{self.now}]", self.now + seconds)}
+        return await self.engines[number].spool.settle([ended(claim, started=self.now, kept=kept)])
+
+    async def _forget(self, number: int, key: str, _: Any) -> Any:
+        spool = self.engines[number].spool
+        return [await spool.forget(name, [key]) for name in DESTINATIONS], await spool.kept("log", "b", self.now)
+
+    async def _link(self, number: int, state: State, linking: Linking) -> Any:
+        if not self.claimed[number]:
+            return None
+        claim = self.claimed[number].pop(0)
+        outcome = ended(claim, state, started=self.now, next_at=self.now + 3, linking=linking)
+        return await self.engines[number].spool.settle([outcome])
+
     async def _retry(self, number: int, which: int, _: Any) -> Any:
         return await self.engines[number].spool.retry(self._some(number, which), self.now)
 
@@ -161,6 +205,11 @@ class Twins:
         kinds = ("events", "attempts", "quarantine", "dead_letters")
         retention = keeping(**dict.fromkeys(kinds, Keep(float(age), size)))
         return await self.engines[number].spool.prune(retention, self.now, 100)
+
+
+def _without_secrets(stored: StoredEvent) -> StoredEvent:
+    """As the file has it: only who delivers needs the callback URL."""
+    return replace(stored, event=replace(stored.event, raw=stored.event.raw_redacted))
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -197,4 +246,6 @@ DANGLING = """
     UNION ALL SELECT 'delivery', seq FROM delivery WHERE event NOT IN (SELECT seq FROM event)
     UNION ALL SELECT 'decision', event FROM decision WHERE event NOT IN (SELECT seq FROM event)
     UNION ALL SELECT 'recent', event FROM recent WHERE event NOT IN (SELECT seq FROM event)
+    UNION ALL SELECT 'callback', event FROM callback WHERE event NOT IN (SELECT seq FROM event)
+    UNION ALL SELECT 'enrichment', event FROM enrichment WHERE event NOT IN (SELECT seq FROM event)
 """
