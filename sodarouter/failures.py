@@ -14,6 +14,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """The control characters but for the tab and the end of a line."""
 
 
+class FaultElsewhere(Exception):
+    """The fault of a plugin in a process of its own: the text is what `describe` said there, or how the process ended."""
+
+
 @contextmanager
 def contained(failures: list[BaseException]) -> Iterator[None]:
     """Adds to ``failures`` whatever the block raises, each member of a group by itself.
@@ -50,6 +54,8 @@ def describe(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # it is the plugin's own class
         text = ""
+    if isinstance(error, FaultElsewhere):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -1,8 +1,10 @@
 """Makes the destinations and opens them before anything is delivered to them, and closes them afterwards."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -15,6 +17,9 @@ from sodarouter.lane import Lane
 from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient, HttpOptions
 from sodarouter.plugins import AnyDestination, DeliverHook
+
+if TYPE_CHECKING:
+    from sodarouter.isolation.pool import Isolated
 
 OPEN_TIMEOUT = 30.0
 """Seconds that a destination may take to open."""
@@ -29,7 +34,7 @@ class Opened:
     """An open destination, and the lane that delivers to it."""
 
     configured: ConfiguredDestination
-    destination: AnyDestination
+    destination: "AnyDestination | Isolated"
     http: HttpClient
     lane: Lane
     metrics: Metrics
@@ -37,8 +42,10 @@ class Opened:
     @property
     def health(self) -> Callable[[], object] | None:
         """Asks it how it is; ``None``: its type does not say."""
-        # the attribute of an instance may be anything
-        return self.destination.health if type(self.destination).health is not Destination.health else None
+        destination = self.destination
+        # the attribute of an instance may be anything; one in processes of its own is not asked
+        says = isinstance(destination, Destination) and type(destination).health is not Destination.health
+        return destination.health if isinstance(destination, Destination) and says else None
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.
@@ -67,27 +74,42 @@ async def open_destinations(config: Config, kept: Iterable[Opened] = ()) -> list
     Raises:
         ConfigError: With the faults of all that cannot be opened. What this call has opened is closed again.
     """
-    unchanged = {one.lane.name: one for one in kept}
-    opened: list[Opened] = []
-    faults: list[Fault] = []
+    wanted = {configured.name: configured for configured in config.destinations}
+    earlier = {one.lane.name: one for one in kept}
+    opened = {name: one for name, one in earlier.items() if wanted.get(name) == one.configured}
+    missing = [configured for configured in config.destinations if configured.name not in opened]
+    faults: dict[str, Sequence[Fault]] = {}
     async with AsyncExitStack() as undone:
-        for configured in config.destinations:
-            one = unchanged.get(configured.name)
-            if one is None or one.configured != configured:
-                try:
-                    # counts go on where only the options are others
-                    same = one is not None and one.configured.kind is configured.kind
-                    metrics = one.metrics if one and same else Metrics(config.redact)
-                    one = await open_destination(config, configured, metrics)
-                except ConfigError as error:
-                    faults.extend(error.faults)
-                    continue
+
+        async def open_one(configured: ConfiguredDestination) -> None:
+            # counts go on where only the options are others
+            before = earlier.get(configured.name)
+            same = before is not None and before.configured.kind is configured.kind
+            metrics = before.metrics if before and same else Metrics(config.redact)
+            try:
+                one = opened[configured.name] = await open_destination(config, configured, metrics)
+            except ConfigError as error:
+                faults[configured.name] = error.faults
+            else:
                 undone.push_async_callback(one.close)
-            opened.append(one)
+
+        async def open_apart(configured: ConfiguredDestination) -> None:
+            async with processors:
+                await open_one(configured)
+
+        async with trio.open_nursery() as nursery:
+            # a process of its own takes half a second of one to start
+            processors = trio.CapacityLimiter(os.cpu_count() or 1)
+            for configured in missing:
+                if configured.isolated:
+                    nursery.start_soon(open_apart, configured)
+            for configured in missing:
+                if not configured.isolated:
+                    await open_one(configured)
         if faults:
-            raise ConfigError(faults)
+            raise ConfigError([fault for one in missing for fault in faults.get(one.name, ())])
         undone.pop_all()
-    return opened
+    return [opened[configured.name] for configured in config.destinations]
 
 
 async def open_destination(config: Config, configured: ConfiguredDestination, metrics: Metrics) -> Opened:
@@ -102,6 +124,12 @@ async def open_destination(config: Config, configured: ConfiguredDestination, me
     failures: list[BaseException] = []
     http = HttpClient(configured.options, configured.outgoing)
     with contained(failures), trio.move_on_after(OPEN_TIMEOUT) as scope:
+        if configured.isolated:
+            from sodarouter.isolation.pool import Isolated  # most routers have none
+
+            isolated = Isolated(config, configured, metrics)
+            await isolated.open()
+            return Opened(configured, isolated, http, _lane(configured, isolated), metrics)
         destination = configured.kind(configured.name, configured.options)
         destination.http = http
         destination.metrics = metrics
@@ -118,7 +146,7 @@ async def open_destination(config: Config, configured: ConfiguredDestination, me
     raise ConfigError([Fault(place, f"was not open after {OPEN_TIMEOUT:g} seconds")])
 
 
-def _lane(configured: ConfiguredDestination, hook: DeliverHook) -> Lane:
+def _lane(configured: ConfiguredDestination, hook: "DeliverHook | Isolated") -> Lane:
     table = configured.table
     return Lane(
         name=configured.name,

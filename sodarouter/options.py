@@ -6,10 +6,11 @@ resolved, so that the router can keep them out of whatever it prints.
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -47,11 +48,23 @@ class Place:
 
     folder: Path = field(default_factory=Path)
     secrets: set[str] = field(default_factory=set)
+    references: dict[str, str] = field(default_factory=dict)
+    """What was found where secrets refer to: each variable and file is read once."""
+
+    def apart(self) -> "Place":
+        """The same place for one table, which then knows what that table alone refers to."""
+        return Place(self.folder, self.secrets)
 
     def secret(self, value: str) -> SecretStr:
         """Wraps ``value`` and remembers it for the redaction of everything the router prints."""
         self.secrets.add(value)
         return SecretStr(value)
+
+    def referred(self, reference: str, look: Callable[[], str]) -> SecretStr:
+        """The secret behind a reference, which ``look`` reads unless it is known already."""
+        if reference not in self.references:
+            self.references[reference] = look()
+        return self.secret(self.references[reference])
 
 
 class Inherited(str):
@@ -67,6 +80,34 @@ class Inherited(str):
         made = super().__new__(cls, text)
         made.folder = folder
         return made
+
+    def __getnewargs__(self) -> tuple[str, Path]:  # type: ignore[override]  # it is made of both
+        return str(self), self.folder
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+@dataclass(frozen=True, repr=False)
+class Given:
+    """A table as it was written, and what it takes to make the same options of it once more in another process."""
+
+    table: Mapping[str, Any]
+    folder: Path
+    references: Mapping[str, str]
+
+    @classmethod
+    def at(cls, place: Place, table: Mapping[str, Any]) -> "Given":
+        """A table that was validated in a place of its own."""
+        return cls(table, place.folder, place.references)
+
+    def validated(self, model: type[OptionsT], secrets: set[str]) -> OptionsT:
+        """The options. Neither the environment nor a file is asked again for a secret.
+
+        Args:
+            secrets: Gets those that are in them.
+        """
+        return model.model_validate(self.table, context=Place(self.folder, secrets, dict(self.references)))
 
 
 def place_of(info: ValidationInfo) -> Place:
@@ -139,20 +180,29 @@ def read_secret(value: object, info: ValidationInfo) -> SecretStr:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 # it may be the secret itself, so it is not repeated
                 raise ValueError("env names an environment variable; the secret itself is not written there")
-            found = os.environ.get(name)
-            if not found:
-                raise ValueError(f"the environment variable {name} is not set or is empty")
-            return place.secret(found)
+            return place.referred(f"env {name}", lambda: _variable(name))
         case {"file": str(name), **rest} if not rest:
-            try:
-                text = (_folder(name, info) / name).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"the secret's file {name!r} cannot be read: {_cause(error)}") from None
-            if not text:
-                raise ValueError(f"the secret's file {name!r} is empty")
-            return place.secret(text)
+            path = _folder(name, info) / name
+            return place.referred(f"file {path}", lambda: _content(name, path))
         case _:
             raise ValueError('a secret is a string, { env = "NAME" } or { file = "path" }')
+
+
+def _variable(name: str) -> str:
+    found = os.environ.get(name)
+    if not found:
+        raise ValueError(f"the environment variable {name} is not set or is empty")
+    return found
+
+
+def _content(name: str, path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the secret's file {name!r} cannot be read: {_cause(error)}") from None
+    if not text:
+        raise ValueError(f"the secret's file {name!r} is empty")
+    return text
 
 
 def _cause(error: OSError | UnicodeDecodeError) -> str:

@@ -37,7 +37,7 @@ from sodarouter.event import Event
 from sodarouter.failures import describe
 from sodarouter.http import HttpRoute
 from sodarouter.metrics import Metrics
-from sodarouter.options import Options
+from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin, making
 from sodarouter.source import SourceType
 from sodarouter.store import Store
@@ -61,6 +61,8 @@ class Found:
     target: Any = None
     fault: str = ""
     """Why it cannot be used; empty when it can."""
+    given: Given | None = None
+    """What its options were made of, if it has some."""
     hint: str = "mend or uninstall it, or put its name into [plugins] disabled"
     """What an operator can do if it cannot."""
     api: object = None
@@ -169,6 +171,10 @@ class Plugins:
                 except (Exception, SystemExit) as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
+    def that_offers(self, kind: object) -> Found:
+        """The plugin of a type."""
+        return next(plugin for plugin in self.found if plugin.name == self._owners[kind])
+
     def faults(self) -> list[Fault]:
         return [Fault(str(plugin), plugin.fault, plugin.hint) for plugin in self.found if plugin.fault]
 
@@ -216,7 +222,7 @@ class Plugins:
         self, plugin: Found, thing: str, word: str, kind: KindT, offered: dict[str, KindT], own: list[KindT]
     ) -> None:
         if word in offered:
-            other = next(one for one in self.found if one.name == self._owners[offered[word]])
+            other = self.that_offers(offered[word])
             raise PluginError(f"{other} offers the {thing} type {word!r} too")
         offered[word] = kind
         own.append(kind)

@@ -52,6 +52,7 @@ SECRETS = {
     "source_hmac": canary("source_hmac") + ODD,
     "source_standard": "whsec_" + base64.b64encode(canary("source_standard").encode()).decode(),
     "url": f"SINK/hooks/{canary('url_path')}?key={canary('url_query')}",
+    "update": f"SINK/tickets/{canary('update')}/{{{{ kept.id }}}}",
     "header": f"Token {canary('header')}",
     "basic": canary("basic") + ODD,
     "bearer": canary("bearer"),
@@ -103,6 +104,8 @@ DESTINATIONS = {
     "events": 'type = "file"\npath = "events.jsonl"',
     "payloads": 'type = "file"\npath = "payloads.jsonl"\nformat = "payload"',
     "url": 'type = "forward"\nproxy = "off"\nurl = { file = "url" }',
+    "update": 'type = "forward"\nproxy = "off"\nurl = "SINK/tickets"\nconcurrency = 1\nkeep = { id = "$.id" }\n'
+    'update = { url = { file = "update" } }',
     "header": 'type = "forward"\nproxy = "off"\nurl = "SINK/header"\nheaders = { X-Token = { file = "header" } }',
     "basic": 'type = "forward"\nproxy = "off"\nurl = "SINK/basic"\n'
     'auth = { basic = { username = "router", password = { file = "basic" } } }',
@@ -118,6 +121,10 @@ DESTINATIONS = {
     "env": f'type = "exec"\ncommand = ["sh", "-c", {json.dumps(TELLS)}]\nenv = {{ TOKEN = {{ file = "env" }} }}',
     "apprise": 'type = "apprise"\nurl = { file = "apprise" }',
     **{way: f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"' for way in WAYS},
+    **{
+        f"{way}_apart": f'type = "leaky"\ntoken = {{ file = "leaky" }}\nhow = "{way}"\nisolation = "process"'
+        for way in ("raises_a_group", "prints", "loses_a_thread", "rejects", "logs")
+    },
 }
 """The tables of the destinations. Each gets every event, and gives up after one attempt."""
 

@@ -147,6 +147,8 @@ async def leave(folder: Path, mail: int) -> Left:
             seen: Counter[str] = Counter()
 
             def echo(request: Request) -> Answer:
+                if request.target == "/tickets":
+                    return Answer(201, body=b'{"id": 7}')
                 possible = echoes(request)
                 seen[request.target] += 1
                 return possible[seen[request.target] % len(possible)]

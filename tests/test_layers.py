@@ -22,7 +22,7 @@ FLOORS: dict[int, str] = {
        """,
     2: "hookspecs lane translate",
     3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal trial",
-    4: "api deliver receive route serve systemd web",
+    4: "api deliver isolation receive route serve systemd web",
     5: "daemon lanes process reload stations testing upkeep",
     6: "__main__ cli",
 }

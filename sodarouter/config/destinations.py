@@ -1,14 +1,14 @@
 """`[destination.NAME]`: the core's keys and those of a type, each validated by whom they belong to."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sodarouter.config.document import Document, Found, named_tables
 from sodarouter.config.tables import DestinationTable
 from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion, without_type
-from sodarouter.options import Options
+from sodarouter.options import Given, Options
 from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 
@@ -23,10 +23,18 @@ class ConfiguredDestination:
     options: Options
     outgoing: Outgoing
     """What holds for its requests, as for those of all others."""
+    given: Given = field(compare=False, repr=False)
+    """What its options were made of."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it runs in processes of its own."""
+        return self.table.isolation == "process"
 
     @property
     def concurrency(self) -> int:
-        return self.table.concurrency or self.kind.default_concurrency
+        # each attempt at once is a process of its own, which is for the operator to want
+        return self.table.concurrency or (1 if self.isolated else self.kind.default_concurrency)
 
     @property
     def batch_size(self) -> int:
@@ -55,9 +63,10 @@ def configured(
             fault = Fault(place, f"has no effect: {kind.type!r} takes one delivery at a time", "leave it out")
             found.add(fault, document.origins)
         made = found.validated(DestinationTable, core, document, *keys)
-        options = found.validated(kind.options_type, own, document, *keys, also=DestinationTable.model_fields)
+        by_itself = replace(document, place=document.place.apart())
+        options = found.validated(kind.options_type, own, by_itself, *keys, also=DestinationTable.model_fields)
         if made is not None and options is not None:
-            yield ConfiguredDestination(name, kind, made, options, outgoing)
+            yield ConfiguredDestination(name, kind, made, options, outgoing, Given.at(by_itself.place, own))
 
 
 def _takes_batches(kind: type[AnyDestination]) -> bool:

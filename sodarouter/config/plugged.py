@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from sodarouter.config.origins import Origins
 from sodarouter.config.tables import DestinationTable, File, PluginsTable, SourceTable
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.faults import suggestion
-from sodarouter.options import Options, Place
+from sodarouter.options import Given, Options, Place
 from sodarouter.plugins import Found as FoundPlugin
 from sodarouter.plugins import Plugins, find, installed
 from sodarouter.redact import Redactor
@@ -107,7 +108,9 @@ def _made(
             usable.append(plugin)
             continue
         keys = ("plugin", plugin.name)
-        made = found.validated(plugin.options_type, tables.get(plugin.name, {}), main, *keys)
+        table, by_itself = tables.get(plugin.name, {}), replace(main, place=main.place.apart())
+        made = found.validated(plugin.options_type, table, by_itself, *keys)
+        plugin.given = Given.at(by_itself.place, table)
         if made is not None:
             options[plugin.name] = made
             usable.append(plugin)

@@ -223,6 +223,8 @@ class DestinationTable(Options):
     """What a delivery never overtakes an earlier one of."""
     fallback: str | None = None
     """The destination that is handed what ends as a dead letter here."""
+    isolation: Literal["none", "process"] = "none"
+    """Whether it runs in processes of its own, which are killed at the timeout."""
 
     @model_validator(mode="after")
     def _once(self) -> "DestinationTable":

@@ -63,6 +63,10 @@ class Teams:
     def __bool__(self) -> bool:
         return bool(self._teams)
 
+    def __reduce__(self) -> tuple[type["Teams"], tuple[Sequence[TeamTable]]]:
+        # destinations in processes of their own make them once more
+        return Teams, (self.tables,)
+
     def of(self, dataset: Dataset) -> Team | None:
         return self._find(lambda key: _of_dataset(dataset, key))
 

@@ -13,6 +13,7 @@ import trio
 
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Cause, Delivery, Planned, Settled, State
+from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.event import Event
 from sodarouter.ids import new_id
@@ -202,8 +203,15 @@ class FakeRouter:
     # what a test looks at
 
     def destination(self, name: str | None = None) -> AnyDestination:
-        """The instance that is delivered to; the first one by default."""
-        return next(one.destination for one in self._opened if name in (None, one.lane.name))
+        """The instance that is delivered to; the first one by default.
+
+        Raises:
+            PluginError: It is in a process of its own.
+        """
+        found = next(one.destination for one in self._opened if name in (None, one.lane.name))
+        if not isinstance(found, Destination):
+            raise PluginError("with isolation = 'process' the instance is in another process")
+        return found
 
     @property
     def deliveries(self) -> list[StoredDelivery]:
