@@ -1,159 +1,94 @@
-"""Intake with a durable 200, side by side with a bare server that keeps nothing.
+"""Webhooks in, and a 200 when they are on disk: side by side with other servers.
 
-    python benchmarks/intake.py [--connections 64] [--seconds 5] [--rounds 5]
-
-Both run in turn, round by round, so that a machine whose speed drifts treats them alike. What counts is the ratio.
+All servers of a comparison run from the first round to the last, and have their turn in each; whoever has no turn does
+nothing. CPU is counted until a server is quiet again, so that what it puts off, such as deciding and delivering, counts.
 """
 
-import argparse
-import hashlib
-import hmac
-import json
-import os
-import platform
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import load
+from benchmarks import load
+from benchmarks.contenders import BARE, CONTENDERS, Contender
+from benchmarks.figures import Figures
+from benchmarks.running import cpu_seconds, free_port, started, until_quiet
+from benchmarks.scale import Scale
+from benchmarks.slow import slow_disk
 
-VERSIONS = ("sodarouter", "hypercorn", "trio", "pydantic")
-FASTEST = 10_000
-"""Requests that are made ready for each second."""
-SECRET = "benchmark"
-ROUTER = """
-[server]
-listen = ["127.0.0.1:{port}"]
-[admin]
-listen = ["127.0.0.1:0"]
-[log]
-level = "warning"
-[source.soda]
-path = "/webhooks/soda"
-verify = [{{ type = "hmac", header = "X-Soda-Signature", secrets = ["{secret}"], prefix = "sha256=" }}]
-"""
-DELIVERED = """
-[destination.log]
-type = "file"
-path = "events.jsonl"
-[[route]]
-to = ["log"]
-"""
-SAMPLE = {
-    "event": "checkEvaluation",
-    "checkResults": [
-        {
-            "id": "11111111-2222-4333-8444-555555555555",
-            "name": "No missing values",
-            "definition": "checks:\n  - missing:\n      name: No missing values\n" + "# filler\n" * 130,
-            "datasets": [{"name": "orders", "owners": [{"type": "user", "email": "owner@example.com"}]}],
-            "evaluationStatus": "fail",
-            "value": 1.0,
-        }
-    ],
-}
+AGAINST = BARE.name
+SLOW = (5, 20)
+"""Milliseconds that a sync takes longer."""
 
 
-def webhooks(count: int) -> list[bytes]:
-    """Signed webhooks of about 2 KB, each different from all others, so that none is a repeat."""
-    run = time.monotonic_ns()
-    requests = []
-    for number in range(count):
-        body = json.dumps({**SAMPLE, "run": run, "n": number}).encode()
-        signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        headers = {"Host": "x", "X-Soda-Signature": f"sha256={signature}", "Content-Length": str(len(body))}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        requests.append(f"POST /webhooks/soda HTTP/1.1\r\n{head}\r\n".encode() + body)
-    return requests
+def small(scale: Scale, figures: Figures) -> None:
+    compare(scale, figures, CONTENDERS, scale.connections)
 
 
-@contextmanager
-def started(command: list[str], port: int, folder: str) -> Iterator[int]:
-    """A server as a process of its own; gives its id."""
-    process = subprocess.Popen(command, cwd=folder)
-    try:
-        for _ in range(1000):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.01)  # until the port is open
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+def large(scale: Scale, figures: Figures) -> None:
+    """With a hundred results in each body."""
+    compare(scale, figures, CONTENDERS, scale.connections, results=100)
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-
+def slowly(scale: Scale, figures: Figures) -> None:
+    """With a disk that takes its time."""
+    taking_part = [one for one in CONTENDERS if one.syncs or one is BARE]
     with tempfile.TemporaryDirectory() as folder:
-        contenders = {}
-        for name, toml in (("bare", None), ("router", ""), ("router, delivering", DELIVERED)):
-            port = free_port()
-            command = [sys.executable, str(Path(__file__).with_name("bare.py").resolve()), str(port)]
-            place = Path(folder, name.replace(", ", "-"))
+        for milliseconds in SLOW:
+            environment = slow_disk(Path(folder), milliseconds)
+            if environment is None:
+                figures.skip("left out: a disk cannot be made slow here; it takes Linux and the compiler cc")
+                return
+            about = f"a sync takes {milliseconds} ms longer"
+            compare(scale, figures, taking_part, scale.slow_connections, environment=environment, about=about)
+
+
+def compare(
+    scale: Scale,
+    figures: Figures,
+    contenders: Iterable[Contender],
+    connections: Sequence[int],
+    *,
+    results: int = 1,
+    environment: Mapping[str, str] | None = None,
+    about: str = "",
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        sides: list[tuple[Contender, int, int]] = []
+        for number, contender in enumerate(contenders):
+            if contender.missing:
+                figures.skip(contender.missing)
+                continue
+            port, place = free_port(), Path(folder, str(number))
             place.mkdir()
-            if toml is not None:
-                (place / "router.toml").write_text(ROUTER.format(port=port, secret=SECRET) + toml, encoding="utf-8")
-                command = [sys.executable, "-m", "sodarouter", "--config", "router.toml"]
-            contenders[name] = (command, port, str(place))
+            command = contender.command(place, port)
+            pid = running.enter_context(started(command, port, place, environment))
+            load.run(("127.0.0.1", port), contender.requests(results), connections=8, seconds=scale.seconds / 4)
+            until_quiet(pid)
+            sides.append((contender, port, pid))
+        for _ in range(scale.rounds):
+            for many in connections:
+                for contender, port, pid in sides:
+                    case = ", ".join(filter(None, [f"{many} connection{'s' * (many > 1)}", about]))
+                    figures.add(case, contender.name, measure(scale, contender, port, pid, many, results))
 
-        rates: dict[str, list[float]] = {name: [] for name in contenders}
-        p99: dict[str, list[float]] = {name: [] for name in contenders}
-        cpu: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(asked.rounds):
-            for name, (command, port, place_name) in contenders.items():
-                warm_up, requests = webhooks(FASTEST), webhooks(int(FASTEST * asked.seconds))
-                with started(command, port, place_name) as pid:
-                    load.run(("127.0.0.1", port), iter(warm_up), connections=asked.connections, seconds=0.5)
-                    before = cpu_seconds(pid)
-                    found = load.run(
-                        ("127.0.0.1", port), iter(requests), connections=asked.connections, seconds=asked.seconds
-                    )
-                    used = cpu_seconds(pid) - before
-                assert set(found.statuses) == {200}, found.statuses
-                rates[name].append(found.rate)
-                p99[name].append(found.percentile(0.99))
-                cpu[name].append(used / len(found.latencies))
 
-    print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, "
-        + ", ".join(f"{n} {version(n)}" for n in VERSIONS)
+def measure(
+    scale: Scale, contender: Contender, port: int, pid: int, connections: int, results: int
+) -> dict[str, float]:
+    """One turn of one server."""
+    before = cpu_seconds(pid)
+    found = load.run(
+        ("127.0.0.1", port), contender.requests(results), connections=connections, seconds=scale.seconds
     )
-    print(
-        f"{asked.connections} connections, medians of {asked.rounds} rounds of {asked.seconds:g} s; 2 KB, signed, no repeats"
-    )
-    print(f"{'':20} {'requests/s':>10} {'ratio':>7} {'p99 ms':>8} {'CPU us/request':>15}")
-    for name in contenders:
-        ratio = statistics.median(a / b for a, b in zip(rates[name], rates["bare"], strict=True))
-        print(
-            f"{name:20} {statistics.median(rates[name]):10.0f} {ratio:7.2f}"
-            f" {statistics.median(p99[name]) * 1000:8.1f} {statistics.median(cpu[name]) * 1e6:15.0f}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    until_quiet(pid)
+    used = cpu_seconds(pid) - before
+    if set(found.statuses) != {200}:
+        raise SystemExit(f"{contender.name} answered {found.statuses}")
+    return {
+        "requests/s": found.rate,
+        "p50 ms": found.percentile(0.5) * 1000,
+        "p99 ms": found.percentile(0.99) * 1000,
+        "CPU µs/request": used / len(found.latencies) * 1e6,
+        "generator busy %": found.busy * 100,
+    }

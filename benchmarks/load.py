@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Load:
-    """What a run measured. Latencies are in seconds."""
+    """What a run measured. Times are in seconds."""
 
-    seconds: float
+    seconds: float = 0.0
+    busy: float = 0.0
+    """The generator's own share of a core. Near 1 it was the limit, and not the server."""
     statuses: dict[int, int] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
 
@@ -21,8 +23,12 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def percentile(self, part: float) -> float:
-        ordered = sorted(self.latencies)
-        return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+        return percentile(self.latencies, part)
+
+
+def percentile(values: list[float], part: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
 class _Connection:
@@ -46,41 +52,50 @@ class _Connection:
         head, end, body = self.answer.partition(b"\r\n\r\n")
         if not end:
             return None
-        length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        return int(head[9:12]) if len(body) >= length else None
+        _, _, length = head.lower().partition(b"content-length:")
+        return int(head[9:12]) if len(body) >= int(length.split(b"\r\n", 1)[0] or 0) else None
 
 
 def run(address: tuple[str, int], requests: Iterator[bytes], *, connections: int, seconds: float) -> Load:
-    """Sends requests as fast as they are answered, one at a time on each connection.
+    """Sends requests as fast as they are answered, one at a time on each connection, until the time or they are over.
 
     Args:
-        requests: Made beforehand, so that making them takes no time from the server. More than can be answered.
+        requests: Each is asked for while the one before is on its way, so that making it takes no time from the server.
     """
-    selector = selectors.DefaultSelector()
-    for _ in range(connections):
-        connection = _Connection(address)
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
-        connection.send(next(requests))
-    load = Load(seconds)
-    start = time.perf_counter()
-    end = start + seconds
-    open_requests = connections
-    while open_requests:
-        for key, _ in selector.select(10):
-            connection = key.data
-            status = connection.receive()
-            if status is None:
-                continue
-            now = time.perf_counter()
-            if now < end:
-                load.latencies.append(now - connection.sent)
-                load.statuses[status] = load.statuses.get(status, 0) + 1
-                connection.send(next(requests))
+    load = Load()
+    with selectors.DefaultSelector() as selector:
+        for _ in range(connections):
+            connection = _Connection(address)
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+        began, used = time.perf_counter(), time.thread_time()
+        end = began + seconds
+        for key in list(selector.get_map().values()):
+            if request := next(requests, None):
+                key.data.send(request)
             else:
-                open_requests -= 1
-                selector.unregister(connection.socket)
-                connection.socket.close()
-    selector.close()
+                _close(selector, key.data)
+        following = next(requests, None)
+        while selector.get_map():
+            found = selector.select(30)
+            if not found:
+                raise TimeoutError("no answer for 30 seconds")
+            for key, _ in found:
+                status = key.data.receive()
+                if status is None:
+                    continue
+                now = time.perf_counter()
+                load.latencies.append(now - key.data.sent)
+                load.statuses[status] = load.statuses.get(status, 0) + 1
+                if now < end and following:
+                    key.data.send(following)
+                    following = next(requests, None)
+                else:
+                    _close(selector, key.data)
+        load.seconds = time.perf_counter() - began
+        load.busy = (time.thread_time() - used) / load.seconds
     return load
+
+
+def _close(selector: selectors.BaseSelector, connection: _Connection) -> None:
+    selector.unregister(connection.socket)
+    connection.socket.close()
