@@ -22,8 +22,8 @@ class Figures:
 
     def __init__(self, against: str) -> None:
         self.against = against
-        self.skipped: list[str] = []
-        """What could not be measured here, and why."""
+        self.notes: list[str] = []
+        """What a reader has to know: what could not be measured here, and why."""
         self._values: dict[Row, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, case: str, side: str, measures: Mapping[str, float]) -> None:
@@ -31,9 +31,9 @@ class Figures:
         for measure, value in measures.items():
             self._values[Row(case, side)][measure].append(value)
 
-    def skip(self, line: str) -> None:
-        if line not in self.skipped:
-            self.skipped.append(line)
+    def note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     @property
     def rows(self) -> list[Row]:

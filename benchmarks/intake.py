@@ -37,7 +37,7 @@ def slowly(scale: Scale, figures: Figures) -> None:
         for milliseconds in SLOW:
             environment = slow_disk(Path(folder), milliseconds)
             if environment is None:
-                figures.skip("left out: a disk cannot be made slow here; it takes Linux and the compiler cc")
+                figures.note("left out: a disk cannot be made slow here; it takes Linux and the compiler cc")
                 return
             about = f"a sync takes {milliseconds} ms longer"
             compare(scale, figures, taking_part, scale.slow_connections, environment=environment, about=about)
@@ -57,7 +57,7 @@ def compare(
         sides: list[tuple[Contender, int, int]] = []
         for number, contender in enumerate(contenders):
             if contender.missing:
-                figures.skip(contender.missing)
+                figures.note(contender.missing)
                 continue
             port, place = free_port(), Path(folder, str(number))
             place.mkdir()
@@ -70,21 +70,26 @@ def compare(
             for many in connections:
                 for contender, port, pid in sides:
                     case = ", ".join(filter(None, [f"{many} connection{'s' * (many > 1)}", about]))
-                    figures.add(case, contender.name, measure(scale, contender, port, pid, many, results))
+                    found, used = measure(scale, contender, port, pid, many, results)
+                    figures.add(case, contender.name, listed(found, used))
+                    if found.closed:
+                        figures.note(f"{contender.name} closed some of its connections, which were opened anew: {case}")
 
 
 def measure(
     scale: Scale, contender: Contender, port: int, pid: int, connections: int, results: int
-) -> dict[str, float]:
-    """One turn of one server."""
+) -> tuple[load.Load, float]:
+    """One turn of one server: what came of it, and the seconds of CPU that it took."""
     before = cpu_seconds(pid)
-    found = load.run(
-        ("127.0.0.1", port), contender.requests(results), connections=connections, seconds=scale.seconds
-    )
+    requests = contender.requests(results)
+    found = load.run(("127.0.0.1", port), requests, connections=connections, seconds=scale.seconds)
     until_quiet(pid)
-    used = cpu_seconds(pid) - before
     if set(found.statuses) != {200}:
         raise SystemExit(f"{contender.name} answered {found.statuses}")
+    return found, cpu_seconds(pid) - before
+
+
+def listed(found: load.Load, used: float) -> dict[str, float]:
     return {
         "requests/s": found.rate,
         "p50 ms": found.percentile(0.5) * 1000,

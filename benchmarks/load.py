@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
+MOST_CLOSED = 1000
+"""Connections after which a server that closes them is given up."""
+
+
 @dataclass
 class Load:
     """What a run measured. Times are in seconds."""
@@ -16,6 +20,8 @@ class Load:
     """The generator's own share of a core. Near 1 it was the limit, and not the server."""
     statuses: dict[int, int] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
+    closed: int = 0
+    """Connections that the server closed instead of answering: their requests were sent again on others."""
 
     @property
     def rate(self) -> float:
@@ -32,22 +38,35 @@ def percentile(values: list[float], part: float) -> float:
 
 
 class _Connection:
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: tuple[str, int], selector: selectors.BaseSelector) -> None:
+        self._address, self._selector = address, selector
         self.sent = 0.0
-        self.answer = b""
+        self.answer = self.request = b""
+        self.open()
+
+    def open(self) -> None:
+        self.socket = socket.create_connection(self._address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(self.socket, selectors.EVENT_READ, self)
+
+    def close(self) -> None:
+        self._selector.unregister(self.socket)
+        self.socket.close()
 
     def send(self, request: bytes) -> None:
-        self.answer = b""
+        self.answer, self.request = b"", request
         self.sent = time.perf_counter()
         self.socket.sendall(request)
 
     def receive(self) -> int | None:
-        """The status, once the answer is whole."""
+        """The status, once the answer is whole.
+
+        Raises:
+            ConnectionError: The server has closed the connection.
+        """
         piece = self.socket.recv(65536)
         if not piece:
-            raise ConnectionError("the server closed a connection")
+            raise ConnectionError
         self.answer += piece
         head, end, body = self.answer.partition(b"\r\n\r\n")
         if not end:
@@ -65,22 +84,30 @@ def run(address: tuple[str, int], requests: Iterator[bytes], *, connections: int
     load = Load()
     with selectors.DefaultSelector() as selector:
         for _ in range(connections):
-            connection = _Connection(address)
-            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            _Connection(address, selector)
         began, used = time.perf_counter(), time.thread_time()
         end = began + seconds
         for key in list(selector.get_map().values()):
             if request := next(requests, None):
                 key.data.send(request)
             else:
-                _close(selector, key.data)
+                key.data.close()
         following = next(requests, None)
         while selector.get_map():
             found = selector.select(30)
             if not found:
                 raise TimeoutError("no answer for 30 seconds")
             for key, _ in found:
-                status = key.data.receive()
+                try:
+                    status = key.data.receive()
+                except ConnectionError:
+                    load.closed += 1
+                    if load.closed > MOST_CLOSED:
+                        raise
+                    key.data.close()
+                    key.data.open()
+                    key.data.send(key.data.request)
+                    continue
                 if status is None:
                     continue
                 now = time.perf_counter()
@@ -90,12 +117,8 @@ def run(address: tuple[str, int], requests: Iterator[bytes], *, connections: int
                     key.data.send(following)
                     following = next(requests, None)
                 else:
-                    _close(selector, key.data)
+                    key.data.close()
         load.seconds = time.perf_counter() - began
         load.busy = (time.thread_time() - used) / load.seconds
     return load
 
-
-def _close(selector: selectors.BaseSelector, connection: _Connection) -> None:
-    selector.unregister(connection.socket)
-    connection.socket.close()
