@@ -8,7 +8,7 @@ things that must not be. `view` is what it takes to read the event itself, which
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
 from statistics import median
@@ -25,7 +25,9 @@ DOMAINS = ["sales", "finance", "ops", "hr", "web", "risk", "supply", "people"]
 ROUNDS = 7
 
 
-def routes(count: int, random: Random) -> list[Route]:
+def matches(count: int, random: Random) -> Iterator[dict[str, Any]]:
+    """What routes say of the events that they want, as in router.toml."""
+
     def match(number: int) -> dict[str, Any]:
         domain, name = random.choice(DOMAINS), f"table_{number}"
         outcome = {"event": "checkEvaluation", "outcome": ["fail", "error"]}
@@ -43,7 +45,14 @@ def routes(count: int, random: Random) -> list[Route]:
             ]
         )()
 
-    return [Route.model_validate({"to": [f"d{number % 50}"], "match": match(number)}) for number in range(count)]
+    return map(match, range(count))
+
+
+def routes(count: int, random: Random) -> list[Route]:
+    return [
+        Route.model_validate({"to": [f"d{number % 50}"], "match": match})
+        for number, match in enumerate(matches(count, random))
+    ]
 
 
 def event(results: int, random: Random) -> Event:
