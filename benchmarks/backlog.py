@@ -21,7 +21,6 @@ from sodarouter.delivery import State
 from sodarouter.ids import new_id
 from sodarouter.spool import Outcome, SqliteSpool
 
-DESTINATIONS = 50
 BATCH = 64
 BATCHES = 20
 """That are claimed and settled."""
@@ -39,17 +38,17 @@ def _side(deliveries: int) -> str:
 
 def backlog(scale: Scale, figures: Figures) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        paths = {}
+        paths, destinations = {}, max(scale.destinations)
         for deliveries in scale.backlogs:
             paths[deliveries] = Path(folder, str(deliveries))
-            trio.run(fill, paths[deliveries] / "var" / "sodarouter.db", deliveries)
-        for _ in range(scale.rounds):
+            trio.run(fill, paths[deliveries] / "var" / "sodarouter.db", deliveries, destinations)
+        for _ in range(scale.starts):
             for deliveries, place in paths.items():
                 found = trio.run(claim_and_settle, place / "var" / "sodarouter.db")
-                figures.add("", _side(deliveries), found | start_and_drain(place, deliveries // 10))
+                figures.add("", _side(deliveries), found | start_and_drain(place, destinations, deliveries // 10))
 
 
-async def fill(path: Path, deliveries: int) -> None:
+async def fill(path: Path, deliveries: int, destinations: int) -> None:
     """Makes a spool with so many pending deliveries, of which each destination has the same number."""
     path.parent.mkdir(parents=True)
     spool = SqliteSpool(path, 1 << 40, 1 << 30)
@@ -57,7 +56,7 @@ async def fill(path: Path, deliveries: int) -> None:
     now = int(time.time() * 1_000_000)
     body = json.dumps(webhooks.event(1))[:-1]
     events = (
-        (new_id(), now + number, f'{body}, "number": {number}}}'.encode()) for number in range(deliveries // DESTINATIONS)
+        (new_id(), now + number, f'{body}, "number": {number}}}'.encode()) for number in range(deliveries // destinations)
     )
     database = sqlite3.connect(path)
     with database:
@@ -66,7 +65,7 @@ async def fill(path: Path, deliveries: int) -> None:
             "INSERT INTO event (id, source, received, type, raw) VALUES (?, 'soda', ?, 'checkEvaluation', ?)", events
         )
         database.execute("CREATE TEMP TABLE destination (name)")
-        database.executemany("INSERT INTO destination VALUES (?)", [(f"d{number}",) for number in range(DESTINATIONS)])
+        database.executemany("INSERT INTO destination VALUES (?)", [(f"d{number}",) for number in range(destinations)])
         database.execute(
             "INSERT INTO delivery (event, destination, planned, since, next_at)"
             " SELECT seq, name, received, received, received FROM event, destination"
@@ -101,10 +100,10 @@ async def claim_and_settle(path: Path) -> dict[str, float]:
     }
 
 
-def start_and_drain(folder: Path, most: int) -> dict[str, float]:
+def start_and_drain(folder: Path, destinations: int, most: int) -> dict[str, float]:
     with sink(folder) as sink_port:
         began = time.perf_counter()
-        with router(folder, sink_port, DESTINATIONS, []) as running:
+        with router(folder, sink_port, destinations, []) as running:
             ready = time.perf_counter() - began
             memory = resident(running.pid)
             count, seconds, used = drain(running, most, SECONDS)

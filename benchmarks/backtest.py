@@ -1,7 +1,5 @@
 """How many stored events a backtest goes through in a second of CPU, and how much memory that takes.
 
-    python benchmarks/backtest.py
-
 A spool is filled with simulated events, most of them with one result, and each row is a backtest of it in a process of its
 own. In the candidate, three of the routes are others, but where it says otherwise. CPU time, as the machine may be shared.
 """
@@ -19,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import trio
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.figures import Figures
+from benchmarks.running import ROOT
+from benchmarks.scale import Scale
 from sodarouter.backtest import Side, compare
 from sodarouter.decide import Route, Routing, compile_rules
 from sodarouter.event import Event
@@ -79,11 +77,16 @@ async def fill(path: Path, count: int, several: float = SEVERAL) -> None:
     for event in events(count, several):
         waiting.append(event)
         if len(waiting) == 500:
-            async with trio.open_nursery() as nursery:
-                for one in waiting:
-                    nursery.start_soon(partial(spool.append, one, window=0.0))
+            await _append(spool, waiting)
             waiting = []
+    await _append(spool, waiting)
     await spool.aclose()
+
+
+async def _append(spool: SqliteSpool, waiting: list[Event]) -> None:
+    async with trio.open_nursery() as nursery:
+        for one in waiting:
+            nursery.start_soon(partial(spool.append, one, window=0.0))
 
 
 def candidate(before: list[Route], changed: int) -> list[Route]:
@@ -108,41 +111,35 @@ def run(path: str, count: str, changed: str, stateful: str) -> None:
     print(json.dumps({"events": report.events, "differing": report.differing, "seconds": taken, "peak": peak}))
 
 
-def main() -> None:
-    table = Table(
-        "events", "bytes", "routes", "changed", "stateful", "differing", "µs an event", "events/s", "peak MiB"
-    )
+def rates(scale: Scale, figures: Figures) -> None:
     with TemporaryDirectory() as folder:
-        for count, several, rows in ((20_000, 0.0, ROWS[:2]), (10_000, SEVERAL, ROWS[:1]), (100_000, SEVERAL, ROWS)):
-            path = Path(folder) / f"{count}.db"
-            trio.run(fill, path, count, several)
-            size = sum(len(event.raw) for event in events(1000, several)) // 1000
-            for asked in rows:
-                command = [sys.executable, __file__, str(path), *asked]
-                ran = [
-                    json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(ROUNDS)
-                ]
-                best = min(ran, key=lambda one: one["seconds"])
-                micros = best["seconds"] / count * 1e6
-                figures = (
-                    f"{best['differing']:,}",
-                    f"{micros:.0f}",
-                    f"{1e6 / micros:,.0f}",
-                    f"{best['peak'] / 1024:.0f}",
-                )
-                table.add_row(f"{count:,}", f"{size:,}", *asked, *figures)
-    Console(width=120).print(table)
+        path = Path(folder, "spool.db")
+        trio.run(fill, path, scale.stored)
+        for _ in range(scale.rounds):
+            for side, asked in SIDES.items():
+                command = [sys.executable, "-m", "benchmarks.backtest", str(path), *asked]
+                done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+                figures.add(f"{scale.stored:,} events", side, measured(json.loads(done.stdout)))
 
 
-ROUNDS = 4
-ROWS = [
-    ("20", "3", "no"),
-    ("20", "0", "no"),
-    ("20", "20", "no"),
-    ("20", "3", "yes"),
-    ("1000", "3", "no"),
-    ("1000", "1000", "no"),
-]
+def measured(found: dict[str, float]) -> dict[str, float]:
+    return {
+        "events/s of CPU": found["events"] / found["seconds"],
+        "CPU µs/event": found["seconds"] / found["events"] * 1e6,
+        "events that differ": found["differing"],
+        "peak MiB": found["peak"] / 1024,
+    }
+
+
+SIDES = {
+    "20 routes, 3 changed": ("20", "3", "no"),
+    "20 routes, none changed": ("20", "0", "no"),
+    "20 routes, all changed": ("20", "20", "no"),
+    "20 routes, 3 changed, one asks the memory": ("20", "3", "yes"),
+    "1,000 routes, 3 changed": ("1000", "3", "no"),
+    "1,000 routes, all changed": ("1000", "1000", "no"),
+}
+AGAINST = "20 routes, 3 changed"
 
 if __name__ == "__main__":
-    run(*sys.argv[1:]) if sys.argv[1:] else main()
+    run(*sys.argv[1:])

@@ -1,6 +1,4 @@
-"""How long a decision takes, by the number of routes and of results. Ratios matter: the machine drifts.
-
-    python benchmarks/decide.py
+"""How long a decision takes, by the number of routes and of results.
 
 An event's routes are a mixture: literal names and globs of datasets, owners, tags, attributes, checks, severities, outcomes,
 things that must not be. `view` is what it takes to read the event itself, which is done once, for whatever is asked of it.
@@ -14,15 +12,16 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from sodarouter.decide import Route, Routing, Rules, compile_rules, decide, explain
+from benchmarks.figures import Figures
+from benchmarks.scale import Scale
+from sodarouter.decide import Route, Routing, compile_rules, decide, explain
 from sodarouter.event import Event
 from sodarouter.view import normalise
 
 DOMAINS = ["sales", "finance", "ops", "hr", "web", "risk", "supply", "people"]
-ROUNDS = 7
+BATCHES = 7
+AGAINST = "20 routes"
+COUNTS = (20, 100, 1000, 10_000)
 
 
 def matches(count: int, random: Random) -> Iterator[dict[str, Any]]:
@@ -80,13 +79,13 @@ def event(results: int, random: Random) -> Event:
     return Event("1", "soda", datetime(2026, 5, 4, tzinfo=UTC), "checkEvaluation", json.dumps(body).encode())
 
 
-def micros(work: Callable[[], object], seconds: float = 0.1) -> float:
-    """Of CPU for one call, the median of some rounds."""
+def micros(work: Callable[[], object], seconds: float) -> float:
+    """Of CPU for one call, the median of some batches of them."""
     started = time.process_time()
     work()
-    count = max(1, int(seconds / max(1e-7, time.process_time() - started)))
+    count = max(1, int(seconds / BATCHES / max(1e-7, time.process_time() - started)))
     taken = []
-    for _ in range(ROUNDS):
+    for _ in range(BATCHES):
         started = time.process_time()
         for _ in range(count):
             work()
@@ -94,30 +93,23 @@ def micros(work: Callable[[], object], seconds: float = 0.1) -> float:
     return median(taken) * 1e6
 
 
-def main() -> None:
-    table = Table("routes", "results", "view µs", "decide µs", "without the index µs", "ratio", "matched")
+def rates(scale: Scale, figures: Figures) -> None:
+    seconds = scale.seconds / 10
     for results in (1, 10, 100):
         one = event(results, Random(results))
         body = json.loads(one.raw)
-        view = micros(lambda: normalise(body))  # noqa: B023 (called at once)
         one.view  # noqa: B018 (made once, as it is kept)
-        for count in (20, 100, 1000, 10_000):
-            rules: Rules = compile_rules(Routing(route=routes(count, Random(count))))
+        for count in [count for count in COUNTS if count <= max(scale.routes) * 10]:
+            rules = compile_rules(Routing(route=routes(count, Random(count))))
             decide(one, rules)
-            taken = micros(lambda: decide(one, rules))  # noqa: B023 (called at once)
-            naive = micros(lambda: explain(one, rules))  # noqa: B023 (called at once)
-            matched = sum(1 for step in decide(one, rules).trace if "route" in step)
-            table.add_row(
-                f"{count:,}",
-                str(results),
-                f"{view:.0f}",
-                f"{taken:.0f}",
-                f"{naive:.0f}",
-                f"{naive / taken:.0f}",
-                str(matched),
-            )
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+            view = micros(lambda: normalise(body), seconds)  # noqa: B023 (called at once)
+            taken = micros(lambda: decide(one, rules), seconds)  # noqa: B023 (called at once)
+            naive = micros(lambda: explain(one, rules), seconds)  # noqa: B023 (called at once)
+            measures = {
+                "decisions/s": 1e6 / taken,
+                "decide µs": taken,
+                "without the index µs": naive,
+                "view µs": view,
+                "routes that match": float(sum("route" in step for step in decide(one, rules).trace)),
+            }
+            figures.add(f"{results} result{'s' * (results > 1)}", f"{count:,} routes", measures)

@@ -23,7 +23,7 @@ CONNECTIONS = 64
 
 
 def end_to_end(scale: Scale, figures: Figures) -> None:
-    for _ in range(scale.rounds):
+    for _ in range(scale.starts):
         for routes in scale.routes:
             for destinations in scale.destinations:
                 side = f"{destinations} destination{'s' * (destinations > 1)}"

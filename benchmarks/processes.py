@@ -1,17 +1,17 @@
-"""What `isolation = "process"` costs: a delivery to a file from the router, and by way of a process, in one run.
+"""What `isolation = "process"` costs: a delivery to a file from the router, and by way of a process, in turns."""
 
-python benchmarks/processes.py [DELIVERIES]
-"""
-
-import statistics
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from os import getpid
 from pathlib import Path
+from statistics import median
 
 import trio
 
+from benchmarks.figures import Figures
+from benchmarks.running import resident
+from benchmarks.scale import Scale
 from sodarouter import Delivery, Event
 from sodarouter.attempt import Ended, attempt
 from sodarouter.config import Config, load
@@ -32,66 +32,50 @@ type = "file"
 path = "process.jsonl"
 isolation = "process"
 """
+AGAINST = "none"
 SIZES = {"2 KiB": 2_000, "200 KiB": 200_000}
 
 
-def main(count: int) -> None:
+def processes(scale: Scale, figures: Figures) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "router.toml")
         path.write_text(TOML, encoding="utf-8")
-        trio.run(measure, load(path), count)
+        trio.run(measure, load(path), scale, figures)
 
 
-async def measure(config: Config, count: int) -> None:
+async def measure(config: Config, scale: Scale, figures: Figures) -> None:
     opened: dict[str, Opened] = {}
+    opening: dict[str, dict[str, float]] = {}
     for configured in config.destinations:
-        begin = time.perf_counter()
+        began, memory = time.perf_counter(), resident(getpid())
         opened[configured.name] = await open_destination(config, configured, Metrics())
-        print(f"{configured.name:8} opened in {time.perf_counter() - begin:.2f} s")
+        seconds = time.perf_counter() - began
+        opening[configured.name] = {"opened in s": seconds, "MiB": resident(getpid()) - memory}
     try:
-        for name, size in SIZES.items():
-            await compare(opened, name, size, count)
-        print("memory of the process:", memory())
+        for _ in range(scale.rounds):
+            for size, length in SIZES.items():
+                taken = await deliver(opened, length, scale.queued // 10)
+                for name, times in taken.items():
+                    figures.add(size, name, {"delivery µs": median(times) * 1e6} | opening[name])
     finally:
         for one in opened.values():
             await one.close()
 
 
-async def compare(opened: dict[str, Opened], size: str, length: int, count: int) -> None:
+async def deliver(opened: dict[str, Opened], length: int, count: int) -> dict[str, list[float]]:
+    """The seconds of each delivery, by destination."""
     took: dict[str, list[float]] = {name: [] for name in opened}
     for _ in range(count):
         for name, one in opened.items():  # in turns, so that both have the same neighbours
             event = Event(new_id(), "soda", datetime.now(UTC), "x", b'{"event": "x", "y": "%s"}' % (b"z" * length))
             claim = Claim(1, Delivery(f"{event.id}/{name}", name, 1, event.received), event, 1, 0.0)
-            begin = time.perf_counter()
-            assert await attempt(one.lane, [claim], [Store(nothing, 0.0)]) == [Ended(None)]
-            took[name].append(time.perf_counter() - begin)
-    middle = {name: statistics.median(times) * 1e6 for name, times in took.items()}
-    more = middle["process"] - middle["none"]
-    ratio = middle["process"] / middle["none"]
-    each = ", ".join(f"{name} {micro:.0f} µs" for name, micro in middle.items())
-    print(f"{size}: {each}: {more:.0f} µs more, {ratio:.1f} times as long")
+            began = time.perf_counter()
+            ended = await attempt(one.lane, [claim], [Store(nothing, 0.0)])
+            took[name].append(time.perf_counter() - began)
+            if ended != [Ended(None)]:
+                raise SystemExit(f"a delivery to {name!r} failed: {ended}")
+    return took
 
 
 async def nothing(key: str) -> str | None:
     return None
-
-
-def memory() -> str:
-    """Resident, and its own share of what it has in common with others."""
-    found = [
-        path for path in Path("/proc").glob("[0-9]*") if b"sodarouter.isolation\0process" in _read(path / "cmdline")
-    ]
-    lines = _read(found[0] / "smaps_rollup").decode().splitlines() if found else []
-    return ", ".join(" ".join(line.split()) for line in lines if line.startswith(("Rss", "Pss:")))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

@@ -8,6 +8,8 @@ class Scale:
     name: str
     rounds: int
     """In each of them every side of a comparison has its turn."""
+    starts: int
+    """Rounds of what begins with starting a router, which takes longer than what is measured."""
     seconds: float
     """Of load, for one figure of one round."""
     connections: tuple[int, ...]
@@ -26,7 +28,7 @@ class Scale:
 
 
 FULL = Scale(
-    "full", 5, 4.0, (1, 16, 64, 256), (1, 64), 15_000, (1, 5, 50), (20, 1000), (10_000, 1_000_000), 5000, 100_000
+    "full", 5, 3, 4.0, (1, 16, 64, 256), (1, 64), 15_000, (1, 5, 50), (20, 1000), (10_000, 1_000_000), 5000, 100_000
 )
-QUICK = Scale("quick", 3, 0.7, (1, 64), (64,), 2000, (1, 5, 50), (20, 1000), (10_000, 100_000), 2000, 5000)
-SHORTEST = Scale("shortest", 1, 0.1, (1, 4), (2,), 20, (1, 2), (2, 20), (50, 200), 20, 100)
+QUICK = Scale("quick", 3, 1, 0.7, (1, 64), (64,), 1000, (1, 5, 50), (20, 1000), (10_000, 100_000), 2000, 5000)
+SHORTEST = Scale("shortest", 1, 1, 0.1, (1, 4), (2,), 20, (1, 2), (2, 20), (50, 200), 20, 100)
