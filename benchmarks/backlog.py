@@ -56,7 +56,8 @@ async def fill(path: Path, deliveries: int, destinations: int) -> None:
     now = int(time.time() * 1_000_000)
     body = json.dumps(webhooks.event(1))[:-1]
     events = (
-        (new_id(), now + number, f'{body}, "number": {number}}}'.encode()) for number in range(deliveries // destinations)
+        (new_id(), now + number, f'{body}, "number": {number}}}'.encode())
+        for number in range(deliveries // destinations)
     )
     database = sqlite3.connect(path)
     with database:

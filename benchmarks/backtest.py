@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import trio
+
 from benchmarks.figures import Figures
 from benchmarks.running import ROOT
 from benchmarks.scale import Scale
@@ -41,18 +42,17 @@ def routes(count: int, random: Random) -> list[Route]:
     def match(number: int) -> dict[str, Any]:
         outcome = {"event": "checkEvaluation", "outcome": random.choice(["fail", "warn", "pass"])}
         named, many = random.randrange(1, 100), max(1, 100 // count)
-        return random.choice(
-            [
-                lambda: outcome | {"dataset": [f"dataset_{named + more}" for more in range(many)]},
-                lambda: outcome | {"dataset": f"datasource_{named}/*", "not": {"tag": random.choice(TAGS)}},
-                lambda: outcome | {"owner": [f"test{named + more}@test.com" for more in range(many)]},
-                lambda: outcome | {"tag": random.choice(TAGS), "datasource": f"datasource_{named}"},
-                lambda: outcome | {"attribute": {"data_domain": random.choice(DOMAINS)}, "column": f"column_{named}"},
-                lambda: {"event": "check*", "check": "No missing*", "column": f"column_{named}"},
-                lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"dataset_{named}"},
-                lambda: {"event": "contractPublished", "author": f"test{named}@test.com"},
-            ]
-        )()
+        made: list[Callable[[], dict[str, Any]]] = [
+            lambda: outcome | {"dataset": [f"dataset_{named + more}" for more in range(many)]},
+            lambda: outcome | {"dataset": f"datasource_{named}/*", "not": {"tag": random.choice(TAGS)}},
+            lambda: outcome | {"owner": [f"test{named + more}@test.com" for more in range(many)]},
+            lambda: outcome | {"tag": random.choice(TAGS), "datasource": f"datasource_{named}"},
+            lambda: outcome | {"attribute": {"data_domain": random.choice(DOMAINS)}, "column": f"column_{named}"},
+            lambda: {"event": "check*", "check": "No missing*", "column": f"column_{named}"},
+            lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"dataset_{named}"},
+            lambda: {"event": "contractPublished", "author": f"test{named}@test.com"},
+        ]
+        return random.choice(made)()
 
     return [Route.model_validate({"to": [f"d{number % 50}"], "match": match(number)}) for number in range(count)]
 

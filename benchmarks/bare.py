@@ -1,6 +1,7 @@
 """The yardstick: stock hypercorn under trio, and an ASGI app that reads the body and answers."""
 
 import sys
+from functools import partial
 from typing import Any
 
 import trio
@@ -8,7 +9,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 
-async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def app(scope: Any, receive: Any, send: Any) -> None:
     while scope["type"] == "lifespan":
         message = await receive()
         await send({"type": message["type"] + ".complete"})
@@ -24,4 +25,4 @@ if __name__ == "__main__":
     config = Config()
     config.bind = [f"127.0.0.1:{sys.argv[1]}"]
     config.errorlog = None
-    trio.run(serve, app, config)
+    trio.run(partial(serve, app, config))

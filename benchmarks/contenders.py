@@ -66,8 +66,9 @@ def _bare(folder: Path, port: int) -> list[str]:
 
 
 def _commits(folder: Path, port: int) -> list[str]:
+    uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "commits:app"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning", "--no-access-log"]
-    return ["env", f"BENCHMARK_SECRET={SECRET}", sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "commits:app"] + options
+    return ["env", f"BENCHMARK_SECRET={SECRET}", *uvicorn, *options]
 
 
 def _alertmanager(folder: Path, port: int) -> list[str]:

@@ -30,19 +30,18 @@ def matches(count: int, random: Random) -> Iterator[dict[str, Any]]:
     def match(number: int) -> dict[str, Any]:
         domain, name = random.choice(DOMAINS), f"table_{number}"
         outcome = {"event": "checkEvaluation", "outcome": ["fail", "error"]}
-        return random.choice(
-            [
-                lambda: outcome | {"dataset": f"prod/{domain}_{name}"},
-                lambda: outcome | {"dataset": [f"prod/{domain}_{number}_*", f"stage/{domain}_{number}_*"]},
-                lambda: outcome | {"dataset": f"*_{number}_daily", "not": {"tag": "experimental"}},
-                lambda: outcome | {"owner": f"owner{number}@example.org"},
-                lambda: outcome | {"tag": f"tag{number}", "datasource": "prod"},
-                lambda: outcome | {"attribute": {"data_domain": f"{domain} {number}"}},
-                lambda: {"event": "check*", "check": f"check {number}", "column": "id"},
-                lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"prod/{name}"},
-                lambda: {"event": "contractPublished", "author": f"owner{number}@example.org"},
-            ]
-        )()
+        made: list[Callable[[], dict[str, Any]]] = [
+            lambda: outcome | {"dataset": f"prod/{domain}_{name}"},
+            lambda: outcome | {"dataset": [f"prod/{domain}_{number}_*", f"stage/{domain}_{number}_*"]},
+            lambda: outcome | {"dataset": f"*_{number}_daily", "not": {"tag": "experimental"}},
+            lambda: outcome | {"owner": f"owner{number}@example.org"},
+            lambda: outcome | {"tag": f"tag{number}", "datasource": "prod"},
+            lambda: outcome | {"attribute": {"data_domain": f"{domain} {number}"}},
+            lambda: {"event": "check*", "check": f"check {number}", "column": "id"},
+            lambda: {"event": "incident*", "severity": ["high", "critical"], "dataset": f"prod/{name}"},
+            lambda: {"event": "contractPublished", "author": f"owner{number}@example.org"},
+        ]
+        return random.choice(made)()
 
     return map(match, range(count))
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 MOST_CLOSED = 1000
 """Connections after which a server that closes them is given up."""
 
@@ -121,4 +120,3 @@ def run(address: tuple[str, int], requests: Iterator[bytes], *, connections: int
         load.seconds = time.perf_counter() - began
         load.busy = (time.thread_time() - used) / load.seconds
     return load
-

@@ -6,6 +6,7 @@ the spool. Memory is what is resident.
 
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -27,10 +28,13 @@ url = "http://127.0.0.1:{port}/"
 to = ["down"]
 """
 CONNECTIONS = 64
+PACE = 200
+"""Events a second of the load: in an hour they take 2 GB on disk."""
+DELIVERING = next(one for one in CONTENDERS if one.name == "sodarouter, delivering")
 
 
 def memory(scale: Scale, figures: Figures) -> None:
-    down = Contender("sodarouter, a destination is down", _down, CONTENDERS[1].requests)
+    down = Contender("sodarouter, a destination is down", _down, DELIVERING.requests)
     taking_part = [one for one in (*CONTENDERS, down) if not one.missing]
     for _ in range(scale.starts):
         for contender in taking_part:
@@ -40,6 +44,13 @@ def memory(scale: Scale, figures: Figures) -> None:
 def _down(folder: Path, port: int) -> list[str]:
     (folder / "router.toml").write_text(configured(port, DOWN.format(port=free_port())), encoding="utf-8")
     return [*ROUTER, "--config", "router.toml"]
+
+
+def paced(requests: Iterator[bytes]) -> Iterator[bytes]:
+    began = time.perf_counter()
+    for number, request in enumerate(requests):
+        time.sleep(max(0.0, began + number / PACE - time.perf_counter()))
+        yield request
 
 
 def measure(contender: Contender, scale: Scale) -> dict[str, float]:
@@ -58,7 +69,13 @@ def measure(contender: Contender, scale: Scale) -> dict[str, float]:
             load.run(address, islice(requests, scale.queued), connections=CONNECTIONS, seconds=PATIENCE)
             until_quiet(pid)
             after = resident(pid)
-        return {
+            if contender is DELIVERING:
+                load.run(address, paced(requests), connections=CONNECTIONS, seconds=scale.load)
+                until_quiet(pid)
+                loaded = {f"MiB after {scale.load:g} s of load": resident(pid)}
+            else:
+                loaded = {}
+        return loaded | {
             "ready s": ready,
             "MiB at rest": rest,
             f"MiB after {scale.queued:,} events": warm,

@@ -22,9 +22,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(
-    command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[int]:
+def started(command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
     """A server as a process of its own, once its port is open; gives its id.
 
     Raises:

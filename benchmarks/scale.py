@@ -23,12 +23,26 @@ class Scale:
     """Pending deliveries: a small backlog, to which the large one is compared."""
     queued: int
     """Events that are kept waiting, to see what memory they take."""
+    load: float
+    """Seconds of load after which the router's memory is looked at."""
     stored: int
     """Events of a backtest."""
 
 
 FULL = Scale(
-    "full", 5, 3, 4.0, (1, 16, 64, 256), (1, 64), 15_000, (1, 5, 50), (20, 1000), (10_000, 1_000_000), 5000, 100_000
+    "full",
+    5,
+    3,
+    4.0,
+    (1, 16, 64, 256),
+    (1, 64),
+    15_000,
+    (1, 5, 50),
+    (20, 1000),
+    (10_000, 1_000_000),
+    5000,
+    60.0,
+    100_000,
 )
-QUICK = Scale("quick", 3, 1, 0.7, (1, 64), (64,), 1000, (1, 5, 50), (20, 1000), (10_000, 100_000), 2000, 5000)
-SHORTEST = Scale("shortest", 1, 1, 0.1, (1, 4), (2,), 20, (1, 2), (2, 20), (50, 200), 20, 100)
+QUICK = Scale("quick", 3, 1, 0.7, (1, 64), (64,), 1000, (1, 5, 50), (20, 1000), (10_000, 100_000), 2000, 2.0, 5000)
+SHORTEST = Scale("shortest", 1, 1, 0.1, (1, 4), (2,), 20, (1, 2), (2, 20), (50, 200), 20, 0.2, 100)

@@ -1,7 +1,7 @@
 """Where deliveries go: a server that costs little, by itself as ``python benchmarks/sink.py PORT``.
 
-It answers every request at once but those to ``/hang``, and those to ``/fail`` with a 500. ``GET /taken`` gives the number of
-requests so far.
+It answers every request at once but those to ``/hang``, and those to ``/fail`` with a 500. ``GET /taken`` gives the
+number of requests so far.
 """
 
 import json

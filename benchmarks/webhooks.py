@@ -65,5 +65,7 @@ def alerts(path: str = "/api/v2/alerts", results: int = 1) -> Iterator[bytes]:
     for number in count():
         end = b', "number": "%d"}}' % number
         whole = b"[%b]" % b", ".join(part + end for part in parts)
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(whole)}"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(whole)}"
+        )
         yield b"%b\r\n\r\n%b" % (head.encode(), whole)
