@@ -17,8 +17,6 @@ from benchmarks.scale import Scale
 from benchmarks.slow import slow_disk
 
 AGAINST = BARE.name
-SLOW = (5, 20)
-"""Milliseconds that a sync takes longer."""
 
 
 def small(scale: Scale, figures: Figures) -> None:
@@ -34,7 +32,7 @@ def slowly(scale: Scale, figures: Figures) -> None:
     """With a disk that takes its time."""
     taking_part = [one for one in CONTENDERS if one.syncs or one is BARE]
     with tempfile.TemporaryDirectory() as folder:
-        for milliseconds in SLOW:
+        for milliseconds in scale.syncs:
             environment = slow_disk(Path(folder), milliseconds)
             if environment is None:
                 figures.note("left out: a disk cannot be made slow here; it takes Linux and the compiler cc")

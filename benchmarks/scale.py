@@ -1,6 +1,6 @@
 """How long the benchmarks take: the full form, a quick one, and one that only shows that they run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,16 @@ class Scale:
     connections: tuple[int, ...]
     slow_connections: tuple[int, ...]
     """Those that are tried with a slow disk."""
+    syncs: tuple[int, ...]
+    """Milliseconds that each sync takes longer there."""
     deliveries: int
     """Of one round from end to end, whatever the number of destinations."""
     destinations: tuple[int, ...]
     routes: tuple[int, ...]
     backlogs: tuple[int, int]
     """Pending deliveries: a small backlog, to which the large one is compared."""
+    neighbours: int
+    """Kinds of bad destinations beside a good one."""
     queued: int
     """Events that are kept waiting, to see what memory they take."""
     load: float
@@ -30,19 +34,49 @@ class Scale:
 
 
 FULL = Scale(
-    "full",
-    5,
-    3,
-    4.0,
-    (1, 16, 64, 256),
-    (1, 64),
-    15_000,
-    (1, 5, 50),
-    (20, 1000),
-    (10_000, 1_000_000),
-    5000,
-    60.0,
-    100_000,
+    name="full",
+    rounds=5,
+    starts=3,
+    seconds=4.0,
+    connections=(1, 16, 64, 256),
+    slow_connections=(1, 64),
+    syncs=(5, 20),
+    deliveries=15_000,
+    destinations=(1, 5, 50),
+    routes=(20, 1000),
+    backlogs=(10_000, 1_000_000),
+    neighbours=5,
+    queued=5000,
+    load=60.0,
+    stored=100_000,
 )
-QUICK = Scale("quick", 3, 1, 0.7, (1, 64), (64,), 1000, (1, 5, 50), (20, 1000), (10_000, 100_000), 2000, 2.0, 5000)
-SHORTEST = Scale("shortest", 1, 1, 0.1, (1, 4), (2,), 20, (1, 2), (2, 20), (50, 200), 20, 0.2, 100)
+QUICK = replace(
+    FULL,
+    name="quick",
+    rounds=3,
+    starts=1,
+    seconds=0.7,
+    slow_connections=(64,),
+    deliveries=1000,
+    backlogs=(10_000, 100_000),
+    queued=2000,
+    load=2.0,
+    stored=5000,
+)
+SHORTEST = replace(
+    QUICK,
+    name="shortest",
+    rounds=1,
+    seconds=0.1,
+    connections=(2,),
+    slow_connections=(2,),
+    syncs=(5,),
+    deliveries=20,
+    destinations=(1, 2),
+    routes=(2,),
+    backlogs=(50, 200),
+    neighbours=1,
+    queued=20,
+    load=0.2,
+    stored=100,
+)

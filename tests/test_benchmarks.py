@@ -1,0 +1,80 @@
+"""The benchmarks run, and give figures; what these are is for people to judge, on a machine that has nothing else to do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if not (ROOT / "benchmarks").is_dir():
+    pytest.skip("there are no benchmarks beside the tests", allow_module_level=True)
+
+BARE = "bare hypercorn-trio"
+SIDES = {
+    "intake": {BARE, "sodarouter", "sodarouter, delivering"},
+    "large": {BARE, "sodarouter", "sodarouter, delivering"},
+    "end-to-end": {"1 destination", "2 destinations"},
+    "backlog": {"50 deliveries", "200 deliveries"},
+    "isolation": {"alone", "hangs"},
+    "memory": {BARE, "sodarouter", "sodarouter, delivering", "sodarouter, a destination is down"},
+    "decide": {"20 routes"},
+    "backtest": {"20 routes, 3 changed", "1,000 routes, all changed"},
+    "processes": {"none", "process"},
+}
+"""The sides that each part has wherever it runs; others come to them where they are installed."""
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("part", SIDES)
+def test_a_part_gives_figures_for_every_side(part, tmp_path):
+    done = benchmarks(part, "--shortest", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert {"Python", "hypercorn", "trio"} <= set(written["versions"])
+    assert written["machine"]["cores"]
+    (found,) = written["parts"]
+    assert found["name"] == part
+    assert found["figures"]
+    assert SIDES[part] <= {figure["side"] for figure in found["figures"]}
+    assert all(len(figure["values"]) == 1 for figure in found["figures"])
+    compared = [figure for figure in found["figures"] if figure["side"] == found["against"]]
+    assert compared
+    assert all(figure["ratio"] is None for figure in compared)
+    for side in SIDES[part]:
+        assert side in done.stdout
+    assert (tmp_path / f"{part}.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_a_disk_is_slow_or_it_is_said_that_it_cannot_be(tmp_path):
+    done = benchmarks("slow-disk", "--shortest", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
+    assert found["figures"] or any("cannot be made slow" in note for note in found["notes"])
+
+
+def test_who_is_not_installed_is_left_out_with_a_line(tmp_path):
+    """None of the programs that the distribution may have is on this path."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-c",
+        "from benchmarks.contenders import CONTENDERS\nfor one in CONTENDERS: print(one.missing)",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "webhook, running true is left out: webhook not installed" in done.stdout
+    assert "sodarouter is left out" not in done.stdout
+
+
+def test_a_part_that_there_is_not_is_named_with_those_that_there_are():
+    done = benchmarks("intakes")
+    assert done.returncode == 2
+    assert "no part intakes; there are intake, large" in done.stderr
