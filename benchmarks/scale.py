@@ -56,6 +56,7 @@ QUICK = replace(
     rounds=3,
     starts=1,
     seconds=0.7,
+    connections=(1, 64),
     slow_connections=(64,),
     deliveries=1000,
     backlogs=(10_000, 100_000),
