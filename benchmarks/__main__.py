@@ -21,13 +21,16 @@ from benchmarks.scale import FULL, QUICK, SHORTEST, Scale
 from benchmarks.suite import PARTS, run
 from benchmarks.tables import table
 
+KNOBS = ("rounds", "seconds", "connections", "load", "only")
+"""What can be set by itself, whatever the form."""
 WIDTH = 170
 """Of the tables, where the output is no terminal."""
 
 
 def main() -> None:
     asked = arguments()
-    scale: Scale = replace(asked.scale, load=asked.load or asked.scale.load)
+    knobs = {name: value for name, value in vars(asked).items() if name in KNOBS and value}
+    scale: Scale = replace(asked.scale, **knobs)
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -65,9 +68,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--shortest", dest="scale", action="store_const", const=SHORTEST, help="seconds: shows that all run, no more"
     )
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of each load")
+    parser.add_argument("--connections", type=int, nargs="+", help="of `intake` and `large`")
     parser.add_argument("--load", type=float, metavar="SECONDS", help="of load in `memory`, such as 3600")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="what the name of a server begins with that takes part in `intake`; may be repeated",
+    )
     parser.add_argument("--out", type=Path, default=Path("var/benchmarks"), help="a folder (var/benchmarks)")
     asked = parser.parse_args()
+    asked.only = tuple(asked.only or ())
     if unknown := sorted(set(asked.part) - set(names)):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(names)}")
     return asked

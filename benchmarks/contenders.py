@@ -9,7 +9,9 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.figures import Figures
 from benchmarks.running import HERE, ROUTER, free_port
+from benchmarks.scale import Scale
 from benchmarks.webhooks import HEADER, SECRET, alerts, webhooks
 
 INTAKE = """
@@ -96,12 +98,13 @@ def _webhook(folder: Path, port: int) -> list[str]:
 
 BARE = Contender("bare hypercorn-trio", _bare, partial(webhooks, "/"))
 """The yardstick: it reads the body and keeps nothing."""
+DELIVERING = Contender(
+    "sodarouter, delivering", partial(_router, more=DELIVERED), partial(webhooks, "/webhooks/soda"), syncs=True
+)
 CONTENDERS = (
     BARE,
     Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True),
-    Contender(
-        "sodarouter, delivering", partial(_router, more=DELIVERED), partial(webhooks, "/webhooks/soda"), syncs=True
-    ),
+    DELIVERING,
     Contender(
         "FastAPI, a commit each",
         _commits,
@@ -114,3 +117,12 @@ CONTENDERS = (
     ),
     Contender("webhook, running true", _webhook, partial(webhooks, "/hooks/soda"), ("webhook",)),
 )
+
+
+def taking_part(scale: Scale, figures: Figures) -> list[Contender]:
+    """Those that are asked for and can take part; of the others that are asked for, the figures say why not."""
+    asked = [one for one in CONTENDERS if one.name.startswith(scale.only or "")]
+    for one in asked:
+        if one.missing:
+            figures.note(one.missing)
+    return [one for one in asked if not one.missing]

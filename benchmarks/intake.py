@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.contenders import BARE, CONTENDERS, Contender
+from benchmarks.contenders import BARE, Contender, taking_part
 from benchmarks.figures import Figures
 from benchmarks.running import cpu_seconds, free_port, started, until_quiet
 from benchmarks.scale import Scale
@@ -20,17 +20,17 @@ AGAINST = BARE.name
 
 
 def small(scale: Scale, figures: Figures) -> None:
-    compare(scale, figures, CONTENDERS, scale.connections)
+    compare(scale, figures, taking_part(scale, figures), scale.connections)
 
 
 def large(scale: Scale, figures: Figures) -> None:
     """With a hundred results in each body."""
-    compare(scale, figures, CONTENDERS, scale.connections, results=100)
+    compare(scale, figures, taking_part(scale, figures), scale.connections, results=100)
 
 
 def slowly(scale: Scale, figures: Figures) -> None:
     """With a disk that takes its time."""
-    taking_part = [one for one in CONTENDERS if one.syncs or one is BARE]
+    contenders = [one for one in taking_part(scale, figures) if one.syncs or one is BARE]
     with tempfile.TemporaryDirectory() as folder:
         for milliseconds in scale.syncs:
             environment = slow_disk(Path(folder), milliseconds)
@@ -38,7 +38,7 @@ def slowly(scale: Scale, figures: Figures) -> None:
                 figures.note("left out: a disk cannot be made slow here; it takes Linux and the compiler cc")
                 return
             about = f"a sync takes {milliseconds} ms longer"
-            compare(scale, figures, taking_part, scale.slow_connections, environment=environment, about=about)
+            compare(scale, figures, contenders, scale.slow_connections, environment=environment, about=about)
 
 
 def compare(
@@ -54,9 +54,6 @@ def compare(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         sides: list[tuple[Contender, int, int]] = []
         for number, contender in enumerate(contenders):
-            if contender.missing:
-                figures.note(contender.missing)
-                continue
             port, place = free_port(), Path(folder, str(number))
             place.mkdir()
             command = contender.command(place, port)

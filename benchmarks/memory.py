@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.contenders import CONTENDERS, Contender, configured
+from benchmarks.contenders import DELIVERING, Contender, configured, taking_part
 from benchmarks.draining import PATIENCE
 from benchmarks.figures import Figures
 from benchmarks.intake import AGAINST as AGAINST  # what the router takes, beside what its server takes
@@ -30,14 +30,13 @@ to = ["down"]
 CONNECTIONS = 64
 PACE = 200
 """Events a second of the load: in an hour they take 2 GB on disk."""
-DELIVERING = next(one for one in CONTENDERS if one.name == "sodarouter, delivering")
 
 
 def memory(scale: Scale, figures: Figures) -> None:
     down = Contender("sodarouter, a destination is down", _down, DELIVERING.requests)
-    taking_part = [one for one in (*CONTENDERS, down) if not one.missing]
+    contenders = [*taking_part(scale, figures), down]
     for _ in range(scale.starts):
-        for contender in taking_part:
+        for contender in contenders:
             figures.add("", contender.name, measure(contender, scale))
 
 

@@ -31,6 +31,8 @@ class Scale:
     """Seconds of load after which the router's memory is looked at."""
     stored: int
     """Events of a backtest."""
+    only: tuple[str, ...] = ()
+    """What the names of the servers begin with that take part in the intake; nothing: all."""
 
 
 FULL = Scale(
