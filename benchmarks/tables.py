@@ -4,6 +4,9 @@ from rich.table import Table
 
 from benchmarks.figures import Figures, Row
 
+COUNTED = ("%", "that differ", "that match")
+"""How the names of measures end whose ratios say nothing."""
+
 
 def table(title: str, figures: Figures) -> Table:
     made = Table(title=f"{title}\n(ratios to {figures.against})", title_justify="left", title_style="bold")
@@ -30,4 +33,4 @@ def _cell(figures: Figures, row: Row, measure: str) -> str:
     value, ratio = figures.value(row, measure), figures.ratio(row, measure)
     if value is None:
         return ""
-    return number(value) if ratio is None or measure.endswith("%") else f"{number(value)} (x{number(ratio)})"
+    return number(value) if ratio is None or measure.endswith(COUNTED) else f"{number(value)} (x{number(ratio)})"
