@@ -15,7 +15,12 @@ def draw(path: Path, title: str, measure: str, figures: Figures) -> None:
     chart = pygal.HorizontalBar(
         title=f"{title}: {measure}, {figures.against} = 1",
         style=CleanStyle(
-            background="white", value_font_size=11, legend_font_size=12, label_font_size=12, title_font_size=14
+            background="white",
+            value_font_size=11,
+            legend_font_size=12,
+            label_font_size=12,
+            title_font_size=14,
+            value_colors=["black"] * len(sides),
         ),
         width=900,
         height=150 + 17 * len(cases) * len(sides),

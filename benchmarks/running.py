@@ -23,10 +23,10 @@ def free_port() -> int:
 
 @contextmanager
 def started(command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A server as a process of its own, once its port is open; gives its id.
+    """A server as a process of its own, once it answers requests; gives its id.
 
     Raises:
-        SystemExit: It ended by itself, or did not open its port within half a minute.
+        SystemExit: It ended by itself, or answered nothing within half a minute.
     """
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -47,11 +47,20 @@ def started(command: list[str], port: int, folder: Path, environment: Mapping[st
 def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if _answers(port):
+            return
         time.sleep(0.005)  # until the port is open
     raise SystemExit(f"{process.args!r} did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def _answers(port: int) -> bool:
+    """Whether a server answers: a port may be open before anybody listens to what comes."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as probe:
+            probe.sendall(b"GET /taken HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return bool(probe.recv(1))
+    except OSError:
+        return False
 
 
 def family(pid: int) -> list[int]:
