@@ -23,7 +23,7 @@ from benchmarks.tables import table
 
 KNOBS = ("rounds", "seconds", "connections", "load", "only")
 """What can be set by itself, whatever the form."""
-WIDTH = 170
+WIDTH = 190
 """Of the tables, where the output is no terminal."""
 
 

@@ -15,7 +15,7 @@ from benchmarks.contenders import DELIVERING, Contender, configured, taking_part
 from benchmarks.draining import PATIENCE
 from benchmarks.figures import Figures
 from benchmarks.intake import AGAINST as AGAINST  # what the router takes, beside what its server takes
-from benchmarks.running import ROUTER, free_port, resident, started, until_quiet
+from benchmarks.running import ROUTER, cpu_seconds, free_port, resident, started, until_quiet
 from benchmarks.scale import Scale
 
 DOWN = """
@@ -58,7 +58,7 @@ def measure(contender: Contender, scale: Scale) -> dict[str, float]:
         command = contender.command(Path(folder), port)
         began = time.perf_counter()
         with started(command, port, Path(folder)) as pid:
-            ready = time.perf_counter() - began
+            ready, starting = time.perf_counter() - began, cpu_seconds(pid)
             until_quiet(pid)
             rest = resident(pid)
             address, requests = ("127.0.0.1", port), contender.requests(1)
@@ -75,7 +75,8 @@ def measure(contender: Contender, scale: Scale) -> dict[str, float]:
             else:
                 loaded = {}
         return loaded | {
-            "ready s": ready,
+            "start s": ready,
+            "start, CPU s": starting,
             "MiB at rest": rest,
             f"MiB after {scale.queued:,} events": warm,
             f"MiB after {2 * scale.queued:,}": after,
