@@ -10,10 +10,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 import sodarouter
 from sodarouter import (
@@ -36,6 +38,7 @@ from sodarouter import (
     translate,
     web,
 )
+from sodarouter.config.tables import DestinationTable
 from sodarouter.contract import HOOKS, METHODS
 from sodarouter.failures import MAX_STORED
 from sodarouter.health import MAX_SAID
@@ -198,6 +201,11 @@ def test_the_version_of_the_api_is_the_same_everywhere():
     assert f'`API_VERSION` of `sodarouter`, text such as `"{API_VERSION}"`' in TUTORIAL
 
 
+def test_the_names_that_options_must_not_have_are_those_of_every_destination():
+    (told,) = re.findall(r"(?s)\*\*Do not retry yourself\*\*.*?: (.*?) are keys of every", PAGES["destinations"])
+    assert {*re.findall(r"`(\w+)`", told), "type"} == set(DestinationTable.model_fields)
+
+
 # the limits
 
 KIB = 1024
@@ -288,11 +296,25 @@ def test_the_tickets_of_the_tutorial_pass_their_tests(tmp_path):
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+def shown(page: str, mark: str, folder: Path) -> ModuleType:
+    """The module that a block is. From a file, as the docstrings of options are read from the source."""
+    (source,) = [block for block in blocks(PAGES[page]) if mark in block]
+    path = folder / "shown.py"
+    path.write_text(source, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("shown", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 async def test_the_batches_of_the_reference_pass_the_checks(tmp_path):
-    (source,) = [block for block in blocks(PAGES["destinations"]) if "class Lake(" in block]
-    # a file, as the docstrings of options are read from the source
-    (tmp_path / "lake.py").write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("lake_of_the_docs", tmp_path / "lake.py")
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    report = await check_destination(module.Lake, {"url": "{sink}"})
+    lake = shown("destinations", "class Lake(", tmp_path).Lake
+    report = await check_destination(lake, {"url": "{sink}"})
     report.raise_faults()
+
+
+def test_the_commands_of_the_reference_can_be_typed(tmp_path):
+    module = shown("hooks", "class Tracker(", tmp_path)
+    commands = module.Tracker(module.TrackerOptions()).commands(Path("router.toml"))
+    done = CliRunner().invoke(commands, ["close", "17"])
+    assert (done.exit_code, done.stdout) == (0, "https://tracker.example/17 is to be closed\n")
