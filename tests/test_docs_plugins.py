@@ -270,6 +270,21 @@ def section(heading: str) -> str:
     return str(found)
 
 
+def test_what_the_tutorial_says_of_events_is_there():
+    kinds = {
+        "event": (sodarouter.Event,),
+        "event.view.incident": (sodarouter.Incident,),
+        "event.view.results": (sodarouter.Result, sodarouter.Dataset),
+        "event.view.url": (sodarouter.View,),
+        "delivery": (sodarouter.Delivery,),
+    }
+    for place, told in re.findall(r"(?m)^\| `([a-z.]+)` \| (.*) \|$", section("Options")):
+        named = set(re.findall(r"`(\w+)(?:\(\))?`", told)) - {"None", "incidentCreated"}
+        there = {name for kind in kinds.pop(place) for name in [*dir(kind), *inspect.get_annotations(kind)]}
+        assert named - there == set()
+    assert kinds == {}
+
+
 def test_what_is_shown_of_a_new_plugin_is_in_it(tmp_path):
     write_plugin("chat", tmp_path / "sodarouter-chat")
     written = (tmp_path / "sodarouter-chat/sodarouter_chat/__init__.py").read_text(encoding="utf-8")
