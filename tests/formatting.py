@@ -10,7 +10,7 @@ from sink import Request, open_sink
 from sodarouter_forward import Forward
 from sodarouter_forward.options import ForwardOptions
 from sodarouter_forward.request import Composed, Composer
-from support import make_delivery, make_event, opened
+from support import make_delivery, make_event, make_store, opened
 
 from sodarouter import Event
 from sodarouter.parse import parse
@@ -46,7 +46,7 @@ def body(shape: Any, event: Event, **known: Any) -> Any:
 async def arrived(shape: Any, event: Event, **more: Any) -> Request:
     """The request that a real server gets, which is what a preview says."""
     async with open_sink() as sink, opened(Forward, options(shape, **more) | {"url": sink.url}) as forward:
-        await forward.deliver(event, make_delivery(event))
+        await forward.deliver(event, make_delivery(event), make_store())
         assert forward.preview(event, make_delivery(event)).body == sink.requests[0].body
     return sink.requests[0]
 

@@ -29,7 +29,7 @@ def group() -> None:
 
 @plugin.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The word for it in router.toml, such as `chat`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The word for it in router.toml, such as `chat`.")],
     path: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to; ./sodarouter-NAME by default.", show_default=False)
     ] = None,
@@ -54,7 +54,7 @@ def new(
 
 @plugin.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="The plugin, as `sodarouter plugins` lists it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin, as `sodarouter plugins` lists it.")],
     options: Annotated[
         Path | None,
         typer.Option(
