@@ -224,7 +224,7 @@ LIMITS = [
     ("destinations", f"up to {measured.MOST:,} of them"),
     ("tools", f"{transport.MAX_READ // KIB} KiB are read, for {transport.READ_SECONDS:.0f} seconds at most"),
     ("tools", f"at most {metrics.MOST_METRICS} names, of 64 characters each"),
-    ("tools", f"at most {metrics.MOST_LABELS} labels and {metrics.MOST_SERIES} sets of their values"),
+    ("tools", f"at most {metrics.MOST_LABELS} labels, and {metrics.MOST_SERIES} sets of their values"),
     ("tools", f"counted under `{metrics.OTHER}`"),
     ("tools", f"end after {metrics.MAX_VALUE} characters"),
     ("tools", f"the text ends after {MAX_SAID} characters"),
