@@ -332,6 +332,12 @@ def test_every_command_has_its_section():
     assert all(f"`sodarouter {name}" in CLI.read_text(encoding="utf-8") for name in COMMANDS)
 
 
+def test_every_command_is_in_the_table_at_the_top_of_the_page():
+    listed = re.findall(r"(?m)^\| \[`([\w-]+)`\]\(#", CLI.read_text(encoding="utf-8"))
+    assert set(listed) == {name.split()[0] for name in COMMANDS}
+    assert len(listed) == len(set(listed))
+
+
 def command_lines() -> Iterator[Any]:
     """What the pages show to be typed, behind a prompt or not."""
     for block in (*blocks("console"), *blocks("sh")):
