@@ -126,7 +126,9 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
             check_api(plugin.api)
         except PluginError as error:
             plugin.fault, plugin.hint = str(error), error.hint or plugin.hint
-        except (Exception, SystemExit) as error:  # a plugin may raise whatever it likes while it is imported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
 
@@ -161,7 +163,9 @@ class Plugins:
             if not plugin.fault:
                 try:
                     self._register(plugin, options)
-                except (Exception, SystemExit) as error:  # the plugin's own code runs here
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
     def faults(self) -> list[Fault]:
@@ -226,8 +230,9 @@ class Plugins:
         asked = dict(self.observers("health"))
         for name, plugin in self._manager.list_name_plugin():
             # its constructor need not have called that of `Plugin`
-            own = getattr(plugin, "metrics", None) if isinstance(plugin, Plugin) else None
-            metrics = own if isinstance(own, Metrics) else None
+            own = getattr(plugin, "__dict__", {}).get("metrics") if isinstance(plugin, Plugin) else None
+            # nor need it be the router's own, and the samples of one that only looks like it might be anything
+            metrics = own if type(own) is Metrics else None
             yield name, metrics, partial(_only, asked[name]) if name in asked else None
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
@@ -327,7 +332,7 @@ def _blamed(what: str) -> Iterator[None]:
     """Says what a plugin could not do, and why."""
     try:
         yield
-    except PluginError:
+    except (PluginError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"{what}: {describe(error)}") from error
