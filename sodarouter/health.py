@@ -46,7 +46,7 @@ class Checkup:
             said = health()
             if said is None or isinstance(said, str):
                 self._last.pop(owner, None)
-                return plain(said or "")
+                return "" if said is None else plain(said)
             raise TypeError(f"it must give text or None, not {kind_of(said)}")  # noqa: TRY301 (told as any other)
         except BaseException as error:  # it is not async, so none of it can be trio's
             what = describe(error)

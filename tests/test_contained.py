@@ -1,0 +1,189 @@
+"""Hostile plugins that are installed, all at once in a router that runs: nothing that is not theirs is touched."""
+
+import ast
+import json
+import os
+import signal
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from distributions import SitePackages
+from hostilities import SOURCE
+from running import router_process, running_router
+from structlog.testing import capture_logs
+
+from sodarouter.delivery import State
+from sodarouter.failures import MAX_LOOKED_AT, MAX_STORED
+
+POSTS = 4
+SECRET = "T0K3N-of-another"
+
+DELIVERED = [
+    "leaves_a_task_behind",
+    "returns_what_is_nasty",
+    "returns_a_coroutine",
+    "links_half",
+    "links_nasty_texts",
+    "links_no_texts",
+    "links_with_control_characters",
+    "links_with_ten_million_characters",
+    "links_with_half_of_another_s_secret",
+    "keeps_for_ever",
+    "counts_under_nasty_labels",
+    "counts_a_thousand_labels",
+    "tampers_with_the_event",
+    "batch_is_emptied",
+]
+REASONS = {
+    "raises": "ValueError: broken",
+    "raises_system_exit": "SystemExit: 3",
+    "raises_keyboard_interrupt": "KeyboardInterrupt",
+    "raises_a_group": "OSError: of the group",
+    "raises_a_deep_group": "OSError: at the bottom",
+    "raises_the_unspeakable": "Unspeakable",
+    "raises_the_untraceable": "Untraceable: of nothing",
+    "raises_the_faceless": "Faceless: who",
+    "raises_what_has_no_name": "X" * 200,
+    "raises_ten_million_characters": "ValueError: ten million ten million",
+    "retries_with_nasty_texts": "nasty reason",
+    "retries_after_a_nasty_number": "Retry was raised with something that fails: SystemExit",
+    "retries_unreadably": "Unreadable was raised with something that fails: SystemExit",
+    "retries_with_ten_million_characters": "rrr",
+    "rejects_with_a_nasty_text": "nasty reason",
+    "hangs": "timed out after 0.3 s",
+    "swallows_its_cancellation": "timed out after 0.3 s",
+    "fails_while_it_is_cancelled": "OSError: at the end",
+    "takes_all_threads_of_the_pool": "timed out after 0.3 s",
+    "keeps_under_a_key_that_lies": "ValueError: store: a key is a text that can be written as UTF-8",
+    "keeps_under_a_nasty_key": "SystemExit",
+    "keeps_for_a_nasty_time": "SystemExit",
+    "keeps_a_thousand_keys": "ValueError: store: a delivery may change 64 entries",
+    "keeps_a_megabyte": "ValueError: store: the value of 'k' has 1,000,002 bytes",
+    "keeps_what_nests": "ValueError: store: the value of 'k' is not what JSON can say",
+    "counts_nasty_numbers": "SystemExit",
+    "batch_raises_a_group": "OSError: of the batch",
+    "batch_hangs": "timed out after 0.3 s",
+    "batch_swallows_its_cancellation": "timed out after 0.3 s",
+    "batch_lies_about_its_length": "SystemExit",
+    "batch_answers_too_many": "deliver_batch returned something of type list, not an answer for each of",
+    "batch_answers_what_is_nasty": "deliver_batch answered something of type Nasty",
+    "batch_answers_unreadably": "Unreadable was raised with something that fails: SystemExit",
+    "batch_returns_what_is_nasty": "SystemExit",
+    "thread_hangs": "timed out after 0.3 s",
+    "thread_keeps_after_its_time": "timed out after 0.3 s",
+    "thread_raises_the_unspeakable": "Unspeakable",
+    "thread_exits": "SystemExit: of the thread",
+}
+"""Why what they are handed is a dead letter."""
+
+CLASSES = {"Hostile": "hostile", "HostileBatch": "hostile-batch", "InThreads": "hostile-threads"}
+HOOKS = {"deliver", "deliver_batch", "health", "fails_at_the_end"}
+WAYS = {
+    method.name: CLASSES[node.name]
+    for node in ast.parse(SOURCE).body
+    if isinstance(node, ast.ClassDef) and node.name in CLASSES
+    for method in node.body
+    if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and method.name not in HOOKS
+}
+"""What the hostile destinations do, with the type that does it."""
+SHORT = {way for way, reason in REASONS.items() if reason.startswith("timed out")} | {"fails_while_it_is_cancelled"}
+
+
+def table(way: str) -> str:
+    timeout = "300ms" if way in SHORT else "30s"
+    policy = f'timeout = "{timeout}"\nretry = {{ max_attempts = 1 }}'
+    return f'[destination.{way}]\ntype = "{WAYS[way]}"\nway = "{way}"\n{policy}\n'
+
+
+GOOD = f"""
+[destination.good]
+type = "file"
+path = "good.jsonl"
+[destination.other]
+type = "forward"
+url = "https://127.0.0.1:9/"
+headers = {{ Authorization = "{SECRET}" }}
+"""
+ROUTES = f"""
+[[route]]
+match = {{ event = "incident*" }}
+to = {json.dumps(["good", *WAYS])}
+[[route]]
+match = {{ not = {{ event = "incident*" }} }}
+to = ["good"]
+"""
+TOML = GOOD + "".join(map(table, WAYS)) + ROUTES
+
+
+def incident(number: int) -> bytes:
+    return json.dumps(
+        {"event": "incidentCreated", "own": {"deep": [1]}, "incident": {"id": f"i-{number}", "title": "t"}}
+    ).encode()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = SitePackages(tmp_path / "site", monkeypatch)
+    plugins = {"hostile": "acme_hostile", "hostile_observer": "acme_hostile:observer"}
+    site.install("acme-hostile", plugins, acme_hostile=SOURCE)
+
+
+async def test_all_of_them_at_once_touch_neither_the_intake_nor_another_destination(hostile, tmp_path):
+    with capture_logs() as logged:
+        async with running_router(tmp_path, TOML) as router:
+            for number in range(POSTS):
+                answer = await router.post(incident(number))
+                assert answer.status_code == 200, answer.text
+            assert (await router.post(b"[]")).status_code == 400  # it is told to an observer that raises
+            settled = await router.until_settled()
+            # and it goes on
+            assert (await router.post(b'{"event": "checkEvaluation"}')).status_code == 200
+            await router.until_settled()
+            ready = await router.admin.get("/readyz")
+            assert (ready.status_code, ready.json()["ready"]) == (200, True)
+            assert ready.json()["destinations"]["raises"]["health"] == "nasty health"
+            assert ready.json()["plugins"]["hostile"]["health"] == "nasty health"
+            assert ready.json()["plugins"]["hostile_observer"]["health"] == "its health check fails: Faceless: health"
+            metrics = await router.admin.get("/metrics")
+            assert metrics.status_code == 200
+            kept = {way: list(router.reader.entries(way, time.time(), limit=100)) for way in WAYS}
+    good = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    # what enrichers, observers and other destinations have done to the event is not seen by it
+    assert [event["view"]["incident"]["id"] for event in good[:-1]] == [f"i-{number}" for number in range(POSTS)]
+    assert all(event["payload"]["own"] == {"deep": [1]} for event in good[:-1])
+    assert good[-1]["type"] == "checkEvaluation"
+    found: dict[str, set[tuple[State, str]]] = {way: set() for way in WAYS}
+    for delivery in settled:
+        if delivery.destination != "good":
+            found[delivery.destination].add((delivery.state, delivery.reason))
+    assert [way for way in WAYS if found[way] == {(State.DELIVERED, "")}] == DELIVERED
+    for way, reason in REASONS.items():
+        assert {state for state, _ in found[way]} == {State.DEAD}, (way, found[way])
+        for _, said in found[way]:
+            assert said.removeprefix("exhausted after 1 attempt: ").removeprefix("rejected: ").startswith(reason), way
+            assert len(said) <= MAX_STORED
+    assert [way for way in WAYS if kept[way]] == ["keeps_for_ever", "keeps_a_thousand_keys"]
+    told = [line["event"] for line in logged if line.get("destination") in WAYS]
+    # each event and destination once, at most, but for the dead letters
+    assert told.count("the destination's plugin failed") <= POSTS * len(WAYS)
+    assert sum(line["event"] == "an observer failed" for line in logged) <= 30
+
+
+def test_what_they_do_to_the_log_and_to_the_stop_of_a_process_is_contained(hostile, tmp_path):
+    """As a process, whose log is made of their exceptions, and which has to end though their threads and tasks do not."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with router_process(tmp_path, TOML, env=environment) as router:
+        for number in range(POSTS):
+            request = urllib.request.Request(f"{router.url}/webhooks/soda", incident(number))
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert answer.status == 200
+        router.until_logged("delivery given up; `sodarouter retry` tries it again", POSTS * len(REASONS))
+        assert router.end(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in router.log.splitlines()]
+    assert lines[-1]["message"] == "stopped"
+    assert max(map(len, router.log.splitlines())) < 2 * MAX_LOOKED_AT
+    assert SECRET not in router.log
+    assert len((tmp_path / "good.jsonl").read_text().splitlines()) == POSTS
