@@ -1,22 +1,27 @@
 """Hostile plugins that are installed, all at once in a router that runs: nothing that is not theirs is touched."""
 
 import ast
+import http.client
 import json
 import os
 import signal
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
+from textwrap import dedent, indent
 
 import pytest
+import trio
 from distributions import SitePackages
 from hostilities import SOURCE
-from running import router_process, running_router
+from running import router_process, running_router, until
 from structlog.testing import capture_logs
 
 from sodarouter.delivery import State
 from sodarouter.failures import MAX_LOOKED_AT, MAX_STORED
+from sodarouter.lane import MOST_TOLD
 
 POSTS = 4
 SECRET = "T0K3N-of-another"
@@ -187,3 +192,184 @@ def test_what_they_do_to_the_log_and_to_the_stop_of_a_process_is_contained(hosti
     assert max(map(len, router.log.splitlines())) < 2 * MAX_LOOKED_AT
     assert SECRET not in router.log
     assert len((tmp_path / "good.jsonl").read_text().splitlines()) == POSTS
+
+
+# what all share
+
+
+SMALL = """
+import gc, os, sys, threading, warnings
+import trio
+from sodarouter import Destination, Options, Reject, hookimpl
+
+class Small(Destination[Options]):
+    type = "small"
+{}
+
+@hookimpl
+def destination_types():
+    return [Small]
+"""
+
+
+def small(body: str) -> str:
+    """A plugin with one destination, the methods of which these are."""
+    return SMALL.format(indent(dedent(body), "    "))
+
+
+BESIDE = """
+[destination.good]
+type = "file"
+path = "good.jsonl"
+[destination.small]
+type = "small"
+timeout = "30s"
+[[route]]
+to = ["small", "good"]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SitePackages:
+    return SitePackages(tmp_path / "site", monkeypatch)
+
+
+def event(number: int, filler: int = 0) -> bytes:
+    return json.dumps({"event": "checkEvaluation", "number": number, "filler": "x" * filler}).encode()
+
+
+async def test_one_that_takes_every_thread_of_the_shared_pool_keeps_nobody_else(site, tmp_path):
+    """Large events are decided in a thread, and the spool and the metrics are looked at in one."""
+    site.install(
+        "acme-small",
+        {"small": "acme_small"},
+        acme_small=small("""
+            release = threading.Event()
+
+            async def deliver(self, event):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(trio.to_thread.current_default_thread_limiter().total_tokens + 10):
+                        nursery.start_soon(trio.to_thread.run_sync, self.release.wait)
+        """),
+    )
+    async with running_router(tmp_path, BESIDE) as router:
+        try:
+            assert (await router.post(event(1))).status_code == 200
+            pool = trio.to_thread.current_default_thread_limiter()
+            await until(lambda: pool.available_tokens == 0)
+            assert (await router.post(event(2, filler=200_000))).status_code == 200
+            await until(lambda: (tmp_path / "good.jsonl").read_text().count("\n") == 2)
+            assert (await router.admin.get("/readyz")).status_code == 200
+            assert (await router.admin.get("/metrics")).status_code == 200
+        finally:
+            sys.modules["acme_small"].Small.release.set()
+
+
+async def test_a_slow_observer_is_named_and_not_the_destination_in_whose_task_it_is_told(site, tmp_path):
+    slow = """
+        import time
+        from sodarouter import hookimpl
+
+        @hookimpl
+        def delivery_settled(settled):
+            time.sleep(0.11)
+
+        @hookimpl
+        def event_accepted(event):
+            time.sleep(0.11)
+    """
+    site.install("acme-slow", {"slow": "acme_slow"}, acme_slow=slow)
+    toml = '[destination.good]\ntype = "file"\npath = "good.jsonl"\n[[route]]\nto = ["good"]\n'
+    with capture_logs() as logged:
+        async with running_router(tmp_path, toml) as router:
+            await router.post(event(1))
+            await router.until_settled()
+            blocked = (await router.admin.get("/readyz")).json()["event_loop"]["blocked"]
+    assert blocked["plugin slow"] >= 2
+    assert "destination good" not in blocked
+    named = {(line["plugin"], line["hook"]) for line in logged if line["event"] == "an observer blocked the event loop"}
+    assert named == {("slow", "delivery_settled"), ("slow", "event_accepted")}
+
+
+async def test_a_plugin_s_metrics_that_are_not_the_router_s_are_not_asked(site, tmp_path):
+    lying = """
+        from sodarouter import Metrics, Options, Plugin, hookimpl
+
+        class Lying(Metrics):
+            def now(self):
+                raise SystemExit("of the metrics")
+
+        class Counting(Plugin[Options]):
+            def __init__(self, options):
+                self.metrics = Lying()
+
+            @hookimpl
+            def event_accepted(self, event): ...
+    """
+    site.install("acme-lying", {"lying": "acme_lying:Counting"}, acme_lying=lying)
+    async with running_router(tmp_path, "") as router:
+        assert (await router.admin.get("/readyz")).status_code == 200
+        assert (await router.admin.get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("async def deliver(self, event): raise ValueError(event.id)", "the destination's plugin failed"),
+        ("async def deliver(self, event): return event.id", "the destination's plugin breaks its contract"),
+    ],
+)
+async def test_a_fault_that_is_worded_anew_or_repeated_does_not_fill_the_log(site, tmp_path, body, message):
+    site.install("acme-small", {"small": "acme_small"}, acme_small=small(body))
+    toml = BESIDE.replace('timeout = "30s"', 'breaker = "off"\nretry = { max_attempts = 2, initial = "10ms" }')
+    with capture_logs() as logged:
+        async with running_router(tmp_path, toml) as router:
+            for number in range(20):
+                await router.post(event(number))
+            await router.until_settled()
+    told = [line for line in logged if line["event"] == message]
+    assert len(told) == (1 if "return" in body else MOST_TOLD)
+    assert not any(line["event"] == "the destination takes deliveries again" for line in logged)
+
+
+def test_what_a_plugin_does_to_the_whole_process_ends_neither_the_intake_nor_the_log(site, tmp_path):
+    """It takes every file descriptor, closes what prints, turns warnings into errors and the collector off."""
+    site.install(
+        "acme-small",
+        {"small": "acme_small"},
+        acme_small=small("""
+            taken = []
+
+            async def deliver(self, event):
+                if event.payload.model_extra["number"] == 1:
+                    sys.stdout = sys.stderr = None
+                    warnings.simplefilter("error")
+                    gc.disable()
+                    try:
+                        while True:
+                            self.taken.append(os.dup(0))
+                    except OSError as error:
+                        raise Reject("no descriptor is left") from error
+                if event.payload.model_extra["number"] == 3:
+                    for descriptor in self.taken:
+                        os.close(descriptor)
+        """),
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with router_process(tmp_path, BESIDE, env=environment, launcher=("prlimit", "--nofile=512:512")) as router:
+        with closing(http.client.HTTPConnection(router.ready["listen"][0], timeout=30)) as kept:
+            for number in range(3):
+                kept.request("POST", "/webhooks/soda", event(number))
+                answer = kept.getresponse()
+                assert (answer.status, bool(answer.read())) == (200, True)
+                if number == 1:
+                    router.until_logged("delivery given up; `sodarouter retry` tries it again")
+            # a connection that is made now has to wait until there is a descriptor for it
+            with closing(http.client.HTTPConnection(router.ready["listen"][0], timeout=30)) as late:
+                late.connect()
+                late.request("POST", "/webhooks/soda", event(4))
+                kept.request("POST", "/webhooks/soda", event(3))
+                assert kept.getresponse().status == 200
+                assert late.getresponse().status == 200
+        assert router.end(signal.SIGTERM) == 0, router.log
+    assert (tmp_path / "good.jsonl").read_text().count("\n") == 5
