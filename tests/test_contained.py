@@ -16,10 +16,13 @@ import pytest
 import trio
 from distributions import SitePackages
 from hostilities import SOURCE
+from running import SOURCE as SODA
 from running import router_process, running_router, until
 from structlog.testing import capture_logs
 
+from sodarouter.config import load
 from sodarouter.delivery import State
+from sodarouter.errors import ConfigError
 from sodarouter.failures import MAX_LOOKED_AT, MAX_STORED
 from sodarouter.lane import MOST_TOLD
 
@@ -373,3 +376,58 @@ def test_what_a_plugin_does_to_the_whole_process_ends_neither_the_intake_nor_the
                 assert late.getresponse().status == 200
         assert router.end(signal.SIGTERM) == 0, router.log
     assert (tmp_path / "good.jsonl").read_text().count("\n") == 5
+
+
+@pytest.mark.parametrize("error", ["BaseException", "GeneratorExit", "type('PanicException', (BaseException,), {})"])
+def test_one_that_panics_while_it_is_imported_or_made_is_named_in_one_line(site, tmp_path, error):
+    """As extensions written in Rust do."""
+    panics = f"raise {error}('index out of range')"
+    made = f"""
+        from sodarouter import Options, Plugin
+
+        class Panicking(Plugin[Options]):
+            def __init__(self, options):
+                {panics}
+    """
+    site.install("acme-panics", {"one": "acme_one", "two": "acme_two:Panicking"}, acme_one=panics, acme_two=made)
+    (tmp_path / "router.toml").write_text(SODA, encoding="utf-8")
+    with pytest.raises(ConfigError) as failed:
+        load(tmp_path / "router.toml")
+    one, two = map(str, failed.value.faults)
+    assert one.startswith("router.toml: plugin one (acme-panics 1.0): it cannot be imported: ")
+    assert two.startswith("router.toml: plugin two (acme-panics 1.0): it cannot be made: ")
+    assert "index out of range" in one
+    assert "index out of range" in two
+
+
+async def test_an_enricher_and_an_observer_cannot_change_what_is_decided_and_delivered(site, tmp_path):
+    meddling = """
+        from sodarouter import hookimpl
+
+        def spoil(event):
+            event.payload.model_extra["own"]["deep"].append("spoilt")
+            event.payload.model_extra.clear()
+            vars(event).update(view=None, raw=b"{}", type="spoilt")
+
+        @hookimpl
+        def event_accepted(event):
+            spoil(event)
+
+        @hookimpl
+        def enrich(event):
+            spoil(event)
+    """
+    site.install("acme-meddling", {"meddling": "acme_meddling"}, acme_meddling=meddling)
+    toml = """
+        [destination.good]
+        type = "file"
+        path = "good.jsonl"
+        [[route]]
+        match = { event = "incidentCreated" }
+        to = ["good"]
+    """
+    async with running_router(tmp_path, toml) as router:
+        await router.post(incident(1))
+        await router.until_settled()
+    (line,) = map(json.loads, (tmp_path / "good.jsonl").read_text().splitlines())
+    assert line["payload"] == json.loads(incident(1))
