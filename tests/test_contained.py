@@ -431,3 +431,58 @@ async def test_an_enricher_and_an_observer_cannot_change_what_is_decided_and_del
         await router.until_settled()
     (line,) = map(json.loads, (tmp_path / "good.jsonl").read_text().splitlines())
     assert line["payload"] == json.loads(incident(1))
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "type('PanicException', (BaseException,), {})('x')"])
+async def test_options_and_sources_that_exit_while_the_file_is_read_again_change_nothing(site, tmp_path, error):
+    exits = f"""
+        from pydantic import field_validator
+        from sodarouter import Destination, Options, SourceType, hookimpl
+
+        class ExitingOptions(Options):
+            way: str
+
+            @field_validator("way")
+            @classmethod
+            def exits(cls, way):
+                if way == "validates":
+                    raise {error}
+                return way
+
+        class Exiting(Destination[ExitingOptions]):
+            type = "exiting"
+
+            async def deliver(self): ...
+
+        class Sent(SourceType[Options]):
+            type = "exiting"
+
+            def __init__(self, name, options):
+                raise {error}
+
+            def translate(self, request): ...
+
+        @hookimpl
+        def destination_types():
+            return [Exiting]
+
+        @hookimpl
+        def source_types():
+            return [Sent]
+    """
+    site.install("acme-exits", {"exits": "acme_exits"}, acme_exits=exits)
+    toml = '[destination.good]\ntype = "exiting"\nway = "starts"\n[[route]]\nto = ["good"]\n'
+    async with running_router(tmp_path, toml) as router:
+        path = tmp_path / "router.toml"
+        path.write_text(
+            path.read_text().replace('"starts"', '"validates"')
+            + '[source.other]\ntype = "exiting"\npath = "/webhooks/other"\n'
+        )
+        faults = [str(fault) for fault in await router.bound.reload()]
+        assert sorted(fault.partition(": ")[2].partition(":")[0] for fault in faults) == [
+            "destination.good",
+            "source.other",
+        ]
+        assert (await router.post(event(1))).status_code == 200
+        (delivery,) = await router.until_settled()
+        assert delivery.state is State.DELIVERED
