@@ -37,8 +37,10 @@ class Opened:
     @property
     def health(self) -> Callable[[], object] | None:
         """Asks it how it is; ``None``: its type does not say."""
-        # the attribute of an instance may be anything
-        return self.destination.health if type(self.destination).health is not Destination.health else None
+        if type(self.destination).health is Destination.health:
+            return None
+        # the attribute of an instance may be anything, so it is looked up where what it does is contained
+        return lambda: self.destination.health()
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.

@@ -34,7 +34,7 @@ from sodarouter.destination import Destination
 from sodarouter.enrich import Enricher
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
-from sodarouter.failures import describe
+from sodarouter.failures import describe, is_a
 from sodarouter.http import HttpRoute
 from sodarouter.metrics import Metrics
 from sodarouter.options import Options
@@ -230,7 +230,7 @@ class Plugins:
         asked = dict(self.observers("health"))
         for name, plugin in self._manager.list_name_plugin():
             # its constructor need not have called that of `Plugin`
-            own = getattr(plugin, "__dict__", {}).get("metrics") if isinstance(plugin, Plugin) else None
+            own = object.__getattribute__(plugin, "__dict__").get("metrics") if is_a(plugin, Plugin) else None
             # nor need it be the router's own, and the samples of one that only looks like it might be anything
             metrics = own if type(own) is Metrics else None
             yield name, metrics, partial(_only, asked[name]) if name in asked else None
