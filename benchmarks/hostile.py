@@ -1,11 +1,12 @@
 """A good destination and the intake beside ten hostile plugins at once, beside ten good ones, and alone.
 
-    python benchmarks/hostile.py [--rate 50] [--seconds 20] [--rounds 5]
+    python benchmarks/hostile.py [--rate 50] [--seconds 2] [--rounds 30]
 
-For each side a router runs with a `forward` to a server here, and with ten more destinations, which get every event alike:
+Three routers run, each with a `forward` to a server here, and with ten more destinations, which get every event alike:
 hostile ones, good ones in their place, or none. What is measured is the time from sending a signed event of 2 KB to its
-200, and to its arrival at the server. The sides run in turn, round by round; what counts is the ratio to the good
-destination alone. The first seconds are told apart: in them hostile plugins are still found out.
+200, and to its arrival at the server. Each router is sent events for some seconds in turn, round by round, so that a
+machine whose speed drifts treats all alike; what counts is the ratio to the good destination alone. The first seconds are
+told apart: in them hostile plugins are still found out.
 
 Plugins whose ``async`` code blocks are not among them: nothing in the same process contains these.
 """
@@ -18,21 +19,21 @@ import os
 import platform
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import trio
-from intake import SAMPLE, VERSIONS
+from intake import SAMPLE, VERSIONS, cpu_seconds
 from isolation import Sink, free_port, percentile
 
 SECRET = "benchmark"
@@ -211,8 +212,8 @@ def configured(side: str, port: int, admin: int, sink: str) -> str:
 
 
 @contextmanager
-def router(side: str, sink: str) -> Iterator[tuple[int, int]]:
-    """A router for a side, and its ports: that of the intake and that of the pages."""
+def router(side: str, sink: str) -> Iterator[tuple[int, int, int]]:
+    """A router for a side: the ports of its intake and of its pages, and the id of its process."""
     port, admin = free_port(), free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -227,7 +228,7 @@ def router(side: str, sink: str) -> Iterator[tuple[int, int]]:
             for _ in range(3000):
                 if listens(process, port, folder / "log"):
                     break
-            yield port, admin
+            yield port, admin, process.pid
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -253,39 +254,77 @@ def webhook(number: int) -> bytes:
     return f"POST /webhooks/soda HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-async def measure(side: str, rate: float, seconds: float, found_out: float) -> Run:
-    """One run of a side: both lists begin with what was sent in the first ``found_out`` seconds."""
-    sink = Sink()
-    count = int(rate * (found_out + seconds))
-    sent, answered = [0.0] * count, [0.0] * count
-    send, receive = trio.open_memory_channel[int](count)
-    async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, sink.serve, 0, host="127.0.0.1"))
-        with router(side, f"http://127.0.0.1:{listener.socket.getsockname()[1]}") as (port, admin):
-            nursery.start_soon(scrape, admin)
+@dataclass
+class Side:
+    """A router that runs, and the server that its good destination posts to."""
 
-            async def post() -> None:
-                async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                    async for number in receive:
-                        await stream.send_all(webhook(number))
-                        answer = await stream.receive_some()
-                        answered[number] = time.perf_counter() - sent[number]
-                        assert answer.startswith(b"HTTP/1.1 200"), answer
+    port: int
+    pid: int
+    sink: Sink
+    sent: int = 0
+    """Events so far."""
 
-            async with trio.open_nursery() as posting:
-                for _ in range(CONNECTIONS):
-                    posting.start_soon(post)
-                began = trio.current_time()
-                for number in range(count):
-                    await trio.sleep_until(began + number / rate)
-                    # from here on, even if no connection is free
-                    sent[number] = time.perf_counter()
-                    send.send_nowait(number)
-                await send.aclose()
-            with trio.fail_after(60):
-                await sink.until(count)
+    async def run(self, rate: float, seconds: float) -> Run:
+        """Sends so many events a second, and waits until all of them have arrived."""
+        count, first = int(rate * seconds), self.sent
+        self.sent += count
+        sent, answered = [0.0] * count, [0.0] * count
+        send, receive = trio.open_memory_channel[int](count)
+
+        async def post() -> None:
+            async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+                async for number in receive:
+                    await stream.send_all(webhook(first + number))
+                    answer = await stream.receive_some()
+                    answered[number] = time.perf_counter() - sent[number]
+                    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+        async with trio.open_nursery() as posting:
+            for _ in range(CONNECTIONS):
+                posting.start_soon(post)
+            began = trio.current_time()
+            for number in range(count):
+                await trio.sleep_until(began + number / rate)
+                # from here on, even if no connection is free
+                sent[number] = time.perf_counter()
+                send.send_nowait(number)
+            await send.aclose()
+        with trio.fail_after(90):
+            await self.sink.until(self.sent)
+        return Run(answered, [self.sink.arrived[first + number] - sent[number] for number in range(count)])
+
+
+class Found(NamedTuple):
+    early: dict[str, Run]
+    runs: dict[str, list[Run]]
+    cpu: dict[str, float]
+    """Seconds of processor time for each event."""
+
+
+async def measure(rate: float, seconds: float, rounds: int, found_out: float) -> Found:
+    """All sides in turn."""
+    sides: dict[str, Side] = {}
+    found = Found({}, defaultdict(list), {})
+    with ExitStack() as routers:
+        async with trio.open_nursery() as nursery:
+            for name in SIDES:
+                sink = Sink()
+                (listener,) = await nursery.start(partial(trio.serve_tcp, sink.serve, 0, host="127.0.0.1"))
+                url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+                port, admin, pid = routers.enter_context(router(name, url))
+                sides[name] = Side(port, pid, sink)
+                nursery.start_soon(scrape, admin)
+            for name, side in sides.items():
+                found.early[name] = await side.run(rate, found_out)
+            before = {name: (cpu_seconds(side.pid), side.sent) for name, side in sides.items()}
+            for _ in range(rounds):
+                for name, side in sides.items():
+                    found.runs[name].append(await side.run(rate, seconds))
+            for name, side in sides.items():
+                used, sent = before[name]
+                found.cpu[name] = (cpu_seconds(side.pid) - used) / (side.sent - sent)
             nursery.cancel_scope.cancel()
-    return Run(answered, [sink.arrived[number] - sent[number] for number in range(count)])
+    return found
 
 
 async def scrape(port: int) -> None:
@@ -298,41 +337,51 @@ async def scrape(port: int) -> None:
         await trio.sleep(1)
 
 
+def percentiles(runs: list[Run]) -> list[float]:
+    """The 50th and 99th of the time to the 200, and of that to the arrival."""
+    answered = [value for run in runs for value in run.answered]
+    arrived = [value for run in runs for value in run.arrived]
+    return [percentile(values, part) for values in (answered, arrived) for part in (0.5, 0.99)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=50.0, help="events a second")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--found-out", type=float, default=FOUND_OUT, help="seconds before these")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=30)
     asked = parser.parse_args()
-    early: dict[str, list[float]] = defaultdict(list)
-    found: dict[str, list[list[float]]] = defaultdict(list)
-    for _ in range(asked.rounds):
-        for side in SIDES:
-            run = trio.run(measure, side, asked.rate, asked.seconds, asked.found_out)
-            first = int(asked.rate * asked.found_out)
-            early[side].append(max(run.arrived[:first], default=0.0))
-            late = run.answered[first:], run.arrived[first:]
-            found[side].append([percentile(values, part) for values in late for part in (0.5, 0.99)])
+    found = trio.run(measure, asked.rate, asked.seconds, asked.rounds, asked.found_out)
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, "
         + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     )
     print(
-        f"{asked.rate:g} signed events of 2 KB a second; medians of {asked.rounds} rounds of {asked.seconds:g} s, in ms,"
+        f"{asked.rate:g} signed events of 2 KB a second, {asked.rounds} rounds of {asked.seconds:g} s each; in ms, with the ratio"
     )
-    print("and of the ratios to the good destination alone in the same round, with the least and the greatest")
-    print(f"{'':12}" + "".join(f"{name:>28}" for name in ("200, p50", "200, p99", "arrival, p50", "arrival, p99")))
+    print("to the good destination alone, and between which two it is in fifths of the rounds")
+    print(
+        f"{'':12}"
+        + "".join(f"{name:>28}" for name in ("200, p50", "200, p99", "arrival, p50", "arrival, p99"))
+        + f"{'CPU':>14}"
+    )
+    fifth = max(asked.rounds // 5, 1)
+    fifths = [slice(start, start + fifth) for start in range(0, asked.rounds, fifth)]
+    alone = percentiles(found.runs["alone"])
+    alone_then = [percentiles(found.runs["alone"][part]) for part in fifths]
     for side in SIDES:
+        whole = percentiles(found.runs[side])
+        then = [percentiles(found.runs[side][part]) for part in fifths]
         cells = []
-        for column in range(4):
-            values = [row[column] for row in found[side]]
-            ratios = [value / alone[column] for value, alone in zip(values, found["alone"], strict=True)]
+        for column, value in enumerate(whole):
+            ratios = [one[column] / other[column] for one, other in zip(then, alone_then, strict=True)]
             spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-            cells.append(f"{statistics.median(values) * 1000:8.1f} {statistics.median(ratios):6.2f} {spread:>12}")
-        print(f"{side:12}" + "".join(f"{cell:>28}" for cell in cells))
+            cells.append(f"{value * 1000:8.1f} {value / alone[column]:6.2f} {spread:>12}")
+        cpu = f"{found.cpu[side] * 1000:6.1f} {found.cpu[side] / found.cpu['alone']:6.2f}"
+        print(f"{side:12}" + "".join(f"{cell:>28}" for cell in cells) + f"{cpu:>14}")
+    latest = {side: max(run.arrived, default=0.0) for side, run in found.early.items()}
     print(f"the latest arrival of the first {asked.found_out:g} s, before they are found out, in s: ", end="")
-    print(", ".join(f"{side} {statistics.median(values):.2f}" for side, values in early.items()))
+    print(", ".join(f"{side} {value:.2f}" for side, value in latest.items()))
     print("the ten: " + "; ".join(f"{name} {what}" for name, what in HOSTILE.items()))
 
 
