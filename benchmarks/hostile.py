@@ -357,9 +357,9 @@ def main() -> None:
         + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     )
     print(
-        f"{asked.rate:g} signed events of 2 KB a second, {asked.rounds} rounds of {asked.seconds:g} s each; in ms, with the ratio"
+        f"{asked.rate:g} signed events of 2 KB a second, {asked.rounds} rounds of {asked.seconds:g} s each; in ms, with"
     )
-    print("to the good destination alone, and between which two it is in fifths of the rounds")
+    print("the ratio to the good destination alone, and between which two it is in fifths of the rounds")
     print(
         f"{'':12}"
         + "".join(f"{name:>28}" for name in ("200, p50", "200, p99", "arrival, p50", "arrival, p99"))
