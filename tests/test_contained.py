@@ -28,6 +28,7 @@ from sodarouter.lane import MOST_TOLD
 
 POSTS = 4
 SECRET = "T0K3N-of-another"
+DEBUG = '[log]\nlevel = "debug"\n'
 
 DELIVERED = [
     "leaves_a_task_behind",
@@ -183,12 +184,13 @@ async def test_all_of_them_at_once_touch_neither_the_intake_nor_another_destinat
 def test_what_they_do_to_the_log_and_to_the_stop_of_a_process_is_contained(hostile, tmp_path):
     """As a process, whose log is made of their exceptions, and which has to end though their threads and tasks do not."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with router_process(tmp_path, TOML, env=environment) as router:
+    with router_process(tmp_path, DEBUG + TOML, env=environment) as router:
         for number in range(POSTS):
             request = urllib.request.Request(f"{router.url}/webhooks/soda", incident(number))
             with urllib.request.urlopen(request, timeout=30) as answer:
                 assert answer.status == 200
         router.until_logged("delivery given up; `sodarouter retry` tries it again", POSTS * len(REASONS))
+        router.until_logged("delivered", POSTS * len(["good", *DELIVERED]))
         assert router.end(signal.SIGTERM) == 0
     lines = [json.loads(line) for line in router.log.splitlines()]
     assert lines[-1]["message"] == "stopped"
@@ -359,7 +361,7 @@ def test_what_a_plugin_does_to_the_whole_process_ends_neither_the_intake_nor_the
         """),
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with router_process(tmp_path, BESIDE, env=environment, launcher=("prlimit", "--nofile=512:512")) as router:
+    with router_process(tmp_path, DEBUG + BESIDE, env=environment, launcher=("prlimit", "--nofile=512:512")) as router:
         with closing(http.client.HTTPConnection(router.ready["listen"][0], timeout=30)) as kept:
             for number in range(3):
                 kept.request("POST", "/webhooks/soda", event(number))
@@ -374,6 +376,7 @@ def test_what_a_plugin_does_to_the_whole_process_ends_neither_the_intake_nor_the
                 kept.request("POST", "/webhooks/soda", event(3))
                 assert kept.getresponse().status == 200
                 assert late.getresponse().status == 200
+        router.until_logged("delivered", 5 + 4)
         assert router.end(signal.SIGTERM) == 0, router.log
     assert (tmp_path / "good.jsonl").read_text().count("\n") == 5
 
