@@ -49,7 +49,8 @@ def _looked_at(lane: Lane, event: Event, made: IncidentLink, hide: Callable[[str
     fault = "it holds a secret"
     try:
         link = usable(made, lane.name)
-        if (hide(link.url), hide(link.text)) == (link.url, link.text):
+        # as it came too: of what is cut off, half a secret may be left, which is not known as one
+        if all(hide(text) == text for text in (link.url, link.text, made.text)):
             return link
     except ValueError as error:
         fault = str(error)
