@@ -14,3 +14,8 @@ class Preview:
     """Byte for byte what would arrive."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What would go with it; a value that is a secret, or made with one, is blotted out."""
+
+    @classmethod
+    def nothing(cls, why: str) -> "Preview":
+        """Of an event that is taken and not sent: ``Preview.nothing("this is no incident")``."""
+        return cls(f"nothing is sent: {why}", b"")

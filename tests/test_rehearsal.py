@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from running import OUTGOING, running_router
-from sink import open_sink
+from sink import Answer, open_sink
 from support import payload
 
 from sodarouter.config import load
@@ -263,3 +263,10 @@ async def test_orphans_are_the_datasets_that_no_team_owns(tmp_path, sodarouter) 
     assert sodarouter("orphans", "--type", "checkEvalution").out == nothing
     (tmp_path / "router.toml").write_text(re.sub(r"\[\[team\]\]\n(.+\n)*", "", text))
     assert sodarouter("orphans").status == 2
+
+
+async def test_why_tells_of_what_has_not_arrived(tmp_path, sodarouter) -> None:
+    async with open_sink(Answer(410)) as sink:
+        (event,) = await taken_in(tmp_path, PLACES.format(url=sink.url), EVENTS[1])
+    assert "  chat has not got it, the delivery is dead: rejected: answered 410 Gone\n" in sodarouter("why", event).out
+    assert "chat has not got it" not in sodarouter("why", event, "--destination", "raw").out
