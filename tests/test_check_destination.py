@@ -124,7 +124,7 @@ async def test_options_that_are_lax_undescribed_or_taken_are_found():
     assert found["Every option has a description"] == (
         "fault: put a docstring under timeout, inner, api_token, Inner.depth"
     )
-    assert "rename timeout" in found["No option has the name of a key that every destination has"]
+    assert "rename timeout" in found["No option has the name of a key that is there anyway"]
     assert found["What looks like a secret is one"].startswith("warning: api_token: make it a Secret")
 
 

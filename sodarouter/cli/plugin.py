@@ -116,10 +116,20 @@ def _print(rows: list[dict[str, str]]) -> None:
 def _tables(name: str, path: Path) -> "Tables":
     from sodarouter.config.document import Found, named_tables
     from sodarouter.config.include import read_main
+    from sodarouter.config.tables import SourceTable
     from sodarouter.testing.installed import Tables
 
     found = Found()
     table: dict[str, Any] = read_main(path, found).table
     found.raise_any()
     destinations = {str(one.get("type", "")): one for one in named_tables(table, "destination").values()}
-    return Tables(named_tables(table, "plugin").get(name, {}), destinations, path.absolute().parent)
+    sources, verifications = {}, {}
+    for source in named_tables(table, "source").values():
+        sources[str(source.get("type", ""))] = {
+            key: value for key, value in source.items() if key not in SourceTable.model_fields
+        }
+        for entry in source.get("verify", ()):
+            verifications[str(entry.get("type", ""))] = {key: value for key, value in entry.items() if key != "type"}
+    return Tables(
+        named_tables(table, "plugin").get(name, {}), destinations, path.absolute().parent, sources, verifications
+    )
