@@ -1,5 +1,6 @@
 """Checks a destination type: whether it keeps its contract, whatever happens."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from sodarouter.errors import ConfigError
@@ -13,6 +14,7 @@ from sodarouter.testing.form import form_of_destination
 from sodarouter.testing.report import Mark, Report
 from sodarouter.testing.sink import Answer, open_sink
 
+Look = Callable[[Bench], Awaitable[None]]
 TAKEN = Answer()
 
 
@@ -39,6 +41,23 @@ async def check_destination(
         chaos: Whether to look at what it makes of all that servers do, which is what takes long.
         told: Called with each check as it ends.
     """
+    conduct = (*CONDUCT, takes_batches) if hasattr(kind, "deliver_batch") else CONDUCT
+    return await conform(kind, options, (conduct, CHAOS if chaos else None), taken, folder, told)
+
+
+async def conform(
+    kind: type[AnyDestination],
+    options: Given | None,
+    looks: tuple[Sequence[Look], Sequence[Look] | None],
+    taken: Answer = TAKEN,
+    folder: Path | None = None,
+    told: Told = nobody,
+) -> Report:
+    """As `check_destination`.
+
+    Args:
+        looks: The checks of its conduct, and those of what servers do, if these are to be made.
+    """
     form = form_of_destination(kind)
     checks = Checks(Report(f"destination type {form.word}"), told)
     if not checks.look(form):
@@ -47,6 +66,7 @@ async def check_destination(
     if not given and any(info.is_required() for info in kind.options_type.model_fields.values()):
         checks.add("It behaves", Mark.SKIPPED, "it needs options, and has no example of its own")
         return checks.report
+    conduct, chaos = looks
     with new_folder() as new, Heard.listening() as heard, monitored() as monitor:
         async with open_sink(taken) as sink:
             try:
@@ -57,8 +77,7 @@ async def check_destination(
                 checks.add("It opens with these options", Mark.FAULT, "; ".join(map(str, error.faults)))
                 return checks.report
             checks.redact = bench.redact
-            batches = (takes_batches,) if hasattr(kind, "deliver_batch") else ()
-            for check in (*CONDUCT, *batches, *(CHAOS if chaos and bench.asks else ()), *AFTERWARDS):
+            for check in (*conduct, *(chaos if chaos and bench.asks else ()), *AFTERWARDS):
                 sink.reply = lambda _: taken
                 await checks.make(check, bench)
     if chaos and not bench.asks:
