@@ -170,7 +170,7 @@ def _later(router: FakeRouter, bench: Bench, what: str, tried: list[Tried]) -> N
 
 async def bodies(bench: Bench) -> None:
     """An answer's body may break off, drip or never end"""
-    async with bench.router(timeout="5s") as router:
+    async with bench.router(timeout="1s") as router:
         for what, answer in _bodies():
             bench.sink.reply = _replying(answer)
             (tried,) = await router.send(sample())

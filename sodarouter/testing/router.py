@@ -193,6 +193,16 @@ class FakeRouter:
         await self._spool.recover(self._now(), {})
         await self._open()
 
+    async def enriched(self, event: Event) -> Event:
+        """The event with what plugins add to it, without delivering it.
+
+        Raises:
+            PluginError: One cannot add to it, unless `keep_faults`.
+        """
+        (found,) = await self._added([event])
+        self._raise()
+        return found
+
     def preview(self, event: Event, destination: str | None = None) -> Preview | None:
         """What would be sent, as people are shown it: without its secrets. ``None``: the destination does not say.
 
@@ -337,25 +347,33 @@ class FakeRouter:
                 self._sent[event.id] = event
                 await self._spool.append(event, window=0.0)
                 self._observers.event_accepted(event, duplicate=False)
-            added: dict[str, str] = {}
-            for event, enriched in zip(events, await self._enrichment.of(events), strict=True):
-                self._sent[event.id] = event.with_enriched(enriched.added)
-                added[event.id] = json.dumps(enriched.added)
-                self._watch.faults += [
-                    PluginError(f"plugin {name}: enrich fails: {fault}") for name, fault in enriched.failed.items()
-                ]
+            self._sent |= {event.id: event for event in await self._added(events)}
             now = max(self._now(), *(event.received.timestamp() for event in events))
             found = await self._spool.claim({ROUTE: len(events)}, now, {ROUTE: 60.0})
             # all at once, so that a destination that takes batches finds all of them
             await self._spool.settle(
                 [
                     Routed(
-                        claim, (), [Planned(name) for name in destinations], self._now(), enriched=added[claim.event.id]
+                        claim,
+                        (),
+                        [Planned(name) for name in destinations],
+                        self._now(),
+                        enriched=json.dumps(self._sent[claim.event.id].enriched),
                     )
                     for claim in found.claims
                 ]
             )
         self._deliverer.wake.set()
+
+    async def _added(self, events: Sequence[Event]) -> list[Event]:
+        """The events with what plugins add to them."""
+        found = await self._enrichment.of(events)
+        self._watch.faults += [
+            PluginError(f"plugin {name}: enrich fails: {fault}")
+            for enriched in found
+            for name, fault in enriched.failed.items()
+        ]
+        return [event.with_enriched(enriched.added) for event, enriched in zip(events, found, strict=True)]
 
     def _now(self) -> float:
         return self._start + trio.current_time() + self._ahead
