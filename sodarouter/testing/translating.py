@@ -102,7 +102,9 @@ async def translates(bench: _Bench) -> None:
     for body in known:
         try:
             got = await bench.event(WebhookRequest(body))
-        except (Malformed, PluginFailed) as error:
+        except Malformed as error:
+            raise NotWellError(f"{_brief(body)}: {error.detail}") from error
+        except PluginFailed as error:
             raise NotWellError(f"{_brief(body)}: {error}") from error
         if not isinstance(got, Event):
             raise NotWellError(f"{_brief(body)} is answered, and becomes none")

@@ -45,7 +45,7 @@ class _Bench:
             vetting.head(headers, None)
             vetting.whole(WebhookRequest(body, headers=headers), self.now + after)
         except Forbidden as error:
-            return str(error)
+            return error.reason
         return None
 
     def signed(self, body: bytes) -> dict[str, str]:
