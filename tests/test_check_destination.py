@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,22 @@ from typing import Any, ClassVar
 import pytest
 import trio
 
-from sodarouter import Delivery, Destination, Event, HttpOptions, HttpUrl, Options, Preview, Reject, Retry, Secret
+from sodarouter import (
+    BatchItem,
+    Delivery,
+    Destination,
+    Event,
+    HttpOptions,
+    HttpUrl,
+    IncidentLink,
+    ItemAnswer,
+    Options,
+    Preview,
+    Reject,
+    Retry,
+    Secret,
+    Store,
+)
 from sodarouter.options import ConfigPath
 from sodarouter.testing import Check, Mark, chaos, check_destination, conduct, form
 from sodarouter.testing.chaos import CHAOS
@@ -24,7 +39,9 @@ from sodarouter.testing.form import FORM
 
 async def findings(kind: type[Destination[Any]], *looks: Look, options: Any = None) -> dict[str, str]:
     """What these checks have found beside those of the form: ``fault: …`` or ``warning: …``, by what should hold."""
-    report = await conform(kind, options, ([*filter(CONDUCT.count, looks)], [*filter(CHAOS.count, looks)]))
+    report = await conform(
+        kind, options, ([look for look in looks if look not in CHAOS], [*filter(CHAOS.count, looks)])
+    )
     return {check.name: f"{check.mark}: {check.text}" for check in report.checks if check.mark in _FOUND}
 
 
@@ -245,6 +262,55 @@ async def test_a_close_that_fails_is_found():
             raise KeyError("session")
 
     assert await found(Faulty, conduct.opens) == "fault: close fails: KeyError: 'session'"
+
+
+async def test_a_batch_that_is_not_answered_for_is_found():
+    class Faulty(Destination[Options]):
+        type = "faulty"
+
+        async def deliver_batch(self, batch: Sequence[BatchItem]) -> Sequence[ItemAnswer]:
+            return [None for item in batch if item.event.view.incident]
+
+    told = await findings(Faulty, conduct.takes_batches)
+    assert "do not arrive: deliver_batch returned something of type list" in told[name_of(conduct.takes_batches)]
+    assert told[name_of(conduct.returns)].startswith("fault: deliver_batch returned something of type list, not an")
+
+
+async def test_what_cannot_be_returned_is_found():
+    class Odd(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> bool:
+            return True
+
+    class Links(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> IncidentLink:
+            return IncidentLink(f"tracker/{event.id}")
+
+    text = (await findings(Odd, conduct.opens))[name_of(conduct.returns)]
+    assert text == "fault: deliver returned something of type bool, which is no IncidentLink"
+    text = (await findings(Links, conduct.opens))[name_of(conduct.returns)]
+    assert text.startswith("fault: its link cannot be put onto an incident: its url must begin with http")
+
+
+async def test_a_secret_that_is_kept_is_found():
+    class Faulty(Keeper):
+        async def deliver(self, event: Event, store: Store) -> None:
+            store.set("token", self.token)
+
+    assert "store: an entry holds a secret" in await found(Faulty, conduct.takes_samples)
+
+
+async def test_a_health_that_fails_and_labels_without_an_end_are_found():
+    class Sick(Deliverer):
+        def health(self) -> str | None:
+            return {}["state"]
+
+    class Counts(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            self.metrics.count("deliveries", of=delivery.id)
+
+    assert await found(Sick, conduct.speaks) == "fault: its health check fails: KeyError: 'state'"
+    text = await found(Counts, conduct.speaks)
+    assert text.startswith("warning: deliveries has the id of an event or an incident in a label")
 
 
 async def test_one_that_blocks_the_loop_is_found():

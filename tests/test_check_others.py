@@ -39,7 +39,9 @@ from sodarouter.testing import (
     vetting,
 )
 
-DOCS = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text(encoding="utf-8")
+PAGES = Path(__file__).parent.parent / "docs"
+DOCS = (PAGES / "plugins.md").read_text(encoding="utf-8")
+TESTING = (PAGES / "testing.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -63,6 +65,18 @@ def found(report: Report, check: Callable[..., object]) -> str:
 
 def all_well(report: Report) -> bool:
     return {check.mark for check in report.checks} == {Mark.OK}
+
+
+async def test_the_tests_on_the_page_about_testing_pass(in_the_docs, tmp_path):
+    for module in ("sodarouter_assay", "sodarouter_stamp", "sodarouter_catalog"):
+        in_the_docs(module)
+    (code,) = re.findall(r"(?ms)^```python\n# test_assay\.py\n(.*?)^```$", TESTING)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    namespace["test_a_verdict_is_an_evaluation"]()
+    namespace["test_a_stranger_does_not_pass"]()
+    await namespace["test_the_tier_is_added"](tmp_path)
+    await namespace["test_the_contracts_are_kept"]()
 
 
 # verifications

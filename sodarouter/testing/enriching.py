@@ -28,15 +28,12 @@ class _Bench:
     monitor: LagMonitor
 
 
-async def check_enricher(
-    plugin: object, *, name: str = NAME, redact: Redactor | None = None, told: Told = nobody
-) -> Report:
+async def check_enricher(plugin: object, *, name: str = NAME, told: Told = nobody) -> Report:
     """Checks what a plugin adds to events: ``(await check_enricher(make(Catalog, {"path": path}))).raise_faults()``.
 
     Args:
         plugin: A module, or any object that implements ``enrich``.
         name: That of its entry point.
-        redact: Takes secrets out of what it adds.
         told: Called with each check as it ends.
 
     Raises:
@@ -45,7 +42,7 @@ async def check_enricher(
     plugins = Plugins([Found(name, name, "0", plugin)], {})
     if broken := plugins.faults():
         raise PluginError(broken[0].fault)
-    return await checked_enricher(plugins, name, redact or Redactor(), told)
+    return await checked_enricher(plugins, name, Redactor(), told)
 
 
 async def checked_enricher(plugins: Plugins, name: str, redact: Redactor, told: Told) -> Report:
