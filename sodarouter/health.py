@@ -10,6 +10,9 @@ from sodarouter.failures import describe, kind_of, plain, storable
 MAX_SAID = 500
 """Characters of what one says that is wrong."""
 
+FAILS = "its health check fails"
+"""Begins what is shown of one that cannot say how it is."""
+
 log = structlog.get_logger()
 
 
@@ -53,4 +56,4 @@ class Checkup:
             if self._last.get(owner) != what:  # once, not at every look
                 self._last[owner] = what
                 log.error("a health check failed", of=owner, exc_info=error)
-            return f"its health check fails: {what}"
+            return f"{FAILS}: {what}"

@@ -82,7 +82,7 @@ class Bench:
         words = {"{sink}": url, "{address}": url.partition("://")[2], "{folder}": str(folder)}
         made: dict[str, Any] = {"breaker": "off", "retry": {"delays": ["1h", "1h"]}, "timeout": "10s"}
         # the router's own keys are those of the checks
-        own = _filled({key: value for key, value in given.items() if key not in DestinationTable.model_fields}, words)
+        own = filled({key: value for key, value in given.items() if key not in DestinationTable.model_fields}, words)
         return {**own, **self._secrets(own), **made, **core, "type": self.kind}
 
     def router(self, base: str = "", **core: Any) -> FakeRouter:
@@ -141,6 +141,10 @@ class Heard:
         records = (record.getMessage() for record in self._records[:MOST])
         return [text[:LONGEST] for text in (*map(_line, self._lines[:MOST]), *records)]
 
+    def fault(self, words: str) -> str:
+        """What the router tells as a plugin's fault in a line with these words; empty if there is none."""
+        return next((str(line.get("fault")) for line in self._lines if words in str(line["event"])), "")
+
     def of(self, words: str) -> str:
         """The first line of the router's own whose message has these words; empty if there is none."""
         return next((_line(line) for line in self._lines if words in str(line["event"])), "")
@@ -166,14 +170,15 @@ def _line(line: Mapping[str, Any]) -> str:
     return f"{dict(line)}\n{trace}"
 
 
-def _filled(value: Any, words: Mapping[str, str]) -> Any:
+def filled(value: Any, words: Mapping[str, str]) -> Any:
+    """A table with words in its texts replaced."""
     match value:
         case str():
             for word, text in words.items():
                 value = value.replace(word, text)
             return value
         case Mapping():
-            return {key: _filled(inner, words) for key, inner in value.items()}
+            return {key: filled(inner, words) for key, inner in value.items()}
         case list() | tuple():
-            return [_filled(inner, words) for inner in value]
+            return [filled(inner, words) for inner in value]
     return value

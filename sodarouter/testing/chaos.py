@@ -118,7 +118,7 @@ async def redirects(bench: Bench) -> None:
 
 async def hangs(bench: Bench) -> None:
     """A server that never answers is given up on when the time is over"""
-    async with bench.router(timeout="1s") as router:
+    async with bench.router(timeout="500ms") as router:
         bench.sink.reply = lambda _: Answer(hold=trio.Event())
         (tried,) = await router.send(sample())
         well(router)
@@ -170,7 +170,7 @@ def _later(router: FakeRouter, bench: Bench, what: str, tried: list[Tried]) -> N
 
 async def bodies(bench: Bench) -> None:
     """An answer's body may break off, drip or never end"""
-    async with bench.router(timeout="5s") as router:
+    async with bench.router(timeout="1s") as router:
         for what, answer in _bodies():
             bench.sink.reply = _replying(answer)
             (tried,) = await router.send(sample())

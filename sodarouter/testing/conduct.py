@@ -12,6 +12,7 @@ import trio
 from sodarouter.delivery import State
 from sodarouter.errors import Reject
 from sodarouter.failures import describe
+from sodarouter.health import FAILS
 from sodarouter.testing.bench import NAME, Bench, finder
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
 from sodarouter.testing.router import FakeRouter, Tried
@@ -158,16 +159,47 @@ async def previews(bench: Bench) -> None:
         raise NotCheckedError("it has none, so `sodarouter route` cannot show what would be sent")
 
 
+async def takes_batches(bench: Bench) -> None:
+    """It takes many in one batch, and answers for each"""
+    async with bench.router(concurrency=1) as router:
+        tried = await router.send_all(list(sample_events().values()))
+        well(router)
+    waiting = [one for one in tried if one.state is State.PENDING]
+    if waiting:
+        raise NotWellError(f"{len(waiting)} of {len(tried)} do not arrive: {waiting[0].reason}")
+
+
+async def speaks(bench: Bench) -> None:
+    """Its health can be asked for, and the labels of its metrics hold nothing that grows without an end"""
+    async with bench.router() as router:
+        said = [await router.health()]
+        tried = await router.send_all([sample("incidentCreated"), sample("incidentUpdated")])
+        said.append(await router.health())
+        if failing := next((one for one in said if one.startswith(FAILS)), ""):
+            raise NotWellError(failing)
+        metrics = router.metrics()
+    incidents = [one.event.view.incident for one in tried]
+    ids = {one.event.id for one in tried} | {str(incident.id) for incident in incidents if incident}
+    for name, metric in metrics.items():
+        values = [value for found in metric.samples for value in found.labels]
+        if any(one in value for one in ids for value in values):
+            raise DoubtfulError(f"{name} has the id of an event or an incident in a label: there is no end to these")
+
+
 async def leaves_nothing(bench: Bench) -> None:
     """Closed, it leaves no tasks, threads, files or sockets behind"""
     counted: list[tuple[int, int, int]] = []
-    for _ in range(LIVES):
-        async with bench.router() as router:
-            await router.send(sample())
-        with trio.move_on_after(AT_ONCE):
-            await bench.sink.until_closed()
-        gc.collect()
-        counted.append((_tasks(), _threads(), _files()))
+    gc.freeze()  # so that only what its lives leave is looked through
+    try:
+        for _ in range(LIVES):
+            async with bench.router() as router:
+                await router.send(sample())
+            with trio.move_on_after(AT_ONCE):
+                await bench.sink.until_closed()
+            gc.collect()
+            counted.append((_tasks(), _threads(), _files()))
+    finally:
+        gc.unfreeze()
     # the first life may load or keep what all later ones use
     for what, numbers in zip(("tasks", "threads", "files or sockets"), zip(*counted[1:], strict=True), strict=True):
         if all(later > earlier for earlier, later in pairwise(numbers)):
@@ -192,6 +224,15 @@ async def quick(bench: Bench) -> None:
     lag = bench.monitor.lag()
     if lag.blocked.get(f"destination {NAME}") and lag.longest >= LONG:
         raise NotWellError(f"a step took {lag.longest:.1f} s: leave out async, and deliver runs in a thread")
+    await trio.lowlevel.checkpoint()
+
+
+async def returns(bench: Bench) -> None:
+    """What deliver returns can be used"""
+    if fault := bench.heard.fault("breaks its contract"):
+        raise NotWellError(fault)
+    if fault := bench.heard.fault("a link cannot be put onto an incident"):
+        raise NotWellError(f"its link cannot be put onto an incident: {fault}")
     await trio.lowlevel.checkpoint()
 
 
@@ -221,11 +262,12 @@ CONDUCT: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     cancelled,
     restarts,
     previews,
+    speaks,
     leaves_nothing,
 )
 """The checks, in their order. What holds is the first line of the docstring."""
 
-AFTERWARDS = (quick, keeps_secrets)
+AFTERWARDS = (quick, returns, keeps_secrets)
 """Those that look back at all the others."""
 
 
