@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sodarouter.blame import SLOW
 from sodarouter.errors import ConfigError, Forbidden, PluginFailed
 from sodarouter.http import WebhookRequest
 from sodarouter.options import Place
@@ -18,7 +19,7 @@ from sodarouter.testing.making import made
 from sodarouter.testing.report import DoubtfulError, Mark, NotCheckedError, NotWellError, Report
 from sodarouter.testing.samples import sample
 from sodarouter.verification import VerificationType
-from sodarouter.vet import SLOW, Vetting
+from sodarouter.vet import Vetting
 
 NAME = "checked"
 ANOTHER = "another-secret-than-that"
