@@ -5,7 +5,8 @@ import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from sink import Answer, Sink, open_sink
 from support import make_event
 
 from sodarouter import Event, IncidentLink, State
+from sodarouter.delivery import Planned
 from sodarouter.link import choose, usable
-from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking
+from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking, Routed
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 TICKETS = """
@@ -167,13 +169,77 @@ async def test_links_are_kept_as_long_as_events(name, tmp_path):
     async with open_engine(name, tmp_path) as engine:
         event = await planned(engine, "a")
         await settle(engine, event, "a", "first")
-        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 5, 100)
-        assert await engine.spool.link("soda", "i-1")
         await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 50, 100)
+        assert await engine.spool.link("soda", "i-1"), "it is still to be put onto the incident"
+        (claim,) = await engine.claim(LINK, now=NOW + 51)
+        await engine.spool.settle([ended(claim)])
+        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 55, 100)
         assert await engine.spool.link("soda", "i-1") is None
 
 
+@pytest.mark.parametrize("name", ENGINES)
+async def test_an_incident_that_outlives_the_retention_is_linked_once_all_the_same(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        await settle(engine, await planned(engine, "a"), "a", "first")
+        (claim,) = await engine.claim(LINK, now=NOW + 1)
+        await engine.spool.settle([ended(claim)])
+        late = make_event(incident(f"https://cloud.soda.io/incident-link/1/{TOKEN}", title="changed"))
+        late = replace(late, id="late", received=late.received + timedelta(seconds=40))
+        await engine.spool.append(late, window=0.0)
+        (claim,) = await engine.claim(now=NOW + 41)
+        await engine.spool.settle([Routed(claim, [], [Planned("a")], NOW + 41)])
+        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 45, 100)
+        (claim,) = await engine.claim("a", now=NOW + 46)
+        linking = Linking("i-1", IncidentLink("https://x/again", "again"))
+        await engine.spool.settle([ended(claim, started=NOW + 46, linking=linking)])
+        assert await engine.claim(LINK, now=NOW + 50) == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_link_waits_no_longer_for_a_preferred_delivery_that_was_discarded(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        event = await planned(engine, "a", "b")
+        await settle(engine, event, "a", "first", prefer=["b"])
+        assert await engine.spool.choose_links(["b"], NOW) == 0
+        await engine.spool.discard([f"{event.id}/b"], NOW)
+        assert await engine.spool.choose_links(["b"], NOW) == 1
+        assert await engine.spool.choose_links(["b"], NOW) == 0
+        assert (await engine.spool.stats()).backlog == 1
+        (claim,) = await engine.claim(LINK)
+        assert claim.event.id == event.id
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_link_waits_no_longer_for_what_was_cut_off_in_its_only_attempt(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        event = await planned(engine, "a", "b")
+        await engine.claim("b")
+        await settle(engine, event, "a", "first", prefer=["b"])
+        await engine.spool.recover(NOW + 1, {"b": None})
+        assert await engine.spool.choose_links(["b"], NOW + 1) == 1
+
+
 # on the way
+
+
+async def test_a_link_is_put_onto_its_incident_when_it_waited_for_one_that_is_preferred_no_longer(tmp_path, tickets):
+    toml = """
+        [destination.down]
+        type = "forward"
+        url = "http://127.0.0.1:1/"
+        [[route]]
+        to = ["tracker", "down"]
+    """
+    async with soda(tmp_path) as there:
+        before, after = there.toml + 'prefer = ["down"]\n' + TRACKER + toml, there.toml + TRACKER + toml
+        async with running_router(tmp_path, before, listen=LISTEN) as router:
+            event = (await router.post(incident(there.callback()))).json()["id"]
+            await until(lambda: router.reader.deliveries(DeliveryFilter(state=State.DELIVERED), limit=9) != [])
+            assert there.sink.requests == []
+            (tmp_path / "router.toml").write_text(LISTEN + SOURCE + after)
+            assert await router.bound.reload() == ()
+            await there.sink.until_requests(1)
+            assert stored(router).event == event
 
 
 @dataclass
