@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ from running import Running, router_process, running_router, until
 from sink import Answer, Sink, open_sink
 from support import make_event
 
-from sodarouter import Event, IncidentLink, State
+from sodarouter import Event, IncidentLink, Retry, State, Store
 from sodarouter.delivery import Planned
+from sodarouter.lane import Lane
 from sodarouter.link import choose, usable
+from sodarouter.linkback import LinkBack
+from sodarouter.linking import linking_of
+from sodarouter.outgoing import Outgoing
+from sodarouter.replies import Replies
+from sodarouter.settle import Verdict
 from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking, Routed
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -379,6 +386,34 @@ async def test_a_callback_url_of_a_host_that_is_not_soda_s_is_not_asked(tmp_path
         assert reason in stored(router).reason
         assert TOKEN not in stored(router).reason
         assert there.sink.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("[::1]:8443", "[::1]:8443"),
+        ("127.0.0.1:8443", "127.0.0.1:8443"),
+        ("127.0.0.1", "127.0.0.1:443"),
+    ],
+)
+async def test_a_host_is_allowed_as_it_is_written_in_the_url(tmp_path, host, written):
+    async with open_engine("memory", tmp_path) as engine:
+        body = incident(f"https://{written}/incident-link/1/{TOKEN}")
+        event = await engine.planned("a", event=make_event(body))
+        await settle(engine, event, "a", "first")
+        (claim,) = await engine.claim(LINK, now=NOW + 1)
+        linkback = LinkBack(engine.spool, Replies(), [host], Outgoing())
+        with pytest.raises(Retry, match="not connected"):  # the guard has no private address allowed
+            await linkback.deliver(claim.event, claim.delivery, Store(partial(engine.spool.kept, LINK, now=NOW), NOW))
+        await linkback.close()
+
+
+def test_what_a_preferred_destination_is_sent_of_no_incident_is_not_parsed():
+    event = make_event({"event": "checkEvaluation", "checkResults": []})
+    verdict = Verdict(State.DELIVERED, NOW, "")
+    lane = Lane("a", print, threaded=True, timeout=1, concurrency=1, policy=None)
+    assert linking_of(lane, event, None, verdict, ["a"], lambda _: False, str) is None
+    assert "view" not in event.__dict__
 
 
 @pytest.mark.parametrize("status", [301, 308, 400, 404, 410])
