@@ -158,6 +158,9 @@ class SqliteSpool:
     async def link(self, source: str, incident: str) -> IncidentLink | None:
         return await self._writer.once(partial(keeping.link, source=source, incident=incident))
 
+    async def choose_links(self, prefer: Sequence[str], now: float) -> int:
+        return await self._writer.once(partial(keeping.choose_links, prefer=prefer, now=now))
+
     async def add_silence(self, silence: StoredSilence) -> None:
         await self._writer.once(partial(remembering.add_silence, silence=silence))
 
