@@ -14,7 +14,7 @@ def out(*lines: str) -> None:
     sys.stdout.flush()
 
 
-async def show(port: int = PORT) -> None:
+async def show(port: int) -> None:
     """Until it is interrupted."""
 
     def told(request: Request) -> Answer:
@@ -32,7 +32,7 @@ async def show(port: int = PORT) -> None:
 def main() -> None:
     fault = ""
     try:
-        trio.run(show, *map(int, sys.argv[1:2]))
+        trio.run(show, int(sys.argv[1]) if sys.argv[1:] else PORT)
     except* KeyboardInterrupt:
         pass
     except* ValueError:
