@@ -30,7 +30,7 @@ class Configured(Generic[OptionsT]):
     example: ClassVar[Mapping[str, Any]] = {}
     """Keys of a table that it can be tested with, by `sodarouter plugin verify`. In a text, ``{folder}`` becomes a new
     folder; of a destination ``{sink}`` also the URL of an HTTP server that takes all, and ``{address}`` the same without
-    ``http://``."""
+    ``http://``, and ``{host}`` only its host and port."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

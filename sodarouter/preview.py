@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+_NOTHING = "nothing is sent: "
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -18,4 +20,8 @@ class Preview:
     @classmethod
     def nothing(cls, why: str) -> "Preview":
         """Of an event that is taken and not sent: ``Preview.nothing("this is no incident")``."""
-        return cls(f"nothing is sent: {why}", b"")
+        return cls(f"{_NOTHING}{why}", b"")
+
+    def sends(self) -> bool:
+        """Whether something would be sent."""
+        return not self.target.startswith(_NOTHING)

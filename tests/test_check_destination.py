@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import trio
@@ -148,7 +148,7 @@ async def test_options_that_are_lax_undescribed_or_taken_are_found():
     )
     assert told[name_of(form.described)] == "fault: put a docstring under timeout, inner, api_token, Inner.depth"
     assert "rename timeout" in told[name_of(form.own_keys)]
-    assert told[name_of(form.secret)].startswith("warning: api_token: make it a Secret")
+    assert told[name_of(form.secret)] == "fault: make api_token a Secret; text is shown, logged and stored"
 
 
 async def test_one_that_cannot_be_called_is_looked_at_no_further():
@@ -438,3 +438,98 @@ async def test_a_destination_gets_a_new_folder(tmp_path):
             assert not self.options.path.is_relative_to(tmp_path)
 
     assert await findings(Writes, conduct.opens, conduct.takes_samples) == {}
+
+
+class FilterOptions(PostOptions):
+    min_severity: Literal["low", "medium", "high", "critical"] = "critical"
+    """What is less is ignored."""
+
+
+class Filter(Post):
+    """Sends critical incidents, and takes all else without a word."""
+
+    type = "filter"
+    options_type = FilterOptions
+
+    def sent(self, event: Event) -> bool:
+        return event.view.incident is not None and event.view.incident.severity == "critical"
+
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        if self.sent(event):
+            await super().deliver(event, delivery)
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+        if not self.sent(event):
+            return Preview.nothing("this is no critical incident")
+        return super().preview(event, delivery)
+
+
+async def test_one_that_ignores_all_but_a_few_events_is_checked_with_one_of_these():
+    report = await check_destination(Filter)
+    assert {check.mark for check in report.checks} == {Mark.OK}, report
+
+
+async def test_one_that_rejects_what_it_does_not_send_is_told_so_once():
+    class Rejects(Filter):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if not self.sent(event):
+                raise Reject("this is no critical incident")
+            await super().deliver(event, delivery)
+
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            if not self.sent(event):
+                raise Reject("this is no critical incident")
+            return super().preview(event, delivery)
+
+    report = await check_destination(Rejects)
+    (only,) = [check for check in report.checks if check.mark is not Mark.OK]
+    assert (only.name, only.mark) == (name_of(conduct.takes_samples), Mark.WARNING)
+    assert only.text.endswith("Each is a dead letter; to ignore an event, return")
+
+
+async def test_one_that_sends_no_sample_is_not_checked_against_servers():
+    class Silent(Filter):
+        def sent(self, event: Event) -> bool:
+            return event.type == "never"
+
+    report = await check_destination(Silent)
+    assert [check for check in report.checks if check.mark is not Mark.OK] == [
+        Check("It bears whatever a server does", Mark.SKIPPED, "with these options none of the sample events is sent")
+    ]
+
+
+async def test_a_preview_that_is_wrong_about_what_is_ignored_is_found():
+    class Silent(Filter):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return super().preview(event, delivery) if self.sent(event) else None
+
+    class Shows(Filter):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return Preview(f"POST {self.options.url}", event.raw)
+
+    class Denies(Post):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return super().preview(event, delivery) if event.view.incident else Preview.nothing("this is no incident")
+
+    text = await found(Silent, conduct.previews)
+    assert text.startswith("warning: it gives None for the sample v3/validate")
+    text = await found(Shows, chaos.arrives)
+    assert text.startswith("warning: of the sample v3/validate nothing is sent: show Preview.nothing")
+    text = await found(Denies, chaos.arrives)
+    assert text == "warning: of the sample v3/validate it shows that nothing is sent, and something is"
+
+
+async def test_an_option_can_be_the_host_and_port_of_the_server():
+    class HostOptions(Options):
+        server: str
+        """Host and port."""
+
+    class Connects(Destination[HostOptions]):
+        type = "connects"
+        example: ClassVar[Mapping[str, Any]] = {"server": "{host}"}
+
+        async def deliver(self) -> None:
+            host, _, port = self.options.server.partition(":")
+            await (await trio.open_tcp_stream(host, int(port))).aclose()
+
+    assert await findings(Connects, conduct.opens, conduct.takes_samples) == {}

@@ -40,7 +40,7 @@ from sodarouter.testing import (
 )
 
 PAGES = Path(__file__).parent.parent / "docs"
-DOCS = (PAGES / "plugins.md").read_text(encoding="utf-8")
+DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((PAGES / "plugins").glob("*.md")))
 TESTING = (PAGES / "testing.md").read_text(encoding="utf-8")
 
 

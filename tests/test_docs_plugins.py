@@ -36,6 +36,7 @@ from sodarouter import (
     link,
     metrics,
     translate,
+    view,
     web,
 )
 from sodarouter.config.tables import DestinationTable
@@ -193,6 +194,19 @@ def test_every_value_has_its_fields_beside_it():
 def test_every_word_of_a_fixed_set_is_told(name):
     (row,) = re.findall(rf"(?m)^\| `{name}` \| (.*) \|$", PAGES["values"])
     assert re.findall(r"`([a-z-]+)`", row) == [member.value for member in getattr(sodarouter, name)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("`incident.severity`", view.SEVERITIES),
+        ("`incident.status`", view.STATUSES),
+        ("`outcome` of a result", view.OUTCOMES),
+    ],
+)
+def test_the_words_of_a_view_are_told(cell, words):
+    (told,) = re.findall(rf"(?m)^\| {re.escape(cell)} \| (.*) \|$", PAGES["values"])
+    assert tuple(re.findall(r"`(\w+)`", told)) == words
 
 
 def test_the_version_of_the_api_is_the_same_everywhere():

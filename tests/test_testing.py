@@ -1,6 +1,12 @@
 """What plugin authors test with: the samples, and the router in miniature."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -407,3 +413,32 @@ def test_an_event_can_be_made_of_any_body():
     assert (event.type, event.source, event.raw) == ("validate", "other", '{"event": "validate", "x": "ä"}'.encode())
     with pytest.raises(Malformed):
         event_of(b"[]")
+
+
+# what shows what arrives
+
+
+def test_what_is_posted_to_the_module_is_shown():
+    command = [sys.executable, "-m", "sodarouter.testing", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            (url,) = re.findall(r"http://\S+(?=,)", process.stdout.readline())
+            urllib.request.urlopen(
+                urllib.request.Request(f"{url}/hook", b'{"text": "late"}', {"X-Of": "orders"})
+            ).close()
+            lines = [process.stdout.readline().rstrip("\n")]
+            while lines[-1] != '{"text": "late"}':
+                lines.append(process.stdout.readline().rstrip("\n"))
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    assert lines[0] == "POST /hook"
+    assert "x-of: orders" in lines
+
+
+def test_what_is_no_port_is_told():
+    command = [sys.executable, "-m", "sodarouter.testing", "here"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "'here' is no port; it listens at 8099 if you name none\n")

@@ -9,6 +9,7 @@ from sodarouter.plugins import AnyDestination
 from sodarouter.testing.bench import Bench, Given, Heard, new_folder
 from sodarouter.testing.chaos import CHAOS
 from sodarouter.testing.checking import Checks, Told, nobody
+from sodarouter.testing.choosing import choose
 from sodarouter.testing.conduct import AFTERWARDS, CONDUCT, takes_batches
 from sodarouter.testing.form import form_of_destination
 from sodarouter.testing.report import Mark, Report
@@ -35,7 +36,8 @@ async def check_destination(
         kind: The type.
         options: The keys of its table. In a text, ``{folder}`` becomes a new folder and ``{sink}`` the URL of a server that
             stands ready, as which a function gets it, too: ``lambda url: {"url": url}``. A type whose options have one of
-            these is also checked against all that servers do. ``None``: its own `example`.
+            these is also checked against all that servers do, with the first sample event for which it asks the server.
+            ``None``: its own `example`.
         taken: What the server answers to what it takes, for a service that says more than a 200.
         folder: Where relative paths start; a new folder by default.
         chaos: Whether to look at what it makes of all that servers do, which is what takes long.
@@ -77,9 +79,12 @@ async def conform(
                 checks.add("It opens with these options", Mark.FAULT, "; ".join(map(str, error.faults)))
                 return checks.report
             checks.redact = bench.redact
+            if conduct or chaos:
+                await choose(bench)
             for check in (*conduct, *(chaos if chaos and bench.asks else ()), *AFTERWARDS):
                 sink.reply = lambda _: taken
                 await checks.make(check, bench)
     if chaos and not bench.asks:
-        checks.add("It bears whatever a server does", Mark.SKIPPED, "no option has {sink} in it")
+        why = "with these options none of the sample events is sent" if bench.talks else "no option has {sink} in it"
+        checks.add("It bears whatever a server does", Mark.SKIPPED, why)
     return checks.report

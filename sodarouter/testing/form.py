@@ -21,7 +21,9 @@ from sodarouter.testing.report import DoubtfulError, NotWellError
 from sodarouter.verification import VerificationType
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_SECRET = re.compile(r"(?i)(^|_)(token|password|passwd|secret|key|credentials?|webhook)$|^(\w*hook_)?url$")
+_SECRET = re.compile(r"(?i)(^|_)(token|password|passwd|secret|credentials?|(api|access|secret|private)_?key)$")
+_PERHAPS = re.compile(r"(?i)(^|_)(key|webhook)$|^(\w*hook_)?url$")
+"""What has one of these names is a secret with some services, and none with others."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,11 @@ def schema(form: Form) -> None:
 
 def secret(form: Form) -> None:
     """What looks like a secret is one"""
-    plain = [place for place, info in fields(form.options) if _looks_secret(place) and _is_text(info)]
-    if plain:
-        raise DoubtfulError(f"{', '.join(plain)}: make it a Secret, or an HttpUrl, if whoever knows it can use it")
+    plain = [place for place, info in fields(form.options) if _is_text(info)]
+    if certain := [place for place in plain if _SECRET.search(place.rpartition(".")[2])]:
+        raise NotWellError(f"make {', '.join(certain)} a Secret; text is shown, logged and stored")
+    if perhaps := [place for place in plain if _PERHAPS.search(place.rpartition(".")[2])]:
+        raise DoubtfulError(f"{', '.join(perhaps)}: make it a Secret, or an HttpUrl, if whoever knows it can use it")
 
 
 FORM: tuple[Callable[[Form], None], ...] = (usable, word, strict, described, own_keys, schema, secret)
@@ -147,10 +151,6 @@ def fields(model: type[Options]) -> Iterator[tuple[str, FieldInfo]]:
 def holds_secret(info: FieldInfo) -> bool:
     """Whether an option may be a `Secret`."""
     return any(isinstance(part, type) and issubclass(part, SecretStr) for part in _parts(info.annotation))
-
-
-def _looks_secret(place: str) -> bool:
-    return bool(_SECRET.search(place.rpartition(".")[2]))
 
 
 def _is_text(info: FieldInfo) -> bool:
