@@ -22,7 +22,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+def started(
+    command: list[str],
+    port: int,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    stop: signal.Signals = signal.SIGTERM,
+) -> Iterator[int]:
     """A server as a process of its own, once it answers requests; gives its id.
 
     Raises:
@@ -36,7 +43,7 @@ def started(command: list[str], port: int, folder: Path, environment: Mapping[st
         _await(process, port, folder / "log")
         yield process.pid
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:

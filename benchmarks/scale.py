@@ -25,6 +25,8 @@ class Scale:
     """Pending deliveries: a small backlog, to which the large one is compared."""
     neighbours: int
     """Kinds of bad destinations beside a good one."""
+    found_out: float
+    """Seconds after which each hostile plugin has shown what it is: an enricher that hangs keeps events for a while, once."""
     queued: int
     """Events that are kept waiting, to see what memory they take."""
     load: float
@@ -48,6 +50,7 @@ FULL = Scale(
     routes=(20, 1000),
     backlogs=(10_000, 1_000_000),
     neighbours=5,
+    found_out=15.0,
     queued=5000,
     load=60.0,
     stored=100_000,
@@ -79,6 +82,7 @@ SHORTEST = replace(
     routes=(2,),
     backlogs=(50, 200),
     neighbours=1,
+    found_out=0.0,
     queued=20,
     load=0.2,
     stored=100,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from benchmarks import backlog, backtest, decide, endtoend, intake, isolation, memory, processes
+from benchmarks import backlog, backtest, decide, endtoend, hostile, intake, isolation, memory, processes
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
 
@@ -40,6 +40,13 @@ PARTS = (
         isolation.isolation,
         _always(isolation.AGAINST),
         "arrival, p99 ms",
+    ),
+    Part(
+        "hostile",
+        "A good destination beside ten hostile plugins",
+        hostile.hostile,
+        _always(hostile.AGAINST),
+        "arrival, p50 ms",
     ),
     Part("memory", "Start and memory", memory.memory, _always(memory.AGAINST), "MiB at rest"),
     Part("decide", "Decisions", decide.rates, _always(decide.AGAINST), "decisions/s"),

@@ -20,6 +20,7 @@ SIDES = {
     "end-to-end": {"1 destination", "2 destinations"},
     "backlog": {"50 deliveries", "200 deliveries"},
     "isolation": {"alone", "hangs"},
+    "hostile": {"alone", "ten good", "ten hostile"},
     "memory": {BARE, "sodarouter", "sodarouter, delivering", "sodarouter, a destination is down"},
     "decide": {"20 routes"},
     "backtest": {"20 routes, 3 changed", "1,000 routes, all changed"},

@@ -119,7 +119,8 @@ class Writer:
         self.closed = True
         self._queue.put(None)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._thread.join)
+            # not from the pool that everybody shares: a plugin may keep all of its threads
+            await trio.to_thread.run_sync(self._thread.join, limiter=trio.CapacityLimiter(1))
 
     def _run(self, opened: threading.Event) -> None:
         try:
