@@ -26,7 +26,7 @@ class Scale:
     neighbours: int
     """Kinds of bad destinations beside a good one."""
     found_out: float
-    """Seconds after which each hostile plugin has shown what it is: an enricher that hangs keeps events for a while, once."""
+    """Seconds after which each hostile plugin has shown what it is: an enricher that hangs may keep events for five."""
     queued: int
     """Events that are kept waiting, to see what memory they take."""
     load: float
