@@ -29,6 +29,8 @@ from sodarouter.address import Address
 from sodarouter.errors import ConfigError
 from sodarouter.serve import Tls, bind, serve
 
+pytestmark = pytest.mark.usefixtures("http")
+
 LOOPBACK = Address.parse("127.0.0.1:0")
 
 
