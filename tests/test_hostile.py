@@ -107,7 +107,10 @@ async def test_a_fault_in_the_server_itself_ends_one_connection(http: Http, monk
         await bystander.ask(GET)
         with monkeypatch.context() as patch, capture_logs() as logs:
             patch.setattr(
-                {"lean": "sodarouter.serve.lean.Incoming.head", "hypercorn": "sodarouter.serve.http1.check"}[http], trip
+                {"lean": "sodarouter.serve.incoming.Incoming._plain", "hypercorn": "sodarouter.serve.http1.check"}[
+                    http
+                ],
+                trip,
             )
             async with server.connect() as client:
                 await client.send(GET)
