@@ -116,6 +116,12 @@ class Incoming:
         self.whole = self._left == 0
         return piece
 
+    def rest(self) -> bytes | None:
+        """All of a plain request's body, if it has come and nothing of it was given."""
+        if self._h11 is not None or self.whole or len(self._buffer) < self._left:
+            return None
+        return self.body()
+
     def _plain(self) -> Head | None:
         found = _PLAIN.match(self._buffer)
         if found is None or found.end() + MAX_FIELDS > self._limit:

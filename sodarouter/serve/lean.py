@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import h11
 import trio
 
-from sodarouter.problem import HAS_ENDED
+from sodarouter.problem import HAS_ENDED, WHOLE_BODY
 from sodarouter.serve.answering import Answering
 from sodarouter.serve.asgi import App, Message, Scope
 from sodarouter.serve.client import GONE, LINGER_BYTES, PIECE, Client, Stream, Terms
@@ -197,6 +197,7 @@ class _Exchange:
             "method": head.method.decode("ascii").upper(),
             "headers": head.fields,
             "state": scope["state"].copy(),
+            WHOLE_BODY: self._whole_body,
         }
         self.answering = Answering(head.method, head.version, keep_alive=head.keep_alive)
         self.over = False
@@ -238,6 +239,11 @@ class _Exchange:
         except (*GONE, OSError):
             self.over = True
         return _DISCONNECT
+
+    def _whole_body(self) -> bytes | None:
+        body = self._incoming.rest()
+        self._given = self._given or body is not None
+        return body
 
     async def _listen(self) -> None:
         incoming, connection = self._incoming, self._connection

@@ -34,7 +34,9 @@ class _Job(Generic[ItemT, ResultT]):
         self.item = item
         self.token = token
         self.queued = time.monotonic()
-        self.done = trio.Event()
+        self.queued = time.monotonic()
+        self.task = trio.lowlevel.current_task()
+        """Who waits for it."""
         self.result: ResultT
         self.error: BaseException | None = None
 
@@ -93,8 +95,7 @@ class Writer:
             raise SpoolError("the spool is closed")
         job = _Job(work, item, trio.lowlevel.current_trio_token())
         self._queue.put(job)
-        with trio.CancelScope(shield=True):
-            await job.done.wait()
+        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
         if job.error is not None:
             raise job.error
         return job.result
@@ -193,10 +194,14 @@ def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJo
     return groups.items()
 
 
+def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
 def _report(batch: list[_AnyJob]) -> None:
     def wake() -> None:
         for job in batch:
-            job.done.set()
+            trio.lowlevel.reschedule(job.task)
 
     try:
         batch[0].token.run_sync_soon(wake)
