@@ -54,10 +54,10 @@ class Answering:
         if kind != "http.response.body" or not self._status or self.whole:
             raise ValueError(f"the application sends {kind} where it cannot be")
         body, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
-        head = b"" if self.begun else self._head(body, more=more)
+        data = (b"" if self.begun else self._head(body, more=more)) + self._framed(body, more=more)
         self.begun = True
         self.whole = not more
-        return head + self._framed(body, more=more)
+        return data
 
     def bytes_instead(self, given: Answer) -> bytes:
         """What the client is sent if the application has not begun an answer."""
@@ -66,6 +66,7 @@ class Answering:
 
     def _head(self, body: bytes, *, more: bool) -> bytes:
         length, own = None, []
+        self._chunked = False
         for name, value in self._fields:
             match name.lower():
                 case b"content-length":

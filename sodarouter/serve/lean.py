@@ -25,6 +25,8 @@ from sodarouter.serve.exchange import FAILED, STOPPED, tell_failure
 from sodarouter.serve.incoming import Head, Incoming
 from sodarouter.serve.rules import refusal
 
+_HALF_CLOSED = getattr(select, "POLLRDHUP", 0)
+"""What Linux tells of; elsewhere it shows when it is read."""
 _DISCONNECT = {"type": "http.disconnect"}
 
 
@@ -55,7 +57,7 @@ class LeanConnection(Client):
             return True
         # nobody may have read since the request was whole
         poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLRDHUP)
+        poll.register(self._socket.fileno(), _HALF_CLOSED)
         return bool(poll.poll(0))
 
     def sweep(self, now: float) -> None:
@@ -144,12 +146,15 @@ class LeanConnection(Client):
             OSError: The client has gone.
             trio.BrokenResourceError, trio.ClosedResourceError: So it has.
         """
-        if self._plain:
+        if not self._plain:
+            self._incoming.feed(await self._stream.receive_some(PIECE))
+            return
+        while True:
             # trio's own would look first whether something is there, which it hardly ever is
             await trio.lowlevel.wait_readable(self._socket)
-            self._incoming.feed(os.read(self._socket.fileno(), PIECE))
-        else:
-            self._incoming.feed(await self._stream.receive_some(PIECE))
+            with suppress(BlockingIOError):
+                self._incoming.feed(os.read(self._socket.fileno(), PIECE))
+                return
 
     async def send(self, data: bytes) -> None:
         """Sends all, whatever is cancelled meanwhile: half an answer is none.
