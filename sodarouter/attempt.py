@@ -1,5 +1,6 @@
 """One attempt of a delivery, or of a batch of them, which survives whatever the destination's plugin does."""
 
+import math
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import trio
 from sodarouter.batch import BatchItem
 from sodarouter.errors import Reject, Retry
 from sodarouter.event import Enrich, Event
-from sodarouter.failures import contained, describe
+from sodarouter.failures import contained, describe, is_a, kind_of, plain
 from sodarouter.lane import Lane
 from sodarouter.link import IncidentLink
 from sodarouter.settle import Ending, Faulted, TimedOut
@@ -42,7 +43,7 @@ async def attempt(
         enrich: As `Event.handed_over` takes it.
     """
     failures: list[BaseException] = []
-    answer: object = None
+    ended: list[Ended] = []
     with contained(failures), trio.move_on_after(lane.timeout) as scope:
         items = [
             BatchItem(await _travelling(lane, claim, enrich), claim.delivery, store)
@@ -51,11 +52,13 @@ async def attempt(
         answer = await _call(lane, items)
         # a plugin that swallows Cancelled would otherwise pass for one that has delivered
         await trio.lowlevel.checkpoint_if_cancelled()
+        # what it has handed back may be of its own classes, whose code is to run nowhere but here
+        ended = _of_batch(lane, claims, answer) if lane.batch else [_of_one(lane, answer)]
     if failures:
         return [Ended(_ending(lane, claims, failures))] * len(claims)
     if scope.cancelled_caught:
         return [Ended(TimedOut(lane.timeout))] * len(claims)
-    return _of_batch(lane, claims, answer) if lane.batch else [_of_one(lane, answer)]
+    return ended
 
 
 async def _travelling(lane: Lane, claim: Claim, enrich: Enrich | None) -> Event:
@@ -77,11 +80,25 @@ async def _call(lane: Lane, items: Sequence[BatchItem]) -> object:
 
 
 def _of_one(lane: Lane, answer: object) -> Ended:
-    if answer is not None and not isinstance(answer, IncidentLink):
+    if answer is None:
+        return Ended(None)
+    if not is_a(answer, IncidentLink):
         # it was delivered all the same: another attempt would do it twice
         _complain(lane, f"deliver returned {_brief(answer)}, which is no IncidentLink")
         return Ended(None)
-    return Ended(None, answer)
+    return Ended(None, _link(lane, answer))
+
+
+def _link(lane: Lane, made: IncidentLink) -> IncidentLink | None:
+    """The same link, if it is one."""
+    fault = "its url and its text must be texts"
+    try:
+        if isinstance(made.url, str) and isinstance(made.text, str):
+            return IncidentLink(plain(made.url), plain(made.text))
+    except BaseException as error:  # nothing is awaited here, so none of it can be trio's
+        fault = describe(error)
+    _complain(lane, f"it returned an IncidentLink that cannot be used: {fault}")
+    return None
 
 
 def _of_batch(lane: Lane, claims: Sequence[Claim], answer: object) -> list[Ended]:
@@ -96,50 +113,63 @@ def _of_batch(lane: Lane, claims: Sequence[Claim], answer: object) -> list[Ended
 
 
 def _of_item(lane: Lane, claim: Claim, answer: object) -> Ended:
-    if isinstance(answer, Retry | Reject):
+    if is_a(answer, Retry) or is_a(answer, Reject):
         return Ended(_ending(lane, [claim], [answer]))
-    if answer is None or isinstance(answer, IncidentLink):
-        return Ended(None, answer)
+    if answer is None or is_a(answer, IncidentLink):
+        return Ended(None, None if answer is None else _link(lane, answer))
     fault = f"deliver_batch answered {_brief(answer)} for a delivery, not None, a link, Retry or Reject"
     _complain(lane, fault)
     return Ended(Faulted(fault))
 
 
 def _complain(lane: Lane, fault: str) -> None:
-    if fault != lane.failing:
-        lane.failing = fault
-        log.error("the destination's plugin breaks its contract", destination=lane.name, fault=fault)
+    if fault != lane.breach:
+        lane.breach = fault
+        told = {"destination": lane.name, "fault": fault}
+        lane.sparing(log.error, "the destination's plugin breaks its contract", **told)
 
 
 def _brief(answer: object) -> str:
     # not what it holds: that may be anything, secrets too
-    return f"something of type {type(answer).__name__}"
+    return f"something of type {kind_of(answer)}"
 
 
 def _ending(lane: Lane, claims: Sequence[Claim], failures: Sequence[BaseException]) -> Ending:
     """The one ending of all the failures of an attempt: a fault outweighs `Retry`, and that outweighs `Reject`."""
+    said: list[Retry | Reject] = []
     for failure in failures:
-        if fault := _fault(failure):
-            if fault != lane.failing:
-                log.error(
-                    "the destination's plugin failed",
-                    destination=lane.name,
-                    event_id=claims[0].event.id,
-                    exc_info=failure,
-                )
-            return Faulted(fault)
-    said = [failure for failure in failures if isinstance(failure, Retry | Reject)]
-    return next((failure for failure in said if isinstance(failure, Retry)), said[0])
+        ending = _said(failure)
+        if isinstance(ending, Faulted):
+            if ending.reason != lane.failing:
+                told = {"destination": lane.name, "event_id": claims[0].event.id}
+                lane.sparing(log.error, "the destination's plugin failed", **told, exc_info=failure)
+            return ending
+        said.append(ending)
+    return next((ending for ending in said if isinstance(ending, Retry)), said[0])
 
 
-def _fault(failure: BaseException) -> str:
-    """What is the plugin's fault in a failure; empty for a proper `Retry` or `Reject`."""
-    if not isinstance(failure, Retry | Reject):
-        return describe(failure)
-    after = getattr(failure, "after", None)
-    texts = (getattr(failure, "reason", None), getattr(failure, "response", None))
-    if not all(isinstance(text, str) for text in texts):
-        return f"{type(failure).__name__} was raised with a reason or a response that is no text"
-    if after is not None and not isinstance(after, int | float):
-        return f"{type(failure).__name__} was raised with an after that is no number of seconds"
-    return ""
+def _said(failure: BaseException) -> Retry | Reject | Faulted:
+    """What a failure means, as nothing but values of the router's own."""
+    if not (is_a(failure, Retry) or is_a(failure, Reject)):
+        return Faulted(describe(failure))
+    fault = "a reason or a response that is no text"
+    try:
+        # a subclass need not have called the constructor
+        reason, response = getattr(failure, "reason", None), getattr(failure, "response", None)
+        if isinstance(reason, str) and isinstance(response, str):
+            if is_a(failure, Reject):
+                return Reject(plain(reason), response=plain(response))
+            fault = "an after that is no number of seconds"
+            after = getattr(failure, "after", None)
+            if after is None or isinstance(after, int | float):
+                return Retry(plain(reason), after=None if after is None else _seconds(after), response=plain(response))
+    except BaseException as error:  # nothing is awaited here, so none of it can be trio's
+        fault = f"something that fails: {describe(error)}"
+    return Faulted(f"{kind_of(failure)} was raised with {fault}")
+
+
+def _seconds(after: float) -> float:
+    try:
+        return float(after)
+    except OverflowError:  # a whole number may be larger than any float
+        return math.inf

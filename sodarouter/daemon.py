@@ -25,7 +25,7 @@ from sodarouter.serve.server import Http
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
-from sodarouter.upkeep import prune, tell_homeless, tell_silences
+from sodarouter.upkeep import choose_links, prune, tell_homeless, tell_silences
 
 log = structlog.get_logger()
 
@@ -112,6 +112,9 @@ async def run(
                 background.start_soon(stations.router.run)
                 background.start_soon(prune, spool, lambda: live.config)
                 background.start_soon(tell_silences, spool, stations.silences)
+                background.start_soon(
+                    choose_links, spool, lambda: live.config, stations.links, stations.deliverer.wake.set
+                )
                 await background.start(admin.serve, trio.Event())
                 async with trio.open_nursery() as deliveries:
                     deliveries.start_soon(stations.deliverer.run)

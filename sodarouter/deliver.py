@@ -205,7 +205,7 @@ class Deliverer:
             )
         elif outcome.reason != lane.failing:
             # once for each reason, not at every attempt of every delivery
-            log.warning("delivery failed, it will be tried again", **known, reason=outcome.reason)
+            lane.sparing(log.warning, "delivery failed, it will be tried again", **known, reason=outcome.reason)
         lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
 
 

@@ -1,6 +1,5 @@
 """The contract of a destination: the one thing that most plugins implement."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import structlog
@@ -43,9 +42,6 @@ class Destination(Configured[OptionsT]):
     """How many deliveries, or batches of them, run at once when the table does not say."""
     batch_size: ClassVar[int] = 100
     """How many deliveries are handed to ``deliver_batch`` at most when the table does not say."""
-    example: ClassVar[Mapping[str, Any]] = {}
-    """Keys of a table that it can be tested with, by `sodarouter plugin verify`. In a text, ``{sink}`` becomes the URL of an
-    HTTP server that takes all, ``{address}`` the same without ``http://``, and ``{folder}`` a new folder."""
 
     def __init__(self, name: str, options: OptionsT) -> None:
         self.name = name

@@ -16,7 +16,7 @@ from sodarouter.breaker import BreakerPolicy, Circuit
 from sodarouter.callback import is_mentioned
 from sodarouter.delivery import Breaker
 from sodarouter.event import Event
-from sodarouter.failures import contained, describe, storable
+from sodarouter.failures import contained, describe, kind_of, storable
 from sodarouter.redact import Redactor
 
 TIME_LIMIT = 5.0
@@ -141,7 +141,7 @@ class Enrichment:
         return await self._answered(enricher, call)
 
     async def _call(self, enricher: Enricher, call: _Call) -> None:
-        event = call.event
+        event = call.event.apart()
         try:
             with contained(call.failures), call.scope:
                 if enricher.threaded:
@@ -164,7 +164,7 @@ class Enrichment:
         if made is None:
             return None
         if not isinstance(made, Mapping):
-            raise TypeError(f"it gave a {type(made).__name__}, not a mapping")
+            raise TypeError(f"it gave a {kind_of(made)}, not a mapping")
         text = json.dumps(dict(made), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         if (size := len(text.encode())) > MAX_BYTES:
             raise ValueError(f"it gave {size:,} bytes of JSON, more than {MAX_BYTES:,}")

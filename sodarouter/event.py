@@ -80,6 +80,13 @@ class Event:
         """The same event with only the results at the indices ``keep``."""
         return replace(self, raw=cut_results(self.raw, keep))
 
+    def apart(self) -> "Event":
+        """The same event for a plugin: whatever that does to its payload, nobody else sees it."""
+        made = replace(self)
+        if "view" in self.__dict__:
+            made.__dict__["view"] = self.view  # nothing in it can be changed
+        return made
+
     def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
         """The same event with what plugins have added, and with what was parsed of it already."""
         made = replace(self, enriched=enriched)
@@ -93,7 +100,7 @@ class Event:
             results: Indices of those that travel; ``None``: the whole event.
             enrich: What the configuration adds to the view.
         """
-        event = self if results is None else self.cut(results)
+        event = self.apart() if results is None else self.cut(results)
         return replace(event, enrich=enrich) if enrich else event
 
     def as_dict(self) -> dict[str, Any]:

@@ -4,11 +4,18 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard, TypeVar
 
 import trio
 
 MAX_STORED = 4096
 """Characters of a reason or response that are stored with an attempt."""
+MAX_LOOKED_AT = 64 * 1024
+"""Characters of a text that are looked at: to search ten million for secrets would keep the loop for a second."""
+MAX_NAME = 200
+"""Characters of the name of a plugin's class."""
+
+T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """The control characters but for the tab and the end of a line."""
@@ -30,14 +37,16 @@ def contained(failures: list[BaseException]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-        # a coroutine that is thrown away must be allowed to end
-        passing, own = group.split((trio.Cancelled, GeneratorExit) if _ending() else ())
-        if own is None:
+        leaves, passing = _leaves(error), []
+        if _ending():
+            # a coroutine that is thrown away must be allowed to end
+            passing = [leaf for leaf in leaves if is_a(leaf, trio.Cancelled) or is_a(leaf, GeneratorExit)]
+        if len(passing) == len(leaves):
             raise
-        failures.extend(_leaves(own))
-        if passing is not None:
-            raise passing from None
+        going = set(map(id, passing))
+        failures.extend(leaf for leaf in leaves if id(leaf) not in going)
+        if passing:
+            raise BaseExceptionGroup("", passing) from None
 
 
 def _ending() -> bool:
@@ -51,18 +60,48 @@ def _ending() -> bool:
 def describe(error: BaseException) -> str:
     """``ConnectionError: refused``. An exception whose text cannot be made is told by its type."""
     try:
-        text = " ".join(str(error).split())
-    except Exception:  # it is the plugin's own class
+        text = " ".join(plain(str(error)).split())
+    except BaseException:  # it is the plugin's own class
         text = ""
-    if isinstance(error, FaultElsewhere):
+    if is_a(error, FaultElsewhere):
         return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{kind_of(error)}: {text}" if text else kind_of(error)
+
+
+# A subclass may bring code of the plugin's along, which must not run where nothing contains it: not even isinstance
+# leaves a value alone, it asks for its ``__class__``.
+
+
+def plain(text: str, most: int = MAX_LOOKED_AT) -> str:
+    """The beginning of a text, as nothing but text."""
+    return str.__getitem__(text, slice(most))
+
+
+def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether a value is an instance of a class, by its type alone."""
+    return issubclass(type(value), kind)
+
+
+def kind_of(value: object) -> str:
+    """The name of a value's class."""
+    return plain(_name(type(value)), MAX_NAME)
+
+
+_name = vars(type)["__name__"].__get__
+_inner = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
+    """In their order; groups may be nested deeper than functions can call themselves."""
+    leaves: list[BaseException] = []
+    left = [error]
+    while left:
+        one = left.pop()
+        if is_a(one, BaseExceptionGroup):
+            left.extend(reversed(_inner(one)))
+        else:
+            leaves.append(one)
+    return leaves
 
 
 def storable(text: str) -> str:

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from sodarouter.failures import describe, storable
+from sodarouter.failures import describe, kind_of, plain, storable
 
 MAX_SAID = 500
 """Characters of what one says that is wrong."""
+
+FAILS = "its health check fails"
+"""Begins what is shown of one that cannot say how it is."""
 
 log = structlog.get_logger()
 
@@ -46,11 +49,11 @@ class Checkup:
             said = health()
             if said is None or isinstance(said, str):
                 self._last.pop(owner, None)
-                return said or ""
-            raise TypeError(f"it must give text or None, not {type(said).__name__}")  # noqa: TRY301 (told as any other)
+                return "" if said is None else plain(said)
+            raise TypeError(f"it must give text or None, not {kind_of(said)}")  # noqa: TRY301 (told as any other)
         except BaseException as error:  # it is not async, so none of it can be trio's
             what = describe(error)
             if self._last.get(owner) != what:  # once, not at every look
                 self._last[owner] = what
                 log.error("a health check failed", of=owner, exc_info=error)
-            return f"its health check fails: {what}"
+            return f"{FAILS}: {what}"

@@ -15,6 +15,7 @@ from math import inf
 import structlog
 import trio
 
+from sodarouter.blame import blamed
 from sodarouter.delivery import Lag
 from sodarouter.sparing import Sparing
 
@@ -90,7 +91,7 @@ class LagMonitor(trio.abc.Instrument):
         took, task = now - self._began, self._task
         self._recent.add(now, took)
         if took >= BLOCKING and task is not None:
-            by = owner(task)
+            by = blamed(task.context, self._began) or owner(task)
             self._blocked[by] += 1
             known = {"by": by, "task": task.name, "seconds": round(took, 3)}
             self._sparing(log.warning, "the event loop was blocked", by, **known)

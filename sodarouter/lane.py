@@ -12,11 +12,15 @@ from sodarouter.delivery import Breaker
 from sodarouter.options import LONGEST
 from sodarouter.rate import Bucket, Rate
 from sodarouter.settle import RetryPolicy
+from sodarouter.sparing import Sparing
 from sodarouter.wake import Wake
 
 LEASE_MARGIN = 86_400.0
 """Seconds that a lease outlasts the attempt's own timeout: a disk that is full meanwhile, or a machine that sleeps, must
 not make due what is under way here. What a dead process had leased is made due by `Spool.recover`, not by time."""
+
+MOST_TOLD = 10
+"""Lines of a kind that a destination's failures get in a minute."""
 
 
 @dataclass(eq=False)
@@ -40,6 +44,10 @@ class Lane:
     """How many deliveries one attempt may have; 0: one, and ``call`` is handed it by itself."""
     failing: str = ""
     """The last failure that was logged."""
+    breach: str = ""
+    """The last breach of its contract that was logged."""
+    sparing: Sparing = field(default_factory=lambda: Sparing(most=MOST_TOLD))
+    """For failures: a plugin that names the event in each would otherwise write a traceback for each."""
     busy: int = 0
     """Places that are taken: by attempts, and by claims that are under way."""
     limiter: trio.CapacityLimiter = field(init=False)

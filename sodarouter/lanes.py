@@ -43,9 +43,11 @@ class Opened:
     def health(self) -> Callable[[], object] | None:
         """Asks it how it is; ``None``: its type does not say."""
         destination = self.destination
-        # the attribute of an instance may be anything; one in processes of its own is not asked
-        says = isinstance(destination, Destination) and type(destination).health is not Destination.health
-        return destination.health if isinstance(destination, Destination) and says else None
+        # one in processes of its own is not asked
+        if not isinstance(destination, Destination) or type(destination).health is Destination.health:
+            return None
+        # the attribute of an instance may be anything, so it is looked up where what it does is contained
+        return lambda: destination.health()
 
     async def close(self) -> None:
         """Never raises, and takes `CLOSE_TIMEOUT` at most.

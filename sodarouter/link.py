@@ -30,6 +30,9 @@ def usable(link: IncidentLink, destination: str) -> IncidentLink:
     """
     if not isinstance(link.url, str) or not isinstance(link.text, str):
         raise ValueError("its url and its text must be texts")  # noqa: TRY004 (one kind of fault, told alike)
+    # first: what comes then takes time for each character
+    if len(link.url) > LONGEST_URL:
+        raise ValueError(f"its url may have {LONGEST_URL:,} characters, not {len(link.url):,}")
     try:
         url = urlsplit(link.url)
         host = url.hostname
@@ -39,8 +42,6 @@ def usable(link: IncidentLink, destination: str) -> IncidentLink:
         raise ValueError("its url must begin with http:// or https:// and a host, and have no spaces")
     if url.username is not None or url.password is not None:
         raise ValueError("its url must not hold a user or a password")
-    if len(link.url) > LONGEST_URL:
-        raise ValueError(f"its url may have {LONGEST_URL:,} characters, not {len(link.url):,}")
     # surrogates cannot be stored
     text = " ".join(link.text.encode(errors="replace").decode().split())[:LONGEST_TEXT]
     return IncidentLink(link.url.encode(errors="replace").decode(), text or destination)

@@ -86,8 +86,9 @@ class LinkBack:
             raise Reject("the callback URL is none") from None
         if url.scheme != "https" or url.userinfo:
             raise Reject("the callback URL does not begin with https:// and a host")
-        host = url.host if url.port in (None, 443) else f"{url.host}:{url.port}"
-        if host.lower() not in self._hosts:
+        # as it is connected to, and as links.hosts is written: an address in brackets, a name never decoded
+        host = url.netloc.decode("ascii").removesuffix(":443")
+        if host not in self._hosts:
             raise Reject(f"the callback URL is of {host[:100]}, which is neither Soda's nor in links.hosts")
         return text
 

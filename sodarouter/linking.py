@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from sodarouter.callback import is_mentioned
 from sodarouter.delivery import State
 from sodarouter.event import Event
 from sodarouter.lane import Lane
@@ -38,6 +39,8 @@ def linking_of(
     passes = lane.name in prefer and verdict.state is not State.PENDING
     if (made is None and not passes) or lane.name == LINK:
         return None
+    if made is None and event.scope != "incidents" and not is_mentioned(event.raw):
+        return None  # whatever a preferred destination is sent would be parsed once more, in the loop
     incident = event.view.incident
     if incident is None or incident.id is None:
         return None
@@ -49,7 +52,8 @@ def _looked_at(lane: Lane, event: Event, made: IncidentLink, hide: Callable[[str
     fault = "it holds a secret"
     try:
         link = usable(made, lane.name)
-        if (hide(link.url), hide(link.text)) == (link.url, link.text):
+        # as it came too: of what is cut off, half a secret may be left, which is not known as one
+        if all(hide(text) == text for text in (link.url, link.text, made.text)):
             return link
     except ValueError as error:
         fault = str(error)

@@ -9,6 +9,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from sodarouter.failures import describe, plain
 from sodarouter.redact import Redactor
 
 _FIRST = ("timestamp", "level", "event")
@@ -39,7 +40,7 @@ def set_up(level: str, style: str, redact: Redactor) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         # as text before redaction: a traceback repeats the arguments of whatever failed
-        structlog.processors.format_exc_info,
+        _traceback,
         redacted,
     ]
     last: list[Any] = [
@@ -103,6 +104,19 @@ class _Redacted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _traceback(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    """The traceback as text. That of an exception which cannot be shown, or is too long, must not be the end of more."""
+    error = line.get("exc_info")
+    try:
+        line = structlog.processors.format_exc_info(logger, method, line)
+        if isinstance(shown := line.get("exception"), str):
+            line["exception"] = plain(shown)
+    except BaseException:  # it is a plugin's own class
+        line = {key: value for key, value in line.items() if key != "exc_info"}
+        line["exception"] = describe(error) if isinstance(error, BaseException) else "an exception that cannot be shown"
+    return line
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sodarouter.failures import storable
+from sodarouter.failures import is_a, plain, storable
 
 MOST_METRICS = 100
 """Names that one plugin, or one destination, may use."""
@@ -89,30 +89,37 @@ class Metrics:
 
     def __init__(self, redact: Callable[[str], str] = str) -> None:
         self._redact = redact
-        self._lock = threading.Lock()
+        # an RLock: the collector may run a plugin's ``__del__`` in the middle of a call, and that may count too
+        self._lock = threading.RLock()
         self._families: dict[str, _Family] = {}
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Adds to a counter."""
-        if not 0 <= amount < math.inf:
+        number = _number(amount)
+        if not 0 <= number < math.inf:
             raise ValueError(f"{name}: a count is a number that is not negative, not {amount!r}")
+        labels = _plain(name, labels)
         with self._lock:
-            self._cell(MetricKind.COUNTER, name, labels).value += amount
+            self._cell(MetricKind.COUNTER, name, labels).value += number
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Says what something is now."""
-        if not math.isfinite(value):
+        number = _number(value)
+        if not math.isfinite(number):
             raise ValueError(f"{name}: a gauge is a number, not {value!r}")
+        labels = _plain(name, labels)
         with self._lock:
-            self._cell(MetricKind.GAUGE, name, labels).value = value
+            self._cell(MetricKind.GAUGE, name, labels).value = number
 
     def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Adds one observation to a summary, such as how many seconds something took."""
-        if not math.isfinite(value):
+        number = _number(value)
+        if not math.isfinite(number):
             raise ValueError(f"{name}: what is observed is a number, not {value!r}")
+        labels = _plain(name, labels)
         with self._lock:
             cell = self._cell(MetricKind.SUMMARY, name, labels)
-            cell.value += value
+            cell.value += number
             cell.count += 1
 
     def now(self) -> tuple[Metric, ...]:
@@ -146,10 +153,10 @@ class Metrics:
         if family.labels != names:
             has = ", ".join(family.labels) or "none"
             raise ValueError(f"{name}: its labels are {has}, and it was given {', '.join(names) or 'none'}")
-        for label in names:
-            if not isinstance(labels[label], str):
-                raise ValueError(f"{name}: the label {label} must be text, not {labels[label]!r}")  # noqa: TRY004
         self._families[name] = family
+        if len(family.known) >= MOST_SERIES:
+            # a plugin that puts what is new each time into a label does so for each event: not even looked at for secrets
+            return family.cells.setdefault((OTHER,) * len(names), _Cell())
         values = tuple(storable(self._redact(labels[label]))[:MAX_VALUE] for label in names)
         if values not in family.cells and len(family.cells) >= MOST_SERIES:
             values = (OTHER,) * len(names)
@@ -170,3 +177,30 @@ class Metrics:
             raise ValueError(f"{name}: it has more than {MOST_LABELS} labels")
         if len(self._families) >= MOST_METRICS:
             raise ValueError(f"{name}: there are {MOST_METRICS} metrics already; put what varies into a label")
+
+
+# What is kept here is shown together with what all others count: so nothing of a class of the plugin's own is, and none of
+# its code runs while the lock is held.
+
+
+def _number(value: float) -> float:
+    """Not a number, for whatever is none."""
+    try:
+        return float(value) if is_a(value, float) or is_a(value, int) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _plain(name: str, labels: dict[str, str]) -> dict[str, str]:
+    """
+    Raises:
+        ValueError: One of them is no text.
+    """
+    if type(name) is not str:
+        raise ValueError(f"{name!r} is no name of a metric: it must be text")
+    for label, value in labels.items():
+        if type(value) is not str or type(label) is not str:
+            if not is_a(value, str):
+                raise ValueError(f"{name}: the label {label} must be text, not {value!r}")
+            return {plain(label): plain(value) for label, value in labels.items() if is_a(value, str)}
+    return labels

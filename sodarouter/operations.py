@@ -71,6 +71,7 @@ class Operations:
     readmitted: Callable[[Event], None] = lambda _: None
     now: Callable[[], float] = time.time
     translator: Callable[[str], Translator | None] = lambda _: None
+    thread: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     async def retry(self, deliveries: Sequence[str]) -> list[str]:
         """As `Spool.retry`."""
@@ -152,7 +153,7 @@ class Operations:
         found = Readmitted()
         try:
             for name in bodies:
-                refused = await trio.to_thread.run_sync(self.refused, name)
+                refused = await trio.to_thread.run_sync(self.refused, name, limiter=self.thread)
                 try:
                     event = await event_of(refused, self.translator(refused.source)) if refused else None
                 except UNREADABLE as error:

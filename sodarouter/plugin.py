@@ -1,6 +1,6 @@
 """What a plugin marks its hooks with, and the base of one that has options of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, get_args
@@ -27,6 +27,10 @@ class Configured(Generic[OptionsT]):
     """What is made with validated options, whose model a subclass names in brackets: ``class Mine(Plugin[MyOptions])``."""
 
     options_type: ClassVar[type[Options]] = Options
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Keys of a table that it can be tested with, by `sodarouter plugin verify`. In a text, ``{folder}`` becomes a new
+    folder; of a destination ``{sink}`` also the URL of an HTTP server that takes all, and ``{address}`` the same without
+    ``http://``, and ``{host}`` only its host and port."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -34,7 +34,7 @@ from sodarouter.destination import Destination
 from sodarouter.enrich import Enricher
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
-from sodarouter.failures import describe
+from sodarouter.failures import describe, is_a
 from sodarouter.http import HttpRoute
 from sodarouter.metrics import Metrics
 from sodarouter.options import Given, Options
@@ -133,7 +133,9 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
             check_api(plugin.api)
         except PluginError as error:
             plugin.fault, plugin.hint = str(error), error.hint or plugin.hint
-        except (Exception, SystemExit) as error:  # a plugin may raise whatever it likes while it is imported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
 
@@ -168,7 +170,9 @@ class Plugins:
             if not plugin.fault:
                 try:
                     self._register(plugin, options)
-                except (Exception, SystemExit) as error:  # the plugin's own code runs here
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
     def that_offers(self, kind: object) -> Found:
@@ -237,8 +241,9 @@ class Plugins:
         asked = dict(self.observers("health"))
         for name, plugin in self._manager.list_name_plugin():
             # its constructor need not have called that of `Plugin`
-            own = getattr(plugin, "metrics", None) if isinstance(plugin, Plugin) else None
-            metrics = own if isinstance(own, Metrics) else None
+            own = object.__getattribute__(plugin, "__dict__").get("metrics") if is_a(plugin, Plugin) else None
+            # nor need it be the router's own, and the samples of one that only looks like it might be anything
+            metrics = own if type(own) is Metrics else None
             yield name, metrics, partial(_only, asked[name]) if name in asked else None
 
     def observers(self, hook: str, *, only: str | None = None) -> list[tuple[str, Callable[..., Any]]]:
@@ -338,7 +343,7 @@ def _blamed(what: str) -> Iterator[None]:
     """Says what a plugin could not do, and why."""
     try:
         yield
-    except PluginError:
+    except (PluginError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"{what}: {describe(error)}") from error

@@ -1,11 +1,14 @@
-"""The answers of the intake: small JSON documents, refusals as problem documents (RFC 9457)."""
+"""The answers of the router: small JSON documents, refusals as problem documents (RFC 9457), and what plugins answer."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sodarouter.errors import Fault
+from sodarouter.failures import kind_of
+from sodarouter.http import HttpResponse
 from sodarouter.link import IncidentLink
 
 Scope = Mapping[str, Any]
@@ -71,3 +74,32 @@ async def answer(send: Send, given: Answer) -> None:
     """Sends an answer over ASGI."""
     await send({"type": "http.response.start", "status": given.status, "headers": given.headers})
     await send({"type": "http.response.body", "body": given.body, "more_body": False})
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_FRAMING = {"content-length", "transfer-encoding", "connection"}
+"""What the server says itself."""
+
+
+def of_plugin(who: str, given: object) -> Answer:
+    """What a plugin answers, once it is known that it can be sent: later nothing contains what its classes do.
+
+    Raises:
+        TypeError: It is no answer,
+        ValueError: or one that cannot be sent.
+    """
+    if not isinstance(given, HttpResponse):
+        raise TypeError(f"{who} gave a {kind_of(given)}, no HttpResponse")
+    if not (isinstance(given.status, int) and 200 <= given.status <= 599):
+        raise ValueError(f"{who} gave an answer with the status {given.status!r}")
+    body = given.body.encode() if isinstance(given.body, str) else given.body
+    if not isinstance(body, bytes):
+        raise TypeError(f"{who} gave an answer with a {kind_of(body)} for its body")
+    body = bytes(memoryview(body))
+    headers = {"Content-Type": given.content_type, **given.headers}
+    for name, value in headers.items():
+        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise ValueError(f"{who} gave an answer with a header {name!r} that cannot be sent")
+    sent = {name.encode(): value.encode("latin-1") for name, value in headers.items() if name.lower() not in _FRAMING}
+    return Answer(int(given.status), body, (*sent.items(), (b"content-length", b"%d" % len(body))))

@@ -224,10 +224,10 @@ class Receiver:
         seconds = source.reply_with_link if event.type == "incidentCreated" else None
         # before it is on disk: afterwards a link may be made at any time
         reply = None if seconds is None else self._replies.expect(event.id)
-        self._coming(event)
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
         stored: Appended | None = None
         try:
+            self._coming(event)
             stored = await self._spool.append(event, window=source.duplicate_window)
         finally:
             if stored is None or stored.duplicate:

@@ -37,6 +37,8 @@ class Live:
         self._opened = list(opened)
         self._nursery = nursery
         self._one_at_a_time = trio.Lock()
+        # its own: a plugin may keep all those of the pool that everybody shares
+        self._thread = trio.CapacityLimiter(1)
         self._prepare: Callable[[], None] = lambda: None
         self._change: Callable[[], None] = lambda: None
 
@@ -66,7 +68,7 @@ class Live:
         async with self._one_at_a_time:
             try:
                 # it compiles every rule, and the loop has other work
-                config = await trio.to_thread.run_sync(load, self.config.path, self.config)
+                config = await trio.to_thread.run_sync(load, self.config.path, self.config, limiter=self._thread)
                 self._prepare()
                 opened = await open_destinations(config, self._opened)
             except ConfigError as error:

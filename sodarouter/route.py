@@ -100,6 +100,8 @@ class Router:
         self._enrichment = enrichment
         self._now = now
         self._wake = Wake()
+        # its own: a plugin may keep all those of the pool that everybody shares
+        self._thread = trio.CapacityLimiter(1)
         self._coming: dict[str, Event] = {}
         self._kept: Ruleset | None = None
         """That of which the spool has the text."""
@@ -151,11 +153,11 @@ class Router:
         return ruleset
 
     async def _decide(self, claims: Sequence[Claim], ruleset: Ruleset) -> None:
-        waiting = [await _in_thread_if_large(claim.event, self._look, claim) for claim in claims]
+        waiting = [await self._in_thread_if_large(claim.event, self._look, claim) for claim in claims]
         if self._enrichment is not None:
             waiting = await self._enriched(self._enrichment, waiting)
         known = await self._recall(waiting)
-        outcomes = [await _in_thread_if_large(one.event, self._decided, one, ruleset, known) for one in waiting]
+        outcomes = [await self._in_thread_if_large(one.event, self._decided, one, ruleset, known) for one in waiting]
         await patiently(lambda: self._spool.settle(outcomes))
 
     def _look(self, claim: Claim) -> _Waiting:
@@ -173,6 +175,11 @@ class Router:
         found = await enrichment.of([one.event for one in asked])
         made = {id(one): _with(one, enriched) for one, enriched in zip(asked, found, strict=True)}
         return [made.get(id(one), one) for one in waiting]
+
+    async def _in_thread_if_large(self, event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        if len(event.raw) <= (SMALL_CONTRACT if event.scope == "contracts" else SMALL):
+            return function(*args)
+        return await trio.to_thread.run_sync(function, *args, limiter=self._thread)
 
     async def _recall(self, waiting: Sequence[_Waiting]) -> _Known:
         keys = list({key for one in waiting for key in one.keys})
@@ -250,9 +257,3 @@ def _restored(stored: StoredSilence) -> Silence | None:
     if silence is None:
         log.error("a silence cannot be read by this version, and keeps nothing back", silence=stored.id)
     return silence
-
-
-async def _in_thread_if_large(event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:
-    if len(event.raw) <= (SMALL_CONTRACT if event.scope == "contracts" else SMALL):
-        return function(*args)
-    return await trio.to_thread.run_sync(function, *args)

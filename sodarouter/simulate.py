@@ -19,6 +19,8 @@ Vocabulary = Literal["v3", "v4"]
 Json = dict[str, Any]
 
 _URL = "https://cloud.soda.io"
+_NOWHERE = "https://soda.invalid"
+"""Of callback URLs: who tries links out must not post to Soda (RFC 2606 keeps the name free)."""
 
 
 def simulate(event_type: str, *, vocabulary: Vocabulary | None = None, random: Random, now: datetime) -> Json:
@@ -279,7 +281,7 @@ class _Cloud:
 
     def callback_url(self) -> str:
         token = f"{self.random.getrandbits(128):032x}"
-        return f"{_URL}/integrations/webhook/{self.id()}/incident-link/{self.id()}/{token}"
+        return f"{_NOWHERE}/integrations/webhook/{self.id()}/incident-link/{self.id()}/{token}"
 
     def validate(self) -> Json:
         return {"sentAt": self.time()}

@@ -11,11 +11,17 @@ KINDS = 1000
 
 
 class Sparing:
-    """Keeps a line from being written again within a minute; the next one says how many were kept."""
+    """Keeps a line from being written again within a minute; the next one says how many were kept.
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        most: Lines of a kind in a minute.
+    """
+
+    def __init__(self, *, most: int = 1, now: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
         self._now = now
-        self._told: dict[tuple[Any, ...], float] = {}
+        self._told: dict[tuple[Any, ...], tuple[float, int]] = {}
+        """When the minute of each kind began, and how many were written in it."""
         self._kept: dict[tuple[Any, ...], int] = {}
 
     def __call__(self, write: Callable[..., None], message: str, *kind: Any, **known: Any) -> None:
@@ -27,12 +33,15 @@ class Sparing:
             known: The line's keys.
         """
         key, now = (message, *kind), self._now()
-        if now - self._told.get(key, -EVERY) < EVERY:
+        since, written = self._told.get(key, (-EVERY, 0))
+        if now - since >= EVERY:
+            since, written = now, 0
+        elif written >= self._most:
             self._kept[key] = self._kept.get(key, 0) + 1
             return
         if len(self._told) >= KINDS:
             self._told.clear()
             self._kept.clear()
-        self._told[key] = now
+        self._told[key] = since, written + 1
         more = self._kept.pop(key, 0)
         write(message, **known, **({"more_since": more} if more else {}))

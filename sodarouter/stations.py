@@ -84,6 +84,8 @@ class Stations:
         self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
         self.silences = Wake()
         """Set when there may be another silence, or one less."""
+        self.links = Wake()
+        """Set when a link may wait in vain for a better one."""
         operations = Operations(
             spool,
             refused=spool.refused,
@@ -108,6 +110,7 @@ class Stations:
         self.router.replace(_ruleset(config))
         self.receiver.replace(_sources(config), _intake(config))
         self._make_room()
+        self.links.set()
 
     @property
     def _lanes(self) -> list[Lane]:
@@ -157,6 +160,7 @@ class Stations:
         self.router.arrived()
         self.deliverer.wake.set()
         self.silences.set()
+        self.links.set()
 
     def _token(self) -> str | None:
         token = self._live.config.file.admin.token

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import trio
 from pydantic import JsonValue
 
+from sodarouter.failures import plain
+from sodarouter.options import LONGEST
+
 EXPIRES = 90 * 86_400.0
 """Seconds for which an entry is kept that does not say."""
 LONGEST_KEY = 256
@@ -51,16 +54,20 @@ class Store:
         self._is_secret = is_secret
         self._changes: dict[str, Kept | None] = {}
         self._sealed = False
+        self._reading: trio.Lock | None = None
 
     async def get(self, key: str) -> JsonValue:
         """The value under a key; ``None`` if there is none, or it has expired."""
-        _check(key)
+        key = _checked(key)
         if key in self._changes:
             await trio.lowlevel.checkpoint()
             change = self._changes[key]
             text = change.value if change else None
         else:
-            text = await self._read(key)
+            # one at a time: the spool has others to answer, however many of them a plugin asks for at once
+            self._reading = self._reading or trio.Lock()
+            async with self._reading:
+                text = await self._read(key)
         value: JsonValue = None if text is None else json.loads(text)
         return value
 
@@ -74,15 +81,16 @@ class Store:
         Args:
             key: 256 characters at most.
             value: What JSON can say, in 16 KiB at most; none of the secrets of the configuration or of Soda's.
-            expires: For how many seconds it is kept.
+            expires: For how many seconds it is kept, for a hundred years at most.
 
         Raises:
             ValueError: One of these is not so, or 64 keys were changed already.
             RuntimeError: The attempt has ended.
         """
-        _check(key)
-        if not 0 < expires < float("inf"):
+        key = _checked(key)
+        if not isinstance(expires, int | float) or not 0 < expires < float("inf"):
             raise ValueError(f"store: an entry is kept for some seconds, not for {expires!r}")
+        seconds = float(min(expires, LONGEST))
         try:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             size = len(text.encode())
@@ -92,12 +100,11 @@ class Store:
             raise ValueError(f"store: the value of {key!r} has {size:,} bytes, and {LARGEST_VALUE:,} are the most")
         if self._is_secret(key) or self._is_secret(text):
             raise ValueError("store: an entry holds a secret, and secrets are not stored")
-        self._change(key, Kept(text, self._now + expires))
+        self._change(key, Kept(text, self._now + seconds))
 
     def delete(self, key: str) -> None:
         """Takes a key out, if it is there."""
-        _check(key)
-        self._change(key, None)
+        self._change(_checked(key), None)
 
     def _change(self, key: str, to: Kept | None) -> None:
         if self._sealed:
@@ -110,13 +117,17 @@ class Store:
     def seal(self) -> Mapping[str, Kept | None]:
         """What was changed, to be settled; a key with ``None`` is to be taken out. Nothing can be changed afterwards."""
         self._sealed = True
-        return self._changes
+        # a copy: a thread that has just looked whether it is sealed may still be about to change it
+        return dict(self._changes)
 
 
-def _check(key: str) -> None:
-    if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY:
+def _checked(given: str) -> str:
+    """The key as nothing but text: what fails in the spool fails for all whose work is in the same transaction."""
+    key = plain(given) if isinstance(given, str) else ""
+    if not 0 < len(key) <= LONGEST_KEY:
         raise ValueError(f"store: a key is a text of 1 to {LONGEST_KEY} characters")
     try:
         key.encode()
     except UnicodeEncodeError:
         raise ValueError("store: a key is a text that can be written as UTF-8") from None
+    return key

@@ -1,6 +1,5 @@
 """Asks source types to make events of what senders sent, so that the router survives whatever one of them does."""
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, cast
@@ -9,10 +8,10 @@ import trio
 
 from sodarouter.errors import Malformed, PluginFailed, Untranslatable
 from sodarouter.event import Event
-from sodarouter.failures import contained, describe, storable
+from sodarouter.failures import contained, describe, kind_of, plain, storable
 from sodarouter.http import HttpResponse, WebhookRequest
 from sodarouter.parse import parse
-from sodarouter.problem import Answer
+from sodarouter.problem import Answer, of_plugin
 from sodarouter.shares import Overloaded
 from sodarouter.source import SourceType
 
@@ -70,7 +69,7 @@ class Translator:
         if not turn.begun:
             raise Overloaded(f"its type is busy with {THREADS} others")
         if failures:
-            raise PluginFailed(self.plugin, self._redact(storable(describe(failures[0])))) from failures[0]
+            raise PluginFailed(self.plugin, storable(self._redact(describe(failures[0])))) from failures[0]
         if made is None:
             raise PluginFailed(self.plugin, f"translate took longer than {TIMEOUT:g} seconds")
         if isinstance(made, Malformed):
@@ -82,11 +81,12 @@ class Translator:
         try:
             given: object = self.source.translate(request)
         except Untranslatable as error:
-            return Malformed(error.status, error.title, self._redact(storable(error.detail)))
+            return Malformed(422, "Not translatable", storable(self._redact(plain(error.detail))))
         if isinstance(given, HttpResponse):
-            return _answer(given)
+            return of_plugin("translate", given)
         if not isinstance(given, bytes):
-            raise TypeError(f"translate gave a {type(given).__name__}, neither bytes nor an HttpResponse")
+            raise TypeError(f"translate gave a {kind_of(given)}, neither bytes nor an HttpResponse")
+        given = bytes(memoryview(given))  # nothing but bytes, whatever its class is
         if len(given) > self._largest:
             raise ValueError(f"translate gave {len(given):,} bytes, and {self._largest:,} are the most")
         try:
@@ -114,27 +114,3 @@ class _Turn:
 
     def release_on_behalf_of(self, borrower: object) -> None:
         self._limiter.release_on_behalf_of(borrower)
-
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_FRAMING = {"content-length", "transfer-encoding", "connection"}
-"""What the server says itself."""
-
-
-def _answer(given: HttpResponse) -> Answer:
-    """
-    Raises:
-        ValueError: It cannot be sent.
-    """
-    if not (isinstance(given.status, int) and 200 <= given.status <= 599):
-        raise ValueError(f"translate gave an answer with the status {given.status!r}")
-    body = given.body.encode() if isinstance(given.body, str) else given.body
-    if not isinstance(body, bytes):
-        raise TypeError(f"translate gave an answer with a {type(body).__name__} for its body")
-    headers = {"Content-Type": given.content_type, **given.headers}
-    for name, value in headers.items():
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
-            raise ValueError(f"translate gave an answer with a header {name!r} that cannot be sent")
-    sent = {name.encode(): value.encode("latin-1") for name, value in headers.items() if name.lower() not in _FRAMING}
-    return Answer(given.status, body, (*sent.items(), (b"content-length", b"%d" % len(body))))

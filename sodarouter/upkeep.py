@@ -15,6 +15,7 @@ from sodarouter.spool import INTERNAL, Spool, patiently
 from sodarouter.wake import Wake
 
 PRUNE_EVERY = 3600.0
+CHOOSE_EVERY = 3600.0
 PRUNE_PAUSE = 0.1
 PRUNE_BATCH = 500
 """What is old is deleted this many at a time."""
@@ -34,6 +35,26 @@ async def prune(spool: Spool, config: Callable[[], Config], *, now: Callable[[],
         except SpoolError as error:
             log.error("what is old could not be deleted", error=str(error))
         await trio.sleep(pause)
+
+
+async def choose_links(
+    spool: Spool,
+    config: Callable[[], Config],
+    changed: Wake,
+    planned: Callable[[], None],
+    *,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Puts links onto incidents for which no attempt does so any more: at the start and every hour, until it is cancelled.
+
+    Args:
+        changed: Set when another configuration is in place, or somebody has given up deliveries.
+        planned: Called when there is something to deliver.
+    """
+    while True:
+        if await patiently(lambda: spool.choose_links(config().file.links.prefer, now())):
+            planned()
+        await changed.wait(CHOOSE_EVERY)
 
 
 async def tell_silences(spool: Spool, changed: Wake, *, now: Callable[[], float] = time.time) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any, ClassVar
 
 from sodarouter.http import WebhookRequest
 from sodarouter.options import Options
@@ -22,6 +23,9 @@ class VerificationType(Options):
     returns is this plugin's fault, and refuses the request too. They are ordinary functions that run in the router's own
     loop: compute, compare, and return.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Its keys but for the type, with which `sodarouter plugin verify` can test it."""
 
     type: str
 

@@ -9,14 +9,12 @@ from typing import Any
 
 import structlog
 
+from sodarouter.blame import SLOW, blame
 from sodarouter.errors import Forbidden, PluginFailed, Unverified
-from sodarouter.failures import contained, describe, storable
+from sodarouter.failures import contained, describe, kind_of, storable
 from sodarouter.http import WebhookRequest
 from sodarouter.sparing import Sparing
 from sodarouter.verification import VerificationType
-
-SLOW = 0.1
-"""Seconds that one may take before the log names it: nothing else goes on in the router meanwhile."""
 
 log = structlog.get_logger()
 
@@ -52,6 +50,7 @@ class Vetting:
             except Unverified as error:
                 refusal = storable(str(error))
         if (seconds := time.perf_counter() - began) > SLOW:
+            blame(f"plugin {self.plugin}")
             known = {"plugin": self.plugin, "verification": self.verification.type, "seconds": round(seconds, 3)}
             self.sparing(log.warning, "a verification blocked the event loop", self.plugin, **known)
         if failures:
@@ -60,6 +59,6 @@ class Vetting:
             raise Forbidden(self.verification.type, refusal)
         if answer is not None:
             # whoever answers False means no, and would have let everybody in
-            returned = f"{self.verification.type!r} returned a {type(answer).__name__}"
+            returned = f"{self.verification.type!r} returned a {kind_of(answer)}"
             fault = f"the verification {returned}, where one raises or returns None"
             raise PluginFailed(self.plugin, fault)

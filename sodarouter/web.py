@@ -15,14 +15,16 @@ from werkzeug.exceptions import HTTPException
 from sodarouter.delivery import Stats
 from sodarouter.errors import SpoolError
 from sodarouter.failures import contained
-from sodarouter.http import HttpRequest, HttpResponse, HttpRoute
-from sodarouter.problem import Answer, problem
+from sodarouter.http import HttpRequest, HttpRoute
+from sodarouter.problem import Answer, of_plugin, problem
 from sodarouter.ready import readiness
 
 MAX_BODY = 1 << 20
 """Bytes that a request on the admin listener may have."""
 PAGE_TIMEOUT = 30.0
 """Seconds that a plugin's page may take."""
+
+FAILED = problem(500, "Plugin failed", "the router's log says more")
 
 log = structlog.get_logger()
 
@@ -103,15 +105,15 @@ def _page(plugin: str, route: HttpRoute, pages: Pages) -> Callable[[], Awaitable
             body if isinstance(body, bytes) else body.encode(),
             pages.stats,
         )
-        given = HttpResponse("the plugin failed; the router's log says more\n", 500)
+        given = FAILED
         failures: list[BaseException] = []
         with contained(failures), trio.move_on_after(PAGE_TIMEOUT) as scope:
-            given = await route.handler(asked)
+            given = of_plugin("the page", await route.handler(asked))
         if failures:
             log.error("a plugin's page failed", plugin=plugin, path=route.path, exc_info=failures[0])
         elif scope.cancelled_caught:
             log.error("a plugin's page took too long", plugin=plugin, path=route.path, timeout=PAGE_TIMEOUT)
-        return Response(given.body, given.status, dict(given.headers), content_type=given.content_type)
+        return _response(given)
 
     return page
 

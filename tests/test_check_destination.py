@@ -5,26 +5,53 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import trio
 
-from sodarouter import Delivery, Destination, Event, HttpOptions, HttpUrl, Options, Preview, Reject, Retry, Secret
+from sodarouter import (
+    BatchItem,
+    Delivery,
+    Destination,
+    Event,
+    HttpOptions,
+    HttpUrl,
+    IncidentLink,
+    ItemAnswer,
+    Options,
+    Preview,
+    Reject,
+    Retry,
+    Secret,
+    Store,
+)
 from sodarouter.options import ConfigPath
-from sodarouter.testing import Check, Mark, check_destination
+from sodarouter.testing import Check, Mark, chaos, check_destination, conduct, form
 from sodarouter.testing.chaos import CHAOS
 from sodarouter.testing.conduct import AFTERWARDS, CONDUCT
+from sodarouter.testing.conformance import Look, conform
 from sodarouter.testing.form import FORM
 
 
-async def findings(kind: type[Destination[Any]], options: Any = None, *, chaos: bool = False) -> dict[str, str]:
-    """What was found, by the check that found it: ``fault: …`` or ``warning: …``."""
-    report = await check_destination(kind, options, chaos=chaos)
+async def findings(kind: type[Destination[Any]], *looks: Look, options: Any = None) -> dict[str, str]:
+    """What these checks have found beside those of the form: ``fault: …`` or ``warning: …``, by what should hold."""
+    report = await conform(
+        kind, options, ([look for look in looks if look not in CHAOS], [*filter(CHAOS.count, looks)])
+    )
     return {check.name: f"{check.mark}: {check.text}" for check in report.checks if check.mark in _FOUND}
+
+
+async def found(kind: type[Destination[Any]], look: Look) -> str:
+    """What this check has found."""
+    return (await findings(kind, look))[name_of(look)]
+
+
+def name_of(look: Callable[..., object]) -> str:
+    return (look.__doc__ or "").partition("\n")[0]
 
 
 _FOUND = (Mark.FAULT, Mark.WARNING)
@@ -59,8 +86,7 @@ async def test_one_that_is_as_it_should_be_passes_every_check():
     report = await check_destination(Post, told=told.append)
     assert told == report.checks
     assert {check.mark for check in report.checks} == {Mark.OK}, report
-    names = [check.__doc__.partition("\n")[0] for check in (*FORM, *CONDUCT, *CHAOS, *AFTERWARDS)]
-    assert [check.name for check in report.checks] == names
+    assert [check.name for check in report.checks] == [*map(name_of, (*FORM, *CONDUCT, *CHAOS, *AFTERWARDS))]
 
 
 async def test_the_options_may_come_from_a_function():
@@ -79,8 +105,7 @@ async def test_what_cannot_be_checked_is_told():
 
 
 async def test_options_that_are_wrong_are_a_fault():
-    found = await findings(Post, {"url": "ftp://x", "tokn": 1})
-    (text,) = found.values()
+    (text,) = (await findings(Post, options={"url": "ftp://x", "tokn": 1})).values()
     assert "destination.checked.tokn: unknown key; did you mean 'token'?" in text
     assert "destination.checked.url: " in text
 
@@ -117,15 +142,13 @@ async def test_options_that_are_lax_undescribed_or_taken_are_found():
 
         async def deliver(self) -> None: ...
 
-    found = await findings(Lax)
-    assert found["Its options refuse unknown keys and wrong types, and cannot be changed"] == (
+    told = await findings(Lax)
+    assert told[name_of(form.strict)] == (
         "fault: LaxOptions has another extra in its model_config than Options; leave it as it is"
     )
-    assert found["Every option has a description"] == (
-        "fault: put a docstring under timeout, inner, api_token, Inner.depth"
-    )
-    assert "rename timeout" in found["No option has the name of a key that every destination has"]
-    assert found["What looks like a secret is one"].startswith("warning: api_token: make it a Secret")
+    assert told[name_of(form.described)] == "fault: put a docstring under timeout, inner, api_token, Inner.depth"
+    assert "rename timeout" in told[name_of(form.own_keys)]
+    assert told[name_of(form.secret)] == "fault: make api_token a Secret; text is shown, logged and stored"
 
 
 async def test_one_that_cannot_be_called_is_looked_at_no_further():
@@ -174,8 +197,8 @@ async def test_one_that_fails_at_what_is_not_there_is_found():
             if event.type == "somethingNew":
                 raise Reject("what is that?")
 
-    name = "It takes, puts off or rejects every sample event, and fails at none"
-    assert (await findings(Faulty))[name].startswith("fault: at the sample bare/incidentCreated: AssertionError")
+    text = await found(Faulty, conduct.takes_samples)
+    assert text.startswith("fault: at the sample bare/incidentCreated: AssertionError")
 
 
 async def test_one_that_rejects_what_nobody_has_documented_is_found():
@@ -184,7 +207,7 @@ async def test_one_that_rejects_what_nobody_has_documented_is_found():
             if event.type == "somethingNew":
                 raise Reject("what is that?")
 
-    (text,) = (await findings(Faulty)).values()
+    text = await found(Faulty, conduct.takes_samples)
     assert text.startswith("warning: it rejects 1 of them: unknown (rejected: what is that?)")
 
 
@@ -202,7 +225,7 @@ async def test_instances_that_share_something_are_found():
             if not self.live:
                 raise Retry("closed")
 
-    assert (await findings(Faulty))["Two instances do not get into each other's way"] == (
+    assert await found(Faulty, conduct.alone) == (
         "fault: beside another one, or after that was closed, it does not deliver: closed"
     )
 
@@ -216,8 +239,7 @@ async def test_one_that_does_not_bear_a_repeat_is_found():
                 raise ValueError("twice!")
             self.seen.add(delivery.id)
 
-    name = "It bears the same delivery again, as after a crash, in a new instance"
-    assert (await findings(Faulty))[name] == "fault: deliver fails: ValueError: twice!"
+    assert await found(Faulty, conduct.repeats) == "fault: deliver fails: ValueError: twice!"
 
 
 async def test_one_that_cannot_do_two_things_at_once_is_found():
@@ -231,7 +253,7 @@ async def test_one_that_cannot_do_two_things_at_once_is_found():
             await trio.sleep(0.001)
             self.busy = False
 
-    assert (await findings(Faulty))["It takes many at once"] == "fault: deliver fails: RuntimeError: busy"
+    assert await found(Faulty, conduct.crowd) == "fault: deliver fails: RuntimeError: busy"
 
 
 async def test_a_close_that_fails_is_found():
@@ -239,8 +261,56 @@ async def test_a_close_that_fails_is_found():
         async def close(self) -> None:
             raise KeyError("session")
 
-    name = "It opens and closes, with and without a delivery in between, and again"
-    assert (await findings(Faulty))[name] == "fault: close fails: KeyError: 'session'"
+    assert await found(Faulty, conduct.opens) == "fault: close fails: KeyError: 'session'"
+
+
+async def test_a_batch_that_is_not_answered_for_is_found():
+    class Faulty(Destination[Options]):
+        type = "faulty"
+
+        async def deliver_batch(self, batch: Sequence[BatchItem]) -> Sequence[ItemAnswer]:
+            return [None for item in batch if item.event.view.incident]
+
+    told = await findings(Faulty, conduct.takes_batches)
+    assert "do not arrive: deliver_batch returned something of type list" in told[name_of(conduct.takes_batches)]
+    assert told[name_of(conduct.returns)].startswith("fault: deliver_batch returned something of type list, not an")
+
+
+async def test_what_cannot_be_returned_is_found():
+    class Odd(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> bool:
+            return True
+
+    class Links(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> IncidentLink:
+            return IncidentLink(f"tracker/{event.id}")
+
+    text = (await findings(Odd, conduct.opens))[name_of(conduct.returns)]
+    assert text == "fault: deliver returned something of type bool, which is no IncidentLink"
+    text = (await findings(Links, conduct.opens))[name_of(conduct.returns)]
+    assert text.startswith("fault: its link cannot be put onto an incident: its url must begin with http")
+
+
+async def test_a_secret_that_is_kept_is_found():
+    class Faulty(Keeper):
+        async def deliver(self, event: Event, store: Store) -> None:
+            store.set("token", self.token)
+
+    assert "store: an entry holds a secret" in await found(Faulty, conduct.takes_samples)
+
+
+async def test_a_health_that_fails_and_labels_without_an_end_are_found():
+    class Sick(Deliverer):
+        def health(self) -> str | None:
+            return {}["state"]
+
+    class Counts(Deliverer):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            self.metrics.count("deliveries", of=delivery.id)
+
+    assert await found(Sick, conduct.speaks) == "fault: its health check fails: KeyError: 'state'"
+    text = await found(Counts, conduct.speaks)
+    assert text.startswith("warning: deliveries has the id of an event or an incident in a label")
 
 
 async def test_one_that_blocks_the_loop_is_found():
@@ -249,7 +319,8 @@ async def test_one_that_blocks_the_loop_is_found():
             if event.type == "somethingNew":
                 time.sleep(0.6)  # noqa: ASYNC251 (that is the fault)
 
-    assert "leave out async" in (await findings(Faulty))["It does not block the event loop"]
+    told = await findings(Faulty, conduct.takes_samples)
+    assert "leave out async" in told[name_of(conduct.quick)]
 
 
 async def test_a_preview_that_sends_differs_shows_a_secret_or_fails_is_found():
@@ -266,10 +337,9 @@ async def test_a_preview_that_sends_differs_shows_a_secret_or_fails_is_found():
         def preview(self, event: Event, delivery: Delivery) -> Preview | None:
             return Preview(self.token, event.raw)
 
-    name = "Its preview sends nothing, says the same twice, and shows no secret"
-    assert "URLError" in (await findings(Sends))[name]
-    assert (await findings(Differs))[name] == "fault: the sample v3/validate is shown in two ways"
-    assert (await findings(Shows))[name] == (
+    assert "URLError" in await found(Sends, conduct.previews)
+    assert await found(Differs, conduct.previews) == "fault: the sample v3/validate is shown in two ways"
+    assert await found(Shows, conduct.previews) == (
         "fault: a secret of its options stands in what it shows of the sample v3/validate"
     )
 
@@ -290,10 +360,10 @@ async def test_one_that_leaves_files_threads_or_tasks_behind_is_found():
         async def open(self) -> None:
             trio.lowlevel.spawn_system_task(trio.sleep_forever)
 
-    name = "Closed, it leaves no tasks, threads, files or sockets behind"
     try:
         for kind, what in ((Files, "files or sockets"), (Threads, "threads"), (Tasks, "tasks")):
-            assert (await findings(kind))[name].startswith(f"fault: it leaves {what} behind each time: ")
+            text = await found(kind, conduct.leaves_nothing)
+            assert text.startswith(f"fault: it leaves {what} behind each time: ")
     finally:
         done.set()
         for file in left:
@@ -309,8 +379,8 @@ async def test_a_secret_in_the_log_or_the_repr_is_found():
         def __repr__(self) -> str:
             return f"<Shows {self.token}>"
 
-    name = "Secrets of its options are in no reason, answer, log or repr"
-    assert (await findings(Logs))[name].startswith("warning: one stands in what it logs")
+    name = name_of(conduct.keeps_secrets)
+    assert (await findings(Logs, conduct.opens))[name].startswith("warning: one stands in what it logs")
     assert (await findings(Shows))[name] == "fault: one stands in its repr"
 
 
@@ -328,12 +398,10 @@ async def test_one_with_a_client_of_its_own_that_minds_nothing_is_found():
                 error.close()
                 raise Reject(f"answered {error.code}") from error
 
-    found = await findings(Faulty, chaos=True)
-    assert found["A 2xx is taken, 408, 425, 429 and 5xx mean later, and no status is a fault"].startswith(
-        "fault: 408 means later, not never"
-    )
-    assert found["It follows no redirect"].startswith("fault: it does, so whoever answers can have the router ask")
-    assert "deliver fails" in found["A connection that breaks, and an answer that is none, mean later"]
+    told = await findings(Faulty, chaos.answers, chaos.redirects, chaos.breaks)
+    assert told[name_of(chaos.answers)].startswith("fault: 408 means later, not never")
+    assert told[name_of(chaos.redirects)].startswith("fault: it does, so whoever answers can have the router ask")
+    assert "deliver fails" in told[name_of(chaos.breaks)]
 
 
 async def test_one_that_takes_everything_for_taken_is_found():
@@ -341,9 +409,8 @@ async def test_one_that_takes_everything_for_taken_is_found():
         async def deliver(self, event: Event, delivery: Delivery) -> None:
             await self.http.request("POST", self.options.url.get_secret_value())
 
-    found = await findings(Faulty, chaos=True)
-    assert "500 means later, not taken" not in found  # only the first five are told
-    text = found["A 2xx is taken, 408, 425, 429 and 5xx mean later, and no status is a fault"]
+    text = await found(Faulty, chaos.answers)
+    assert "500 means later, not taken" not in text  # only the first five are told
     assert text.startswith("fault: 300 means later or never, not taken; ")
 
 
@@ -353,8 +420,7 @@ async def test_one_that_swallows_its_cancellation_is_found():
             with suppress(trio.Cancelled):
                 await super().deliver(event, delivery)
 
-    found = await findings(Faulty, chaos=True)
-    assert "let trio.Cancelled pass" in found["A server that never answers is given up on when the time is over"]
+    assert "let trio.Cancelled pass" in await found(Faulty, chaos.hangs)
 
 
 class PathOptions(Options):
@@ -371,4 +437,99 @@ async def test_a_destination_gets_a_new_folder(tmp_path):
             assert self.options.path.parent.is_dir()
             assert not self.options.path.is_relative_to(tmp_path)
 
-    assert await findings(Writes) == {}
+    assert await findings(Writes, conduct.opens, conduct.takes_samples) == {}
+
+
+class FilterOptions(PostOptions):
+    min_severity: Literal["low", "medium", "high", "critical"] = "critical"
+    """What is less is ignored."""
+
+
+class Filter(Post):
+    """Sends critical incidents, and takes all else without a word."""
+
+    type = "filter"
+    options_type = FilterOptions
+
+    def sent(self, event: Event) -> bool:
+        return event.view.incident is not None and event.view.incident.severity == "critical"
+
+    async def deliver(self, event: Event, delivery: Delivery) -> None:
+        if self.sent(event):
+            await super().deliver(event, delivery)
+
+    def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+        if not self.sent(event):
+            return Preview.nothing("this is no critical incident")
+        return super().preview(event, delivery)
+
+
+async def test_one_that_ignores_all_but_a_few_events_is_checked_with_one_of_these():
+    report = await check_destination(Filter)
+    assert {check.mark for check in report.checks} == {Mark.OK}, report
+
+
+async def test_one_that_rejects_what_it_does_not_send_is_told_so_once():
+    class Rejects(Filter):
+        async def deliver(self, event: Event, delivery: Delivery) -> None:
+            if not self.sent(event):
+                raise Reject("this is no critical incident")
+            await super().deliver(event, delivery)
+
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            if not self.sent(event):
+                raise Reject("this is no critical incident")
+            return super().preview(event, delivery)
+
+    report = await check_destination(Rejects)
+    (only,) = [check for check in report.checks if check.mark is not Mark.OK]
+    assert (only.name, only.mark) == (name_of(conduct.takes_samples), Mark.WARNING)
+    assert only.text.endswith("Each is a dead letter; to ignore an event, return")
+
+
+async def test_one_that_sends_no_sample_is_not_checked_against_servers():
+    class Silent(Filter):
+        def sent(self, event: Event) -> bool:
+            return event.type == "never"
+
+    report = await check_destination(Silent)
+    assert [check for check in report.checks if check.mark is not Mark.OK] == [
+        Check("It bears whatever a server does", Mark.SKIPPED, "with these options none of the sample events is sent")
+    ]
+
+
+async def test_a_preview_that_is_wrong_about_what_is_ignored_is_found():
+    class Silent(Filter):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return super().preview(event, delivery) if self.sent(event) else None
+
+    class Shows(Filter):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return Preview(f"POST {self.options.url}", event.raw)
+
+    class Denies(Post):
+        def preview(self, event: Event, delivery: Delivery) -> Preview | None:
+            return super().preview(event, delivery) if event.view.incident else Preview.nothing("this is no incident")
+
+    text = await found(Silent, conduct.previews)
+    assert text.startswith("warning: it gives None for the sample v3/validate")
+    text = await found(Shows, chaos.arrives)
+    assert text.startswith("warning: of the sample v3/validate nothing is sent: show Preview.nothing")
+    text = await found(Denies, chaos.arrives)
+    assert text == "warning: of the sample v3/validate it shows that nothing is sent, and something is"
+
+
+async def test_an_option_can_be_the_host_and_port_of_the_server():
+    class HostOptions(Options):
+        server: str
+        """Host and port."""
+
+    class Connects(Destination[HostOptions]):
+        type = "connects"
+        example: ClassVar[Mapping[str, Any]] = {"server": "{host}"}
+
+        async def deliver(self) -> None:
+            host, _, port = self.options.server.partition(":")
+            await (await trio.open_tcp_stream(host, int(port))).aclose()
+
+    assert await findings(Connects, conduct.opens, conduct.takes_samples) == {}

@@ -56,7 +56,7 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 ROUTING = ROOT / "docs/routing.md"
 CLI = ROOT / "docs/cli.md"
 FORMATS = ROOT / "docs/destinations/formats.md"
-PLUGIN_PAGE = ROOT / "docs/plugins.md"
+VALUES = ROOT / "docs/plugins/values.md"
 
 MODELS: dict[str, type[Options]] = {
     "`[server]`": Server,
@@ -267,7 +267,7 @@ INCLUDED = re.compile(r"# (router\.d/\w+\.toml)\n")
 @pytest.mark.parametrize(("path", "text"), list(blocks("toml")))
 def test_every_configuration_in_the_docs_loads(path, text, tmp_path, monkeypatch):
     document = tomllib.loads(text)
-    if "project" in document or path.name == "plugins.md":
+    if "project" in document or path.name == "plugins.md" or path.parent.name == "plugins":
         return  # not the router's, or of a plugin that is only imagined
     for name in re.findall(r'env = "(\w+)"', text):
         monkeypatch.setenv(name, EXAMPLES.get(name.rpartition("_")[2], "whsec_c2VjcmV0"))
@@ -332,6 +332,12 @@ def test_every_command_has_its_section():
     assert all(f"`sodarouter {name}" in CLI.read_text(encoding="utf-8") for name in COMMANDS)
 
 
+def test_every_command_is_in_the_table_at_the_top_of_the_page():
+    listed = re.findall(r"(?m)^\| \[`([\w-]+)`\]\(#", CLI.read_text(encoding="utf-8"))
+    assert set(listed) == {name.split()[0] for name in COMMANDS}
+    assert len(listed) == len(set(listed))
+
+
 def command_lines() -> Iterator[Any]:
     """What the pages show to be typed, behind a prompt or not."""
     for block in (*blocks("console"), *blocks("sh")):
@@ -359,13 +365,13 @@ def test_every_option_that_the_page_of_the_commands_names_exists():
 HANDED = {
     name: value
     for name, value in vars(sodarouter).items()
-    if is_dataclass(value) and f"\n| `{name}` |" in PLUGIN_PAGE.read_text(encoding="utf-8")
+    if is_dataclass(value) and f"\n| `{name}` |" in VALUES.read_text(encoding="utf-8")
 }
 """The values of the front door that have a row in the page for plugin writers."""
 
 
 @pytest.mark.parametrize("name", HANDED)
 def test_every_field_of_what_plugins_are_handed_is_in_its_row(name):
-    (row,) = re.findall(rf"(?m)^\| `{name}` \| (.*) \|$", PLUGIN_PAGE.read_text(encoding="utf-8"))
+    (row,) = re.findall(rf"(?m)^\| `{name}` \| (.*) \|$", VALUES.read_text(encoding="utf-8"))
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", row))))
     assert {one.name for one in fields(HANDED[name])} <= named

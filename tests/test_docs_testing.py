@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import fields
-from inspect import ismodule
+from inspect import isfunction, ismodule, signature
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,13 @@ def test_every_field_is_there(kind):
 def test_every_member_of_the_router_is_there():
     members = {name for name in vars(FakeRouter) if not name.startswith("_")} | {"attempts", "config"}
     assert all(re.search(rf"`(await )?{name}(\([^`]*\))?`", PAGE) for name in members)
+
+
+@pytest.mark.parametrize("name", [name for name in testing.__all__ if isfunction(getattr(testing, name))])
+def test_every_argument_of_a_function_is_there(name):
+    shown = re.findall(rf"`(?:await )?{name}\(([^`]*)\)`", PAGE)[0]
+    given = [word for part in shown.split(",") if (word := part.strip(" *"))]
+    assert given == list(signature(getattr(testing, name)).parameters)
 
 
 def test_every_fixture_is_there():

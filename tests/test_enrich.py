@@ -523,7 +523,7 @@ def test_a_template_sees_what_plugins_have_added_and_nothing_where_they_have_not
 
 # the whole way
 
-DOCS = (Path(__file__).parent.parent / "docs/plugins.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parent.parent / "docs/plugins/hooks.md").read_text(encoding="utf-8")
 SAMPLE = re.findall(r"(?ms)^```python\n# sodarouter_catalog.py\n(.*?)^```$", DOCS)[0]
 TOML = """
     [plugin.catalog]

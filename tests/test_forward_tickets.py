@@ -120,6 +120,17 @@ async def test_an_answer_of_which_nothing_can_be_kept_is_told_and_the_event_not_
         assert line["fault"].startswith(fault)
 
 
+async def test_an_answer_that_is_nested_deep_does_not_have_the_event_sent_again():
+    deep = b'{"a":' * 190 + b'{"key": "A"}' + b"}" * 190
+    async with (
+        open_sink(Answer(201, body=deep)) as sink,
+        opened(Forward, {"url": sink.url, **JIRA, "keep": {"key": "$..key"}}) as forward,
+    ):
+        with capture_logs() as logged:
+            assert await deliver(forward, Memory()) is None
+    assert [line["event"] for line in logged] == ["nothing can be made of the answer"]
+
+
 async def test_a_link_whose_template_fails_is_told_and_the_ticket_kept():
     link = {"url": "https://x/{{ kept.other.deep }}"}
     async with open_sink(answer({"key": "A"})) as sink:

@@ -34,7 +34,7 @@ from sodarouter.spool import MemorySpool
 from sodarouter.translate import THREADS, Translator
 from sodarouter.vet import Vetting
 
-DOCS = Path(__file__).parent.parent / "docs" / "plugins.md"
+DOCS = Path(__file__).parent.parent / "docs/plugins/senders.md"
 HINT = "; mend or uninstall it, or put its name into [plugins] disabled"
 SECRET = "canary-stamp-4711"
 ASSAY = f"""

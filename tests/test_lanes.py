@@ -81,7 +81,20 @@ async def test_a_destination_that_fails_to_close_does_not_keep_the_router(site: 
         assert {delivery.state for delivery in await router.until_settled()} == {State.DELIVERED}
 
 
-@pytest.mark.parametrize("page", ["raise SystemExit(1)", "raise KeyError('x')", "return 'no HttpResponse'"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "raise SystemExit(1)",
+        "raise KeyError('x')",
+        "return 'no HttpResponse'",
+        "return HttpResponse(status=7)",
+        "return HttpResponse(status='200')",
+        "return HttpResponse(headers={'X': 'y\\r\\nZ: z'})",
+        "return HttpResponse(content_type=None)",
+        # what the server would ask for its pieces when nothing contains it any more
+        "return HttpResponse((exit(piece) for piece in [3]))",
+    ],
+)
 async def test_a_page_that_fails_is_a_500_and_nothing_else(site: SitePackages, tmp_path: Path, page: str) -> None:
     install(site, page=page)
     async with running_router(tmp_path, "") as router:

@@ -13,7 +13,7 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address batch callback cut delivery errors event failures faults folders http ids link metrics options outgoing
+       address batch blame callback cut delivery errors event failures faults folders http ids link metrics options outgoing
        plugin preview problem ready redact replies scaffold seal shares signature soda source sparing store verification
        view wake zones
        """,

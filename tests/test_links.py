@@ -5,7 +5,9 @@ import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,16 @@ from running import Running, router_process, running_router, until
 from sink import Answer, Sink, open_sink
 from support import make_event
 
-from sodarouter import Event, IncidentLink, State
+from sodarouter import Event, IncidentLink, Retry, State, Store
+from sodarouter.delivery import Planned
+from sodarouter.lane import Lane
 from sodarouter.link import choose, usable
-from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking
+from sodarouter.linkback import LinkBack
+from sodarouter.linking import linking_of
+from sodarouter.outgoing import Outgoing
+from sodarouter.replies import Replies
+from sodarouter.settle import Verdict
+from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking, Routed
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 TICKETS = """
@@ -167,13 +176,77 @@ async def test_links_are_kept_as_long_as_events(name, tmp_path):
     async with open_engine(name, tmp_path) as engine:
         event = await planned(engine, "a")
         await settle(engine, event, "a", "first")
-        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 5, 100)
-        assert await engine.spool.link("soda", "i-1")
         await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 50, 100)
+        assert await engine.spool.link("soda", "i-1"), "it is still to be put onto the incident"
+        (claim,) = await engine.claim(LINK, now=NOW + 51)
+        await engine.spool.settle([ended(claim)])
+        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 55, 100)
         assert await engine.spool.link("soda", "i-1") is None
 
 
+@pytest.mark.parametrize("name", ENGINES)
+async def test_an_incident_that_outlives_the_retention_is_linked_once_all_the_same(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        await settle(engine, await planned(engine, "a"), "a", "first")
+        (claim,) = await engine.claim(LINK, now=NOW + 1)
+        await engine.spool.settle([ended(claim)])
+        late = make_event(incident(f"https://cloud.soda.io/incident-link/1/{TOKEN}", title="changed"))
+        late = replace(late, id="late", received=late.received + timedelta(seconds=40))
+        await engine.spool.append(late, window=0.0)
+        (claim,) = await engine.claim(now=NOW + 41)
+        await engine.spool.settle([Routed(claim, [], [Planned("a")], NOW + 41)])
+        await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 45, 100)
+        (claim,) = await engine.claim("a", now=NOW + 46)
+        linking = Linking("i-1", IncidentLink("https://x/again", "again"))
+        await engine.spool.settle([ended(claim, started=NOW + 46, linking=linking)])
+        assert await engine.claim(LINK, now=NOW + 50) == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_link_waits_no_longer_for_a_preferred_delivery_that_was_discarded(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        event = await planned(engine, "a", "b")
+        await settle(engine, event, "a", "first", prefer=["b"])
+        assert await engine.spool.choose_links(["b"], NOW) == 0
+        await engine.spool.discard([f"{event.id}/b"], NOW)
+        assert await engine.spool.choose_links(["b"], NOW) == 1
+        assert await engine.spool.choose_links(["b"], NOW) == 0
+        assert (await engine.spool.stats()).backlog == 1
+        (claim,) = await engine.claim(LINK)
+        assert claim.event.id == event.id
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_link_waits_no_longer_for_what_was_cut_off_in_its_only_attempt(name, tmp_path):
+    async with open_engine(name, tmp_path) as engine:
+        event = await planned(engine, "a", "b")
+        await engine.claim("b")
+        await settle(engine, event, "a", "first", prefer=["b"])
+        await engine.spool.recover(NOW + 1, {"b": None})
+        assert await engine.spool.choose_links(["b"], NOW + 1) == 1
+
+
 # on the way
+
+
+async def test_a_link_is_put_onto_its_incident_when_it_waited_for_one_that_is_preferred_no_longer(tmp_path, tickets):
+    toml = """
+        [destination.down]
+        type = "forward"
+        url = "http://127.0.0.1:1/"
+        [[route]]
+        to = ["tracker", "down"]
+    """
+    async with soda(tmp_path) as there:
+        before, after = there.toml + 'prefer = ["down"]\n' + TRACKER + toml, there.toml + TRACKER + toml
+        async with running_router(tmp_path, before, listen=LISTEN) as router:
+            event = (await router.post(incident(there.callback()))).json()["id"]
+            await until(lambda: router.reader.deliveries(DeliveryFilter(state=State.DELIVERED), limit=9) != [])
+            assert there.sink.requests == []
+            (tmp_path / "router.toml").write_text(LISTEN + SOURCE + after)
+            assert await router.bound.reload() == ()
+            await there.sink.until_requests(1)
+            assert stored(router).event == event
 
 
 @dataclass
@@ -313,6 +386,34 @@ async def test_a_callback_url_of_a_host_that_is_not_soda_s_is_not_asked(tmp_path
         assert reason in stored(router).reason
         assert TOKEN not in stored(router).reason
         assert there.sink.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("[::1]:8443", "[::1]:8443"),
+        ("127.0.0.1:8443", "127.0.0.1:8443"),
+        ("127.0.0.1", "127.0.0.1:443"),
+    ],
+)
+async def test_a_host_is_allowed_as_it_is_written_in_the_url(tmp_path, host, written):
+    async with open_engine("memory", tmp_path) as engine:
+        body = incident(f"https://{written}/incident-link/1/{TOKEN}")
+        event = await engine.planned("a", event=make_event(body))
+        await settle(engine, event, "a", "first")
+        (claim,) = await engine.claim(LINK, now=NOW + 1)
+        linkback = LinkBack(engine.spool, Replies(), [host], Outgoing())
+        with pytest.raises(Retry, match="not connected"):  # the guard has no private address allowed
+            await linkback.deliver(claim.event, claim.delivery, Store(partial(engine.spool.kept, LINK, now=NOW), NOW))
+        await linkback.close()
+
+
+def test_what_a_preferred_destination_is_sent_of_no_incident_is_not_parsed():
+    event = make_event({"event": "checkEvaluation", "checkResults": []})
+    verdict = Verdict(State.DELIVERED, NOW, "")
+    lane = Lane("a", print, threaded=True, timeout=1, concurrency=1, policy=None)
+    assert linking_of(lane, event, None, verdict, ["a"], lambda _: False, str) is None
+    assert "view" not in event.__dict__
 
 
 @pytest.mark.parametrize("status", [301, 308, 400, 404, 410])

@@ -251,3 +251,36 @@ async def test_a_reload_keeps_the_counts_of_destinations_that_stay_and_drops_tho
         await router.until_settled()
         after = {"messages_total ['team', 'y']": 1, "seen_total ['chat']": 2, "opened_total ['team']": 2}
         assert await counted() == before | after
+
+
+class Odd(float):
+    """What is added to it becomes anything."""
+
+    def __add__(self, other):
+        return object()
+
+    __radd__ = __add__
+
+
+class OddText(str):
+    def __hash__(self):
+        raise SystemExit("of the label")
+
+
+def test_nothing_of_a_class_of_the_plugin_s_own_is_kept():
+    metrics = Metrics()
+    metrics.count("a", Odd(1), label=OddText("x"))
+    metrics.gauge("b", Odd(2))
+    metrics.observe("c", Odd(3))
+    values = [(sample.labels, sample.value) for metric in metrics.now() for sample in metric.samples]
+    assert values == [(("x",), 1.0), ((), 2.0), ((), 3.0)]
+    assert {type(value) for _, value in values} == {float}
+
+
+@pytest.mark.parametrize("value", [None, "1", 1j, object(), 10**400])
+def test_what_is_no_number_is_told(value):
+    metrics = Metrics()
+    for use in (metrics.count, metrics.gauge, metrics.observe):
+        with pytest.raises(ValueError, match="number"):
+            use("a", value)
+    assert metrics.now() == ()

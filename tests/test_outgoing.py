@@ -674,7 +674,7 @@ async def test_a_reload_changes_where_requests_may_go(tmp_path):
 # plugins
 
 
-PAGE = (Path(__file__).parent.parent / "docs/plugins.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs/plugins/tools.md").read_text(encoding="utf-8")
 (CHAT,) = re.findall(r"```python\n(# sodarouter_chat.py\n.*?)```", PAGE, re.DOTALL)
 
 

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from distributions import SitePackages
 from running import OUTGOING, running_router
-from sink import open_sink
+from sink import Answer, open_sink
 from support import payload
 
 from sodarouter.config import load
@@ -263,3 +265,39 @@ async def test_orphans_are_the_datasets_that_no_team_owns(tmp_path, sodarouter) 
     assert sodarouter("orphans", "--type", "checkEvalution").out == nothing
     (tmp_path / "router.toml").write_text(re.sub(r"\[\[team\]\]\n(.+\n)*", "", text))
     assert sodarouter("orphans").status == 2
+
+
+async def test_why_tells_of_what_has_not_arrived(tmp_path, sodarouter) -> None:
+    async with open_sink(Answer(410)) as sink:
+        (event,) = await taken_in(tmp_path, PLACES.format(url=sink.url), EVENTS[1])
+    assert "  chat has not got it, the delivery is dead: rejected: answered 410 Gone\n" in sodarouter("why", event).out
+    assert "chat has not got it" not in sodarouter("why", event, "--destination", "raw").out
+
+
+CRITICAL = """
+    from sodarouter import Destination, Preview, hookimpl
+
+    class Critical(Destination):
+        type = "critical"
+
+        async def deliver(self): ...
+
+        def preview(self, event, delivery):
+            return Preview.nothing("this is no incident")
+
+    @hookimpl
+    def destination_types():
+        return [Critical]
+"""
+
+
+def test_route_says_why_nothing_would_be_sent(tmp_path, sodarouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    SitePackages(tmp_path / "site", monkeypatch).install("critical", {"critical": "critical"}, critical=CRITICAL)
+    text = '[source.soda]\npath = "/soda"\n[destination.there]\ntype = "critical"\n[[route]]\nto = ["there"]\n'
+    (tmp_path / "router.toml").write_text(text)
+    (tmp_path / "evaluation.json").write_bytes(EVENTS[1])
+    human = sodarouter("route", "evaluation.json").out
+    assert "nothing is sent: this is no incident" in human
+    assert "does not say what it would send" not in human
+    (told,) = sodarouter("route", "evaluation.json", "--json").json["deliveries"]
+    assert (told["previewed"], told["target"], told["body"]) == (True, "nothing is sent: this is no incident", "")

@@ -46,7 +46,7 @@ def faults(schema: dict[str, Any], toml: str) -> list[str]:
 
 @pytest.mark.parametrize(("path", "text"), list(blocks("toml")))
 def test_every_configuration_in_the_docs_is_right(whole, path, text):
-    if "project" not in tomllib.loads(text) and path.name != "plugins.md":
+    if "project" not in tomllib.loads(text) and "plugins" not in str(path.relative_to(ROOT)):
         assert faults(whole, text) == []
 
 

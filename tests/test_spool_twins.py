@@ -58,6 +58,7 @@ STEPS = st.one_of(
     st.tuples(st.just("discard"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("halt"), st.sampled_from(DESTINATIONS), st.sampled_from([Halt.PAUSED, Halt.DRAINING, None])),
     st.tuples(st.just("replay"), st.integers(0, 9), st.sampled_from([(), ("log",), DESTINATIONS])),
+    st.tuples(st.just("choose_links"), st.sampled_from([(), ("mail",), ("mail", "log")]), st.just(0)),
     st.tuples(st.just("recover"), st.booleans(), st.just(0)),
     st.tuples(st.just("prune"), st.integers(0, 40), st.sampled_from([None, 0, 100])),
 )
@@ -176,6 +177,9 @@ class Twins:
         claim = self.claimed[number].pop(0)
         outcome = ended(claim, state, started=self.now, next_at=self.now + 3, linking=linking)
         return await self.engines[number].spool.settle([outcome])
+
+    async def _choose_links(self, number: int, prefer: tuple[str, ...], _: Any) -> Any:
+        return await self.engines[number].spool.choose_links(prefer, self.now)
 
     async def _retry(self, number: int, which: int, _: Any) -> Any:
         return await self.engines[number].spool.retry(self._some(number, which), self.now)

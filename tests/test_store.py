@@ -1,6 +1,7 @@
 """What destinations keep for themselves, from one delivery to the next."""
 
 import json
+import time
 
 import pytest
 import trio
@@ -233,3 +234,41 @@ def test_what_is_got_is_what_was_set_last(changes):
             assert (None if text is None else json.loads(text)) == value
 
     trio.run(run)
+
+
+class Lying(str):
+    """Text that cannot be written as UTF-8, and says that it can."""
+
+    def encode(self, *arguments):
+        return b"fine"
+
+
+class Odd(float):
+    def __radd__(self, other):
+        return "no number"
+
+
+def test_nothing_of_a_class_of_the_plugin_s_own_reaches_the_spool():
+    """There it would fail for all whose work is in the same transaction."""
+    store = make_store()
+    with pytest.raises(ValueError, match="UTF-8"):
+        store.set(Lying("caf\udce9"), 1)
+    store.set(Lying("key"), Lying("value"), expires=Odd(60))
+    ((key, kept),) = store.seal().items()
+    assert (type(key), type(kept.value), type(kept.expires)) == (str, str, float)
+
+
+@pytest.mark.parametrize("seconds", [1e300, 10**400])
+def test_an_entry_is_kept_for_a_hundred_years_at_most(seconds):
+    store = make_store()
+    store.set("key", 1, expires=seconds)
+    assert store.seal()["key"].expires < time.time() + 101 * 366 * 86_400
+
+
+def test_what_was_sealed_is_not_changed_by_a_thread_that_comes_late():
+    store = make_store()
+    store.set("key", 1)
+    sealed = store.seal()
+    store._sealed = False  # as a thread saw it that was about to change something
+    store.set("late", 1)
+    assert list(sealed) == ["key"]

@@ -1,15 +1,40 @@
 """What plugin authors test with: the samples, and the router in miniature."""
 
 import json
-from typing import Any, ClassVar
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import pytest
 import trio
 
-from sodarouter import Delivery, Destination, Event, Options, Reject, Retry, Secret, State, hookimpl
-from sodarouter.errors import ConfigError, PluginError
+from sodarouter import (
+    BatchItem,
+    Delivery,
+    Destination,
+    Event,
+    IncidentLink,
+    ItemAnswer,
+    Options,
+    Plugin,
+    Reject,
+    Retry,
+    Secret,
+    SourceType,
+    State,
+    Store,
+    VerificationType,
+    WebhookRequest,
+    hookimpl,
+)
+from sodarouter.errors import ConfigError, Malformed, PluginError
 from sodarouter.simulate import VOCABULARIES
-from sodarouter.testing import SAMPLES, FakeRouter, sample, sample_delivery, sample_events
+from sodarouter.testing import SAMPLES, FakeRouter, event_of, make, sample, sample_delivery, sample_events
 
 
 class MoodOptions(Options):
@@ -243,3 +268,177 @@ async def test_a_test_that_fails_fails_with_its_own_error():
     with pytest.raises(ZeroDivisionError):
         async with FakeRouter({"type": Moody}):
             raise ZeroDivisionError
+
+
+# what destinations keep, link, take together, and say of themselves
+
+
+class Tickets(Destination[MoodOptions]):
+    type = "tickets"
+    default_concurrency = 1
+
+    async def deliver(self, event: Event, store: Store) -> IncidentLink | None:
+        incident = event.view.incident
+        key = incident.id if incident and incident.id else "others"
+        number = await store.get(key) or 0
+        assert isinstance(number, int)
+        store.set(key, number + 1)
+        self.metrics.count("tickets", kind=event.type)
+        if Moody.moods and (mood := Moody.moods.pop(0)):
+            raise mood
+        return IncidentLink(f"https://tracker.example/{number}", f"#{number}")
+
+    def health(self) -> str | None:
+        return "secret-token is old"
+
+
+async def test_what_a_destination_keeps_survives_a_restart_and_is_lost_with_an_attempt_that_was(moods):
+    event = sample("incidentCreated")
+    async with FakeRouter({"type": Tickets}, {"type": Moody}) as router:
+        await router.send(event)
+        assert router.kept("tickets") == {event.view.incident.id: 1}
+        assert router.kept("moody") == {}
+        await router.restart()
+        await router.send(event, crash="after")
+        assert router.kept() == {event.view.incident.id: 2}
+        moods += [Retry("busy")]
+        await router.send(event)
+        assert router.kept() == {event.view.incident.id: 3}
+
+
+async def test_the_link_of_an_incident_is_told_as_it_would_be_put_onto_it():
+    async with FakeRouter({"type": Tickets}, {"type": Moody}) as router:
+        tickets, moody = await router.send(sample("incidentCreated"))
+        assert tickets.link == IncidentLink("https://tracker.example/0", "#0")
+        assert moody.link is None
+        assert [delivery.destination for delivery in router.deliveries] == ["tickets", "moody"]
+        assert await router.retry() == []
+        (none, _) = await router.send(sample("agreementDeleted"))
+        assert none.link is None
+
+
+async def test_what_a_destination_measures_and_how_it_is_are_told_as_the_router_shows_them():
+    async with FakeRouter({"type": Tickets}) as router:
+        await router.send(sample("incidentCreated"))
+        (counted,) = router.metrics()["tickets"].samples
+        assert (counted.labels, counted.value) == (("incidentCreated",), 1.0)
+        assert await router.health() == "********** is old"
+
+
+async def test_what_is_sent_together_is_a_batch():
+    class Lake(Destination[Options]):
+        type = "lake"
+        default_concurrency = 1
+        sizes: ClassVar[list[int]] = []
+
+        async def deliver_batch(self, batch: Sequence[BatchItem]) -> Sequence[ItemAnswer]:
+            self.sizes.append(len(batch))
+            return [Reject("bare") if item.event.view.incident is None else None for item in batch]
+
+    events = [sample("incidentCreated"), sample("bare/incidentCreated"), sample("incidentUpdated")]
+    async with FakeRouter({"type": Lake}, {"type": Moody}) as router:
+        tried = await router.send_all(events)
+        assert [(one.event, one.delivery.destination) for one in tried] == [
+            (event, name) for event in events for name in ("lake", "moody")
+        ]
+        assert [one.state for one in tried[::2]] == [State.DELIVERED, State.DEAD, State.DELIVERED]
+        assert Lake.sizes == [3]
+        await router.send(events[0], crash="after")
+        assert Lake.sizes == [3, 1, 1]
+
+
+async def test_plugins_add_to_the_events():
+    class Owners(Plugin[MoodOptions]):
+        @hookimpl
+        def enrich(self, event: Event) -> dict[str, object] | None:
+            if event.type == "somethingNew":
+                raise KeyError(self.options.token.get_secret_value())
+            return {"owner": "ann", "type": event.type}
+
+    plugin = make(Owners, {"token": "secret-token"})
+    async with FakeRouter({"type": Moody}, plugins={"owners": plugin}) as router:
+        (tried,) = await router.send(sample("incidentCreated"))
+        assert tried.event.enriched == {"owners": {"owner": "ann", "type": "incidentCreated"}}
+        assert router.delivered == [tried.event]
+        assert (await router.enriched(sample("validate"))).enriched["owners"]["type"] == "validate"
+        with pytest.raises(PluginError, match="plugin owners: enrich fails: KeyError"):
+            await router.send(sample("unknown"))
+
+
+async def test_a_process_of_its_own_is_for_what_is_installed(tmp_path):
+    table = {"type": "file", "path": tmp_path / "x", "isolation": "process"}
+    async with FakeRouter(table) as router:
+        (tried,) = await router.send(sample("incidentCreated"))
+        assert tried.state is State.DELIVERED
+        with pytest.raises(PluginError, match="the instance is in another process"):
+            router.destination()
+    assert (tmp_path / "x").exists()
+    with pytest.raises(ConfigError) as caught:
+        async with FakeRouter({"type": Moody, "isolation": "process"}):
+            pass
+    assert str(caught.value) == (
+        "router.toml: destination.moody.isolation: a process of its own finds only plugins that are installed; "
+        'write type = "moody"'
+    )
+
+
+# what a test calls itself
+
+
+class StampOptions(Options):
+    secret: Secret
+
+
+def test_what_is_made_has_the_options_of_a_router_toml(tmp_path):
+    class Words(SourceType[StampOptions]):
+        type = "words"
+        example: ClassVar[Mapping[str, Any]] = {"secret": "from the example"}
+
+    class Stamp(VerificationType):
+        type: Literal["stamp"] = "stamp"
+        secret: Secret
+
+        def check(self, request: WebhookRequest, now: float) -> None: ...
+
+    assert make(Words).options.secret.get_secret_value() == "from the example"
+    (tmp_path / "x").write_text("from a file")
+    made = make(Stamp, {"secret": {"file": "x"}}, folder=tmp_path)
+    assert (made.type, made.secret.get_secret_value()) == ("stamp", "from a file")
+    with pytest.raises(ConfigError, match=r"source\.made\.secrt: unknown key; did you mean 'secret'"):
+        make(Words, {"secrt": "x"})
+
+
+def test_an_event_can_be_made_of_any_body():
+    event = event_of({"event": "validate", "x": "ä"}, source="other")
+    assert (event.type, event.source, event.raw) == ("validate", "other", '{"event": "validate", "x": "ä"}'.encode())
+    with pytest.raises(Malformed):
+        event_of(b"[]")
+
+
+# what shows what arrives
+
+
+def test_what_is_posted_to_the_module_is_shown():
+    command = [sys.executable, "-m", "sodarouter.testing", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            (url,) = re.findall(r"http://\S+(?=,)", process.stdout.readline())
+            urllib.request.urlopen(
+                urllib.request.Request(f"{url}/hook", b'{"text": "late"}', {"X-Of": "orders"})
+            ).close()
+            lines = [process.stdout.readline().rstrip("\n")]
+            while lines[-1] != '{"text": "late"}':
+                lines.append(process.stdout.readline().rstrip("\n"))
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    assert lines[0] == "POST /hook"
+    assert "x-of: orders" in lines
+
+
+def test_what_is_no_port_is_told():
+    command = [sys.executable, "-m", "sodarouter.testing", "here"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "'here' is no port; it listens at 8099 if you name none\n")

@@ -1,6 +1,7 @@
 """What becomes of an incident on the other side: it is kept, later updates are sent there, and a link leads to it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, PlainValidator, WithJsonSchema
@@ -46,7 +47,10 @@ class AnswerPath:
 
     def first(self, document: JsonValue) -> JsonValue:
         """What it finds first, if that is a text, a number or a truth value."""
-        match = next(iter(self._path.finditer(document)), None) if isinstance(document, dict | list) else None
+        match = None
+        # an answer that is nested deep: it was taken all the same
+        with suppress(RecursionError):
+            match = next(iter(self._path.finditer(document)), None) if isinstance(document, dict | list) else None
         value = match.value if match else None
         return value if isinstance(value, str | int | float) else None
 

@@ -49,6 +49,7 @@ class Prometheus(Plugin[PrometheusOptions]):
     def __init__(self, options: PrometheusOptions) -> None:
         super().__init__(options)
         self._registry = registry = CollectorRegistry()
+        self._thread = trio.CapacityLimiter(1)
         capped = partial(Capped, registry, cap=options.max_series)
         self._received = capped(
             "sodarouter_events_received", "Events that were answered with a 200.", ("source", "type", "duplicate")
@@ -153,7 +154,7 @@ class Prometheus(Plugin[PrometheusOptions]):
             self._expect(stats)
         encode, content_type = _encoder(request.headers.get("accept", ""))
         # a thousand series take 40 ms to write, too long for the intake to stand still
-        body = await trio.to_thread.run_sync(encode, Scrape(self._registry, stats))
+        body = await trio.to_thread.run_sync(encode, Scrape(self._registry, stats), limiter=self._thread)
         return HttpResponse(body, content_type=content_type)
 
 

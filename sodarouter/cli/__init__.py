@@ -37,14 +37,15 @@ from sodarouter.errors import ConfigError, SodarouterError
 
 def main() -> None:
     """The console script. Exit status 2 for the configuration and the command line, 1 for the rest."""
-    if isinstance(sys.stdout, TextIOWrapper):
+    out = sys.stdout  # a plugin may put something else there
+    if isinstance(out, TextIOWrapper):
         # a dataset's name may have letters that the locale has not
-        sys.stdout.reconfigure(errors="backslashreplace")
+        out.reconfigure(errors="backslashreplace")
     try:
         try:
             app(prog_name="sodarouter")
         finally:
-            sys.stdout.flush()
+            out.flush()
     except ConfigError as error:
         print_faults(error.faults)
         sys.exit(2)
@@ -55,7 +56,7 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):  # then the reader has seen enough
             print_error(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
         # what is left in the buffer must not fail once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         sys.exit(1)
 
 

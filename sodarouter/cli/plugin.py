@@ -4,6 +4,7 @@ import io
 import sys
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,14 @@ app.add_typer(plugin, rich_help_panel=SET_UP)
 COLOURS = {"ok": "green", "fault": "red", "warning": "yellow", "skipped": "dim"}
 
 
+class Does(StrEnum):
+    """As `sodarouter.scaffold.Kind`, which no other command imports."""
+
+    DESTINATION = "destination"
+    SOURCE = "source"
+    ENRICH = "enrich"
+
+
 @plugin.callback()
 def group() -> None:
     """For those who write plugins: a new one, and a check of one that is installed."""
@@ -33,15 +42,18 @@ def new(
     path: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to; ./sodarouter-NAME by default.", show_default=False)
     ] = None,
+    kind: Annotated[
+        Does, typer.Option(help="What it does: take events somewhere, take in another sender, or add to events.")
+    ] = Does.DESTINATION,
 ) -> None:
-    """Write a new plugin: a whole distribution with a destination that posts to a URL, its tests and a README.
+    """Write a new plugin: a whole distribution that works, its tests and a README.
 
     For example: `sodarouter plugin new chat`
     """
-    from sodarouter.scaffold import write_plugin
+    from sodarouter.scaffold import Kind, write_plugin
 
     folder = path or Path(f"sodarouter-{name}")
-    written = write_plugin(name, folder)
+    written = write_plugin(name, folder, Kind(kind))
     out.print(f"{shown(str(folder))}: {counted(len(written), 'file')} written. What is next:")
     for line in (
         f"cd {folder}",
@@ -116,10 +128,20 @@ def _print(rows: list[dict[str, str]]) -> None:
 def _tables(name: str, path: Path) -> "Tables":
     from sodarouter.config.document import Found, named_tables
     from sodarouter.config.include import read_main
+    from sodarouter.config.tables import SourceTable
     from sodarouter.testing.installed import Tables
 
     found = Found()
     table: dict[str, Any] = read_main(path, found).table
     found.raise_any()
     destinations = {str(one.get("type", "")): one for one in named_tables(table, "destination").values()}
-    return Tables(named_tables(table, "plugin").get(name, {}), destinations, path.absolute().parent)
+    sources, verifications = {}, {}
+    for source in named_tables(table, "source").values():
+        sources[str(source.get("type", ""))] = {
+            key: value for key, value in source.items() if key not in SourceTable.model_fields
+        }
+        for entry in source.get("verify", ()):
+            verifications[str(entry.get("type", ""))] = {key: value for key, value in entry.items() if key != "type"}
+    return Tables(
+        named_tables(table, "plugin").get(name, {}), destinations, path.absolute().parent, sources, verifications
+    )

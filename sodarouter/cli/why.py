@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
-from sodarouter.cli.output import moment, out, print_json, shown
-from sodarouter.cli.reading import reading
+from sodarouter.cli.output import moment, out, print_json, shown, state
+from sodarouter.cli.reading import PAGE, reading
 from sodarouter.cli.told import LATE, AllOption, changes_document, changes_of, print_changes, print_steps, subject
 from sodarouter.config import load_routing
 from sodarouter.decide import Step, compile_rules
+from sodarouter.delivery import State
 from sodarouter.faults import suggestion
 from sodarouter.hindsight import going, now, silences_of, state_of, why
-from sodarouter.spool import SqliteReader, StoredEvent
+from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredEvent
 
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="An event, as `sodarouter events` lists them.")]
 
@@ -97,9 +98,18 @@ def _why(
         print_steps(steps, every=every)
         if not then.whole:
             out.print("  [dim]the routes that did not match are not known any more[/]")
+        _print_unfinished(reader, event.id, destination)
     if differs:
         out.print(f"\n[bold]{shown(_sentence(today.trace, destination, now=True))}[/] by {shown(path.name)}")
         print_steps(_about(today.trace, destination), every=every)
+
+
+def _print_unfinished(reader: SqliteReader, event: str, destination: str | None) -> None:
+    """What has not arrived: that it was sent somewhere does not say so."""
+    for one in reader.deliveries(DeliveryFilter(event=event, destination=destination), limit=PAGE):
+        if one.state is not State.DELIVERED and one.destination != ROUTE:
+            reason = f": {shown(one.reason)}" if one.reason else ""
+            out.print(f"  {shown(one.destination)} has not got it, the delivery is {state(one.state)}{reason}")
 
 
 def _stored(reader: SqliteReader, event: str) -> StoredEvent:

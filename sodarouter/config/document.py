@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sodarouter.config.origins import Origins
 from sodarouter.errors import ConfigError, Fault
+from sodarouter.failures import kind_of
 from sodarouter.faults import MISSING, dotted, faults
 from sodarouter.options import Options, Place
 from sodarouter.redact import Redactor
@@ -77,8 +78,10 @@ class Found:
         except ValidationError as error:
             self.blame(error, model, table, document, *keys, also=also, partial=partial)
             return None
-        except Exception as error:  # a plugin's own validators run here; what they say may quote a secret
-            fault = f"cannot be validated: its model fails with {type(error).__name__}, which is its author's to mend"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's own validators run here; what they say may quote a secret
+            fault = f"cannot be validated: its model fails with {kind_of(error)}, which is its author's to mend"
             self.add(Fault(dotted(keys), fault), document.origins)
             return None
 

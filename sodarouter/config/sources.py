@@ -63,7 +63,9 @@ def configured_sources(
             continue
         try:
             source = kind(name, options)
-        except Exception as error:  # the plugin's own code runs here
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the plugin's own code runs here
             fault = f"its type {kind.type!r} cannot be made of it: {describe(error)}"
             found.add(Fault(dotted(keys), fault), document.origins)
             continue

@@ -2,45 +2,63 @@
 
 import keyword
 import re
+from enum import StrEnum
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from string import Template
 
 from sodarouter.errors import SodarouterError
+from sodarouter.plugin import API_VERSION
 
 FILES = Path(__file__).parent / "files"
 WRITTEN = {
     "pyproject.toml": "pyproject.toml.txt",
-    "README.md": "README.md.txt",
+    "README.md": "{kind}/README.md.txt",
     ".gitignore": "gitignore.txt",
-    "router.toml": "router.toml.txt",
-    "{module}/__init__.py": "init.py.txt",
+    "router.toml": "{kind}/router.toml.txt",
+    "{module}/__init__.py": "{kind}/init.py.txt",
     "{module}/py.typed": "",
-    "tests/test_{name}.py": "test.py.txt",
+    "tests/test_{name}.py": "{kind}/test.py.txt",
 }
 """The files, each with what it is made from."""
+
+
+class Kind(StrEnum):
+    """What a new plugin does."""
+
+    DESTINATION = "destination"
+    SOURCE = "source"
+    ENRICH = "enrich"
+
+
+DESCRIPTIONS = {
+    Kind.DESTINATION: "A destination of sodarouter: posts a message about each event",
+    Kind.SOURCE: "A source of sodarouter: takes in alerts, each as the evaluation of a check",
+    Kind.ENRICH: "A plugin of sodarouter: adds to each event how much its datasets matter",
+}
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,3}")
 
 
-def write_plugin(name: str, folder: Path) -> list[Path]:
+def write_plugin(name: str, folder: Path, kind: Kind = Kind.DESTINATION) -> list[Path]:
     """Writes the distribution ``sodarouter-NAME`` into a new folder. Gives the files.
 
     Args:
-        name: The plugin's, and that of its destination type.
+        name: The plugin's, and that of the type that it offers.
         folder: Where to; it must not be there yet.
+        kind: What it does.
 
     Raises:
         SodarouterError: The name cannot be one, or the folder is there or cannot be made.
     """
-    words = _words(name)
+    words = _words(name, kind)
     try:
         folder.mkdir(parents=True)
         written = []
         for pattern, source in WRITTEN.items():
             path = folder / pattern.format(name=words["part"], module=words["module"])
             path.parent.mkdir(exist_ok=True)
-            text = (FILES / source).read_text(encoding="utf-8") if source else ""
+            text = (FILES / source.format(kind=kind)).read_text(encoding="utf-8") if source else ""
             path.write_text(Template(text).substitute(words), encoding="utf-8")
             written.append(path)
     except FileExistsError:
@@ -50,7 +68,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     return written
 
 
-def _words(name: str) -> dict[str, str]:
+def _words(name: str, kind: Kind) -> dict[str, str]:
     """What stands for what in the files."""
     if not _NAME.fullmatch(name):
         meant = re.sub(r"[^a-z0-9]+", "-", name.lower().removeprefix("sodarouter")).strip("-")
@@ -63,14 +81,20 @@ def _words(name: str) -> dict[str, str]:
         if owner != f"sodarouter-{name}":
             raise SodarouterError(f"{name!r}: {owner} has a plugin of this name")
     title = "".join(part.title() for part in name.split("-"))
-    taken = set(re.findall(r"\w+", (FILES / "init.py.txt").read_text(encoding="utf-8").partition("\nclass ")[0]))
+    code = (FILES / kind / "init.py.txt").read_text(encoding="utf-8")
+    taken = set(re.findall(r"\w+", code.partition("\nclass ")[0]))
     if keyword.iskeyword(title) or {title, f"{title}Options"} & taken:
         raise SodarouterError(f"{name!r}: its class would have the name of something that it imports")
+    part = name.replace("-", "_")
+    module = f"sodarouter_{part}"
     return {
         "name": name,
-        "part": name.replace("-", "_"),
-        "module": f"sodarouter_{name.replace('-', '_')}",
+        "part": part,
+        "module": module,
+        "target": f"{module}:{title}" if kind is Kind.ENRICH else module,
         "title": title,
-        "env": name.replace("-", "_").upper(),
+        "api": API_VERSION,
+        "description": DESCRIPTIONS[kind],
+        "env": part.upper(),
         "version": ".".join(version("sodarouter").split(".")[:2]),
     }

@@ -138,6 +138,16 @@ class Spool(Protocol):
         """The link that was chosen to be put onto an incident."""
         ...
 
+    async def choose_links(self, prefer: Sequence[str], now: float) -> int:
+        """Plans to put links onto incidents that waited for another one, which no attempt will say any more that it does
+        not come: its delivery was discarded, say, or it is preferred no longer. Gives how many.
+
+        Args:
+            prefer: The destinations whose links are preferred, as in `sodarouter.link.choose`.
+            now: The Unix time.
+        """
+        ...
+
     async def add_silence(self, silence: StoredSilence) -> None: ...
 
     async def end_silence(self, silence: str, now: float) -> bool:

@@ -15,17 +15,22 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from sodarouter.config.tables import DestinationTable
+from sodarouter.event import Event
 from sodarouter.lag import LagMonitor
 from sodarouter.options import Place
 from sodarouter.plugins import AnyDestination
 from sodarouter.redact import Redactor, without_callback
 from sodarouter.testing.form import holds_secret
 from sodarouter.testing.router import FakeRouter
+from sodarouter.testing.samples import sample
 from sodarouter.testing.sink import Answer, Sink
 
 Given = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
 """The keys of a destination's table. ``{sink}`` in a text is the URL of the server, ``{address}`` the same without its
-scheme, and ``{folder}`` a new folder. Or a function from that URL to the keys."""
+scheme, ``{host}`` only its host and port, and ``{folder}`` a new folder. Or a function from that URL to the keys."""
+
+Chosen = tuple[str, Mapping[str, object]]
+"""What `sample` makes an event of."""
 
 NAME = "checked"
 MOST = 200
@@ -55,15 +60,36 @@ class Bench:
     _folders: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
-        self.asks = callable(self.given) or "{sink}" in str(self.given) or "{address}" in str(self.given)
-        """Whether it talks to the server, and"""
+        self.talks = callable(self.given) or any(word in str(self.given) for word in ("{sink}", "{address}", "{host}"))
+        """Whether it is told of the server, and"""
         self.chooses_scheme = callable(self.given) or "{sink}" in str(self.given)
         """whether it can be told to by https."""
         self.redact = Redactor([self.token])
         """For what is told of it: a fault may quote a secret."""
+        self.chosen: Chosen = ("incidentCreated", {})
+        """The event that is sent where one is enough."""
+        self.asks = self.talks
+        """Whether it asks the server for something when it is handed that event."""
         self.filled: list[str] = []
         """Options that were given a secret."""
         self.table()
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        """How often the server was asked for something, to be compared with another time."""
+        return self.sink.connections, len(self.sink.requests)
+
+    def event(self, number: int | None = None) -> Event:
+        """One that the destination does something with.
+
+        Args:
+            number: Makes it the event of another incident than with other numbers, if it is one of an incident.
+        """
+        kind, settings = self.chosen
+        event = sample(kind, settings)
+        if number is None or event.view.incident is None or event.view.incident.id is None:
+            return event
+        return sample(kind, {**settings, "incident.id": f"{event.view.incident.id}-{number}"})
 
     def url(self, base: str = "") -> str:
         return f"{base or self.sink.url}/{self.token}"
@@ -79,10 +105,12 @@ class Bench:
         folder = self.folder / str(next(self._folders))
         folder.mkdir()
         given = self.given(url) if callable(self.given) else self.given
-        words = {"{sink}": url, "{address}": url.partition("://")[2], "{folder}": str(folder)}
+        address = url.partition("://")[2]
+        host = address.partition("/")[0]
+        words = {"{sink}": url, "{address}": address, "{host}": host, "{folder}": str(folder)}
         made: dict[str, Any] = {"breaker": "off", "retry": {"delays": ["1h", "1h"]}, "timeout": "10s"}
         # the router's own keys are those of the checks
-        own = _filled({key: value for key, value in given.items() if key not in DestinationTable.model_fields}, words)
+        own = filled({key: value for key, value in given.items() if key not in DestinationTable.model_fields}, words)
         return {**own, **self._secrets(own), **made, **core, "type": self.kind}
 
     def router(self, base: str = "", **core: Any) -> FakeRouter:
@@ -141,6 +169,10 @@ class Heard:
         records = (record.getMessage() for record in self._records[:MOST])
         return [text[:LONGEST] for text in (*map(_line, self._lines[:MOST]), *records)]
 
+    def fault(self, words: str) -> str:
+        """What the router tells as a plugin's fault in a line with these words; empty if there is none."""
+        return next((str(line.get("fault")) for line in self._lines if words in str(line["event"])), "")
+
     def of(self, words: str) -> str:
         """The first line of the router's own whose message has these words; empty if there is none."""
         return next((_line(line) for line in self._lines if words in str(line["event"])), "")
@@ -166,14 +198,15 @@ def _line(line: Mapping[str, Any]) -> str:
     return f"{dict(line)}\n{trace}"
 
 
-def _filled(value: Any, words: Mapping[str, str]) -> Any:
+def filled(value: Any, words: Mapping[str, str]) -> Any:
+    """A table with words in its texts replaced."""
     match value:
         case str():
             for word, text in words.items():
                 value = value.replace(word, text)
             return value
         case Mapping():
-            return {key: _filled(inner, words) for key, inner in value.items()}
+            return {key: filled(inner, words) for key, inner in value.items()}
         case list() | tuple():
-            return [_filled(inner, words) for inner in value]
+            return [filled(inner, words) for inner in value]
     return value

@@ -8,12 +8,12 @@ from itertools import repeat
 import trio
 
 from sodarouter.delivery import State
-from sodarouter.errors import ConfigError
+from sodarouter.errors import ConfigError, Reject
 from sodarouter.testing.bench import Bench
 from sodarouter.testing.conduct import AT_ONCE, note, timed_out, well
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
 from sodarouter.testing.router import FakeRouter, Tried
-from sodarouter.testing.samples import sample
+from sodarouter.testing.samples import sample, sample_events
 from sodarouter.testing.sink import Answer, Request
 
 LATER = {408, 425, 429}
@@ -60,12 +60,29 @@ async def arrives(bench: Bench) -> None:
     """What its preview shows is what arrives"""
     before = len(bench.sink.requests)
     async with bench.router() as router:
-        (tried,) = await router.send(sample())
+        (tried,) = await router.send(bench.event())
         preview = router.destination().preview(tried.event, tried.delivery)
-    if preview is None or len(bench.sink.requests) == before:
-        raise NotCheckedError("it has no preview" if preview is None else "it never asked the server for anything")
-    if all(request.body != preview.body for request in bench.sink.requests[before:]):
-        raise DoubtfulError("another body does: make both with the same function")
+        if preview is None or len(bench.sink.requests) == before:
+            raise NotCheckedError("it has no preview" if preview is None else "it never asked the server for anything")
+        if all(request.body != preview.body for request in bench.sink.requests[before:]):
+            raise DoubtfulError("another body does: make both with the same function")
+        for name, event in sample_events().items():
+            before = len(bench.sink.requests)
+            (tried,) = await router.send(event)
+            _agrees(router, name, tried, sent=len(bench.sink.requests) > before)
+
+
+def _agrees(router: FakeRouter, name: str, tried: Tried, *, sent: bool) -> None:
+    """That something is shown where something is sent, and only there."""
+    try:
+        preview = router.destination().preview(tried.event, tried.delivery)
+    except Reject:
+        return
+    if tried.state is not State.DELIVERED or preview is None or preview.sends() is sent:
+        return
+    if sent:
+        raise DoubtfulError(f"of the sample {name} it shows that nothing is sent, and something is")
+    raise DoubtfulError(f'of the sample {name} nothing is sent: show Preview.nothing("…") with the reason')
 
 
 async def answers(bench: Bench) -> None:
@@ -74,7 +91,7 @@ async def answers(bench: Bench) -> None:
     async with bench.router() as router:
         for status in STATUSES:
             bench.sink.reply = _replying(Answer(status, body=bench.taken.body if status < 300 else b"sorry"))
-            (tried,) = await router.send(sample())
+            (tried,) = await router.send(bench.event())
             note(bench, tried)
             well(router)
             wanted = _wanted(status)
@@ -99,7 +116,7 @@ async def retry_after(bench: Bench) -> None:
     wait = {"initial": "1ms", "max_delay": "1ms"}
     async with bench.router(retry=wait) as router:
         bench.sink.reply = lambda _: Answer(503, {"Retry-After": str(WAIT)})
-        await router.send(sample())
+        await router.send(bench.event())
         (found,) = router.deliveries
         if found.next_at is None or (found.next_at - found.planned).total_seconds() < WAIT:
             raise DoubtfulError("it does not: raise Retry with after, or leave it to raise_unless_taken of self.http")
@@ -110,7 +127,7 @@ async def redirects(bench: Bench) -> None:
     async with bench.router() as router:
         for status in (301, 302, 307, 308):
             bench.sink.reply = _replying(Answer(status, {"Location": f"{bench.sink.url}{ELSEWHERE}"}))
-            await router.send(sample())
+            await router.send(bench.event())
             well(router)
     if any(request.target == ELSEWHERE for request in bench.sink.requests):
         raise NotWellError("it does, so whoever answers can have the router ask for whatever it reaches")
@@ -118,9 +135,9 @@ async def redirects(bench: Bench) -> None:
 
 async def hangs(bench: Bench) -> None:
     """A server that never answers is given up on when the time is over"""
-    async with bench.router(timeout="1s") as router:
+    async with bench.router(timeout="500ms") as router:
         bench.sink.reply = lambda _: Answer(hold=trio.Event())
-        (tried,) = await router.send(sample())
+        (tried,) = await router.send(bench.event())
         well(router)
         if tried.state is not State.PENDING:
             raise NotWellError(f"it ends as {_MEANS[tried.state]}, and nobody knows whether it arrived")
@@ -137,7 +154,7 @@ async def breaks(bench: Bench) -> None:
     async with bench.router() as router:
         for what, answer in _broken():
             bench.sink.reply = _replying(answer)
-            _later(router, bench, what, await router.send(sample()))
+            _later(router, bench, what, await router.send(bench.event()))
     bases = {"a server that refuses connections": f"http://127.0.0.1:{_closed_port()}"}
     if bench.chooses_scheme:
         bases["a server that speaks no TLS"] = bench.sink.url.replace("http://", "https://")
@@ -145,7 +162,7 @@ async def breaks(bench: Bench) -> None:
         bench.sink.reply = lambda _: Answer()
         try:
             async with bench.router(base) as router:
-                _later(router, bench, what, await router.send(sample()))
+                _later(router, bench, what, await router.send(bench.event()))
         except ConfigError:
             continue  # its options may allow only one of http and https
 
@@ -170,10 +187,10 @@ def _later(router: FakeRouter, bench: Bench, what: str, tried: list[Tried]) -> N
 
 async def bodies(bench: Bench) -> None:
     """An answer's body may break off, drip or never end"""
-    async with bench.router(timeout="5s") as router:
+    async with bench.router(timeout="1s") as router:
         for what, answer in _bodies():
             bench.sink.reply = _replying(answer)
-            (tried,) = await router.send(sample())
+            (tried,) = await router.send(bench.event())
             note(bench, tried)
             if router.faults:
                 raise NotWellError(f"{what}: deliver fails: {router.faults[0]!r}")
@@ -205,9 +222,11 @@ async def echoes(bench: Bench) -> None:
                 return Answer(status, body=json.dumps(asked).encode() + request.body)
 
             bench.sink.reply = echo
-            (tried,) = await router.send(sample("callback"))
-            note(bench, tried)
-            well(router)
+            # the first has one more secret, and some send nothing of it
+            for event in (sample("callback"), bench.event()):
+                (tried,) = await router.send(event)
+                note(bench, tried)
+                well(router)
     if len(bench.sink.requests) == before:
         raise NotCheckedError("it never asked the server for anything")
 
@@ -217,7 +236,7 @@ async def stopped(bench: Bench) -> None:
     bench.sink.reply = lambda _: Answer(hold=trio.Event())
     async with bench.router() as router, trio.open_nursery() as nursery:
         before = len(bench.sink.requests)
-        nursery.start_soon(router.send, sample())
+        nursery.start_soon(router.send, bench.event())
         with trio.move_on_after(AT_ONCE):
             await bench.sink.until_requests(before + 1)
         if len(bench.sink.requests) == before:
@@ -244,8 +263,8 @@ async def crowd(bench: Bench) -> None:
 
     bench.sink.reply = reply
     async with bench.router(concurrency=CROWD) as router, trio.open_nursery() as nursery:
-        for _ in range(CROWD):
-            nursery.start_soon(router.send, sample("checkEvaluation"))
+        for number in range(CROWD):
+            nursery.start_soon(router.send, bench.event(number))
     well(router)
     never = [tried for tried in router.attempts if tried.state is State.DEAD]
     if never:

@@ -12,6 +12,8 @@ import trio
 from sodarouter.delivery import State
 from sodarouter.errors import Reject
 from sodarouter.failures import describe
+from sodarouter.health import FAILS
+from sodarouter.preview import Preview
 from sodarouter.testing.bench import NAME, Bench, finder
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
 from sodarouter.testing.router import FakeRouter, Tried
@@ -33,7 +35,7 @@ async def opens(bench: Bench) -> None:
     for sent in (0, 1, 0):
         async with bench.router() as router:
             for _ in range(sent):
-                await router.send(sample())
+                await router.send(bench.event())
             well(router)
     if closing := bench.heard.of("to close"):
         raise NotWellError(f"close fails: {closing.strip().splitlines()[-1]}")
@@ -57,7 +59,7 @@ async def takes_samples(bench: Bench) -> None:
     if untaken:
         told = ", ".join(f"{name} ({tried.reason})" for name, tried in untaken[:3])
         raise DoubtfulError(
-            f"it rejects {len(untaken)} of them: {told}. Events of all types come through, bare ones too"
+            f"it rejects {len(untaken)} of them: {told}. Each is a dead letter; to ignore an event, return"
         )
 
 
@@ -67,9 +69,9 @@ async def alone(bench: Bench) -> None:
     first = FakeRouter(destinations={"one": table}, folder=bench.start, keep_faults=True)
     async with FakeRouter(destinations={"other": table}, folder=bench.start, keep_faults=True) as other:
         async with first:
-            await first.send(sample())
-            await other.send(sample())
-        await other.send(sample())
+            await first.send(bench.event())
+            await other.send(bench.event())
+        await other.send(bench.event())
         well(first, other)
         states = [tried.state for tried in (*first.attempts, *other.attempts)]
         if len(set(states)) > 1:
@@ -80,8 +82,8 @@ async def alone(bench: Bench) -> None:
 async def repeats(bench: Bench) -> None:
     """It bears the same delivery again, as after a crash, in a new instance"""
     async with bench.router() as router:
-        (usual,) = await router.send(sample())
-        (tried,) = await router.send(sample(), crash="after")
+        (usual,) = await router.send(bench.event())
+        (tried,) = await router.send(bench.event(), crash="after")
         well(router)
         if (usual.state, tried.state) == (State.DELIVERED, State.PENDING):
             raise NotWellError(f"the second time it does not deliver: {tried.reason}")
@@ -90,8 +92,8 @@ async def repeats(bench: Bench) -> None:
 async def crowd(bench: Bench) -> None:
     """It takes many at once"""
     async with bench.router(concurrency=CROWD) as router, trio.open_nursery() as nursery:
-        for _ in range(CROWD):
-            nursery.start_soon(router.send, sample("checkEvaluation"))
+        for number in range(CROWD):
+            nursery.start_soon(router.send, bench.event(number))
     well(router)
     ids = {tried.delivery.id for tried in router.attempts}
     if len(ids) != CROWD:
@@ -104,9 +106,9 @@ async def crowd(bench: Bench) -> None:
 async def cancelled(bench: Bench) -> None:
     """It lets a cancellation pass"""
     async with bench.router() as router:
-        (usual,) = await router.send(sample())
+        (usual,) = await router.send(bench.event())
         with trio.move_on_after(AT_ONCE) as scope:
-            (tried,) = await router.send(sample(), crash="during")
+            (tried,) = await router.send(bench.event(), crash="during")
         if scope.cancelled_caught:
             raise NotWellError(f"it has not ended {AT_ONCE:g} seconds after it was cancelled")
         well(router)
@@ -117,9 +119,9 @@ async def cancelled(bench: Bench) -> None:
 async def restarts(bench: Bench) -> None:
     """After a restart it goes on"""
     async with bench.router() as router:
-        (before,) = await router.send(sample())
+        (before,) = await router.send(bench.event())
         await router.restart()
-        (after,) = await router.send(sample())
+        (after,) = await router.send(bench.event())
         well(router)
         if (before.state, after.state) == (State.DELIVERED, State.PENDING):
             raise NotWellError(f"it does not deliver any more: {after.reason}")
@@ -132,19 +134,23 @@ async def previews(bench: Bench) -> None:
         configured = router.config.destinations[0]
         has_secret = finder(router.secrets)
         shown = 0
+        silent = ""
         for name, event in sample_events().items():
             delivery = sample_delivery(event, NAME)
-            found = []
+            found: list[Preview | None] = []
             for _ in range(2):
                 try:
                     # as the router does: of an instance that was never opened
                     found.append(configured.kind(NAME, configured.options).preview(event, delivery))
                 except Reject:
-                    found.append(None)
+                    break
                 except Exception as error:
                     raise NotWellError(f"at the sample {name}: {describe(error)}") from error
+            if len(found) < 2:
+                continue
             first, second = found
             if first is None or second is None:
+                silent = silent or name
                 continue
             shown += 1
             if (first.target, first.body) != (second.target, second.body):
@@ -156,18 +162,53 @@ async def previews(bench: Bench) -> None:
         raise NotWellError("asking for a preview sends something")
     if not shown:
         raise NotCheckedError("it has none, so `sodarouter route` cannot show what would be sent")
+    if silent:
+        raise DoubtfulError(
+            f'it gives None for the sample {silent}: if nothing is sent of that, show Preview.nothing("…")'
+        )
+
+
+async def takes_batches(bench: Bench) -> None:
+    """It takes many in one batch, and answers for each"""
+    async with bench.router(concurrency=1) as router:
+        tried = await router.send_all(list(sample_events().values()))
+        well(router)
+    waiting = [one for one in tried if one.state is State.PENDING]
+    if waiting:
+        raise NotWellError(f"{len(waiting)} of {len(tried)} do not arrive: {waiting[0].reason}")
+
+
+async def speaks(bench: Bench) -> None:
+    """Its health can be asked for, and the labels of its metrics hold nothing that grows without an end"""
+    async with bench.router() as router:
+        said = [await router.health()]
+        tried = await router.send_all([bench.event(), sample("incidentCreated"), sample("incidentUpdated")])
+        said.append(await router.health())
+        if failing := next((one for one in said if one.startswith(FAILS)), ""):
+            raise NotWellError(failing)
+        metrics = router.metrics()
+    incidents = [one.event.view.incident for one in tried]
+    ids = {one.event.id for one in tried} | {str(incident.id) for incident in incidents if incident}
+    for name, metric in metrics.items():
+        values = [value for found in metric.samples for value in found.labels]
+        if any(one in value for one in ids for value in values):
+            raise DoubtfulError(f"{name} has the id of an event or an incident in a label: there is no end to these")
 
 
 async def leaves_nothing(bench: Bench) -> None:
     """Closed, it leaves no tasks, threads, files or sockets behind"""
     counted: list[tuple[int, int, int]] = []
-    for _ in range(LIVES):
-        async with bench.router() as router:
-            await router.send(sample())
-        with trio.move_on_after(AT_ONCE):
-            await bench.sink.until_closed()
-        gc.collect()
-        counted.append((_tasks(), _threads(), _files()))
+    gc.freeze()  # so that only what its lives leave is looked through
+    try:
+        for _ in range(LIVES):
+            async with bench.router() as router:
+                await router.send(bench.event())
+            with trio.move_on_after(AT_ONCE):
+                await bench.sink.until_closed()
+            gc.collect()
+            counted.append((_tasks(), _threads(), _files()))
+    finally:
+        gc.unfreeze()
     # the first life may load or keep what all later ones use
     for what, numbers in zip(("tasks", "threads", "files or sockets"), zip(*counted[1:], strict=True), strict=True):
         if all(later > earlier for earlier, later in pairwise(numbers)):
@@ -192,6 +233,15 @@ async def quick(bench: Bench) -> None:
     lag = bench.monitor.lag()
     if lag.blocked.get(f"destination {NAME}") and lag.longest >= LONG:
         raise NotWellError(f"a step took {lag.longest:.1f} s: leave out async, and deliver runs in a thread")
+    await trio.lowlevel.checkpoint()
+
+
+async def returns(bench: Bench) -> None:
+    """What deliver returns can be used"""
+    if fault := bench.heard.fault("breaks its contract"):
+        raise NotWellError(fault)
+    if fault := bench.heard.fault("a link cannot be put onto an incident"):
+        raise NotWellError(f"its link cannot be put onto an incident: {fault}")
     await trio.lowlevel.checkpoint()
 
 
@@ -221,11 +271,12 @@ CONDUCT: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     cancelled,
     restarts,
     previews,
+    speaks,
     leaves_nothing,
 )
 """The checks, in their order. What holds is the first line of the docstring."""
 
-AFTERWARDS = (quick, keeps_secrets)
+AFTERWARDS = (quick, returns, keeps_secrets)
 """Those that look back at all the others."""
 
 

@@ -12,7 +12,7 @@ from sodarouter.config.routing import routing_of
 from sodarouter.config.tables import File
 from sodarouter.contract import check_type
 from sodarouter.decide import compile_rules
-from sodarouter.errors import PluginError
+from sodarouter.errors import Fault, PluginError
 from sodarouter.options import Place
 from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination, Plugins, find
@@ -48,6 +48,13 @@ def configure(
     document = Document(path, b"", table, Place(folder, found.secrets), Origins(path.name))
     file = found.validated(File, {"spool": {"path": "spool"}, "destination": {name: {} for name in tables}}, document)
     destinations = tuple(configured(document, types, outgoing, found))
+    offered = plugins.types.values() if targets is None else ()
+    for one in destinations:
+        if one.isolated and one.kind not in offered:
+            fault = "a process of its own finds only plugins that are installed"
+            found.add(
+                Fault(f"destination.{one.name}.isolation", fault, f'write type = "{one.kind.type}"'), document.origins
+            )
     found.raise_any()
     assert file is not None  # noqa: S101 (without a fault there is one)
     routing = routing_of(file, {}, ())

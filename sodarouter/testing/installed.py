@@ -1,28 +1,35 @@
-"""Checks a plugin as it is installed: its distribution, its hooks, and each destination type that it offers."""
+"""Checks a plugin as it is installed: its distribution, its hooks, and everything that it offers."""
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from sodarouter import hookspecs
 from sodarouter.delivery import Cause, Settled, State, Stats
-from sodarouter.errors import PluginError
+from sodarouter.errors import ConfigError, PluginError
 from sodarouter.failures import describe
-from sodarouter.faults import faults, suggestion
+from sodarouter.faults import suggestion
+from sodarouter.health import FAILS, Checkup
 from sodarouter.http import HttpRequest, HttpResponse
 from sodarouter.options import Options, Place
+from sodarouter.plugin import API_VERSION
 from sodarouter.plugins import Found, Plugins, entry_point, find, installed
 from sodarouter.redact import Redactor
-from sodarouter.testing.conformance import check_destination, checked
+from sodarouter.testing.checking import Checks
+from sodarouter.testing.conformance import check_destination
+from sodarouter.testing.enriching import checked_enricher
+from sodarouter.testing.form import form_of_verification
+from sodarouter.testing.making import validated
 from sodarouter.testing.report import Check, DoubtfulError, NotCheckedError, NotWellError, Report
 from sodarouter.testing.samples import MOMENT, sample_delivery, sample_events
+from sodarouter.testing.translating import check_source
+from sodarouter.testing.vetting import check_verification
 
 OWN = "sodarouter"
 """The distribution of the built-in plugins."""
@@ -41,12 +48,16 @@ class Tables:
     """Those of a ``[destination.NAME]``, by type; a type that is not here is checked with its own `example`."""
     folder: Path
     """Where relative paths start."""
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Those of a ``[source.NAME]`` that are its type's own, by type."""
+    verifications: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Those of an entry in a source's ``verify``, by type."""
 
 
 async def verify_plugin(
     name: str, tables: Tables | None = None, *, told: Callable[[str, Check], object] = lambda *_: None
 ) -> list[Report]:
-    """Checks an installed plugin. Gives a report of the plugin itself, and one of each destination type.
+    """Checks an installed plugin. Gives a report of the plugin itself, and one of each thing that it offers.
 
     Args:
         name: That of its entry point.
@@ -64,19 +75,32 @@ async def verify_plugin(
     place = Place(tables.folder)
     plugin = Plugin(*_loaded(name, tables, place))
     redact = Redactor(place.secrets)
-    report = Report(f"plugin {name}")
+    checks = Checks(Report(f"plugin {name}"), partial(told, f"plugin {name}"), redact)
     for check in PLUGIN:
-        ended = await checked(partial(check, plugin), check, redact)
-        report.checks.append(ended)
-        told(report.subject, ended)
-    reports = [report]
+        await checks.make(check, plugin)
+    return [checks.report, *[report async for report in _offered(plugin, tables, redact, told)]]
+
+
+async def _offered(
+    plugin: "Plugin", tables: Tables, redact: Redactor, told: Callable[[str, Check], object]
+) -> AsyncIterator[Report]:
     for kind in plugin.found.types:
         table = tables.destinations.get(kind.type)
-        subject = f"destination type {kind.type}"
-        reports.append(
-            await check_destination(kind, table, folder=tables.folder if table else None, told=partial(told, subject))
+        folder = tables.folder if table else None
+        yield await check_destination(kind, table, folder=folder, told=partial(told, f"destination type {kind.type}"))
+    for source in plugin.found.sources:
+        table = tables.sources.get(source.type)
+        folder = tables.folder if table else None
+        yield await check_source(source, table, folder=folder, told=partial(told, f"source type {source.type}"))
+    for verification in plugin.found.verifications:
+        word = form_of_verification(verification).word
+        table = tables.verifications.get(word)
+        yield await check_verification(
+            verification, table, folder=tables.folder, told=partial(told, f"verification type {word}")
         )
-    return reports
+    if plugin.plugins.enrichers():
+        name = plugin.found.name
+        yield await checked_enricher(plugin.plugins, name, redact, partial(told, f"what plugin {name} adds to events"))
 
 
 @dataclass(frozen=True)
@@ -90,12 +114,11 @@ class Plugin:
 def _loaded(name: str, tables: Tables, place: Place) -> tuple[Found, Plugins]:
     found = next(plugin for plugin in find(installed() - {name}) if plugin.name == name)
     options: dict[str, Options] = {}
-    if found.options_type and tables.plugin:
+    if found.options_type and (table := tables.plugin or found.target.example):
         try:
-            options[name] = found.options_type.model_validate(tables.plugin, context=place)
-        except ValidationError as error:
-            told = faults(error, found.options_type, tables.plugin, "plugin", name)
-            raise PluginError(Redactor(place.secrets)("; ".join(map(str, told)))) from None
+            options[name] = validated(found.options_type, table, place, "plugin", name)
+        except ConfigError as error:
+            raise PluginError("; ".join(map(str, error.faults))) from None
     return found, Plugins([found], options)
 
 
@@ -107,9 +130,18 @@ async def loads(plugin: Plugin) -> None:
 
 async def offers(plugin: Plugin) -> None:
     """It offers or observes something"""
-    observed = any(plugin.plugins.observers(hook) for hook in _TOLD)
-    if not (plugin.found.fault or plugin.found.types or plugin.found.routes or observed):
-        raise DoubtfulError("it offers no destination type and no page, and is told of nothing")
+    found = plugin.found
+    used = any(plugin.plugins.observers(hook) for hook in (*hookspecs.OBSERVERS, "enrich", "commands"))
+    if not (found.fault or found.types or found.sources or found.verifications or found.routes or used):
+        raise DoubtfulError("it offers no type, no page and no commands, and is told of nothing")
+
+
+async def says_api(plugin: Plugin) -> None:
+    """It says which version of the plugin API it was written for"""
+    if plugin.found.api is None and plugin.found.distribution != OWN:
+        raise DoubtfulError(
+            f'put sodarouter_api = "{API_VERSION}" into its module: a router that is too old then says so'
+        )
 
 
 async def named(plugin: Plugin) -> None:
@@ -130,8 +162,8 @@ async def requires_router(plugin: Plugin) -> None:
 async def presented(plugin: Plugin) -> None:
     """Its distribution has a summary and a README"""
     found = _described(plugin)
-    for field, key in (("Summary", "description"), ("Description", "readme")):
-        if not any(text.strip() for text in found.get_all(field) or ()):
+    for name, key in (("Summary", "description"), ("Description", "readme")):
+        if not any(text.strip() for text in found.get_all(name) or ()):
             raise DoubtfulError(f"give its pyproject.toml a {key}")
 
 
@@ -172,9 +204,6 @@ async def observes(plugin: Plugin) -> None:
                     raise NotWellError(f"{hook} fails at the sample {name}: {describe(error)}") from error
 
 
-_TOLD = ("event_accepted", "event_refused", "delivery_settled")
-
-
 async def serves(plugin: Plugin) -> None:
     """Its pages answer"""
 
@@ -190,8 +219,31 @@ async def serves(plugin: Plugin) -> None:
                 raise NotWellError(f"{method} {route.path} gives {response!r}, which is no HttpResponse")
 
 
+async def says_health(plugin: Plugin) -> None:
+    """Its health can be asked for"""
+    for name, _, health in plugin.plugins.told_of_themselves():
+        said = await Checkup(str)(f"plugin {name}", health) if health else ""
+        if said.startswith(FAILS):
+            raise NotWellError(said)
+
+
+async def commands(plugin: Plugin) -> None:
+    """Its commands can be asked for their help"""
+    for _, call in plugin.plugins.observers("commands"):
+        from typer import Typer
+        from typer.testing import CliRunner
+
+        given = call(config=Path("router.toml"))
+        if not given or not isinstance(given[0], Typer):
+            raise NotWellError(f"commands must give a typer.Typer, not {given[0] if given else None!r}")
+        ran = CliRunner().invoke(given[0], ["--help"])
+        if ran.exit_code:
+            raise NotWellError(f"--help fails: {describe(ran.exception) if ran.exception else ran.output}")
+
+
 PLUGIN: tuple[Callable[[Plugin], Awaitable[None]], ...] = (
     loads,
+    says_api,
     offers,
     named,
     requires_router,
@@ -199,6 +251,8 @@ PLUGIN: tuple[Callable[[Plugin], Awaitable[None]], ...] = (
     typed,
     observes,
     serves,
+    says_health,
+    commands,
 )
 """The checks, in their order. What holds is the first line of the docstring."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from sodarouter.link import IncidentLink
 from sodarouter.spool import MemorySpool, Outcome, Routed
 
 
@@ -14,9 +15,17 @@ class LosingSpool(MemorySpool):
     pulse: Callable[[], None] = staticmethod(lambda: None)
     """Called after each loss."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, IncidentLink] = {}
+        """What the last attempt of each delivery made of an incident."""
+
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         if self.losing and any(isinstance(one, Outcome) for one in outcomes):
             self.lost += len(outcomes)
             self.pulse()
             return [False] * len(outcomes)
+        for one in outcomes:
+            if isinstance(one, Outcome) and one.linking and one.linking.link:
+                self.made[one.claim.delivery.id] = one.linking.link
         return await super().settle(outcomes)

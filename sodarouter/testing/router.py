@@ -1,29 +1,36 @@
 """A router in miniature: destinations made from their tables, and delivered to by the parts that a router delivers with."""
 
+import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import trio
+from pydantic import JsonValue
 
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Cause, Delivery, Planned, Settled, State
 from sodarouter.destination import Destination
+from sodarouter.enrich import Enrichment
 from sodarouter.errors import PluginError
 from sodarouter.event import Event
+from sodarouter.health import Checkup
 from sodarouter.ids import new_id
 from sodarouter.lanes import Opened, open_destinations
+from sodarouter.link import IncidentLink
+from sodarouter.metrics import Metric
 from sodarouter.observe import Observers
 from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 from sodarouter.preview import Preview
 from sodarouter.rehearsal import rehearse
-from sodarouter.spool import ROUTE, DeliveryFilter, Routed, StoredDelivery
+from sodarouter.spool import LINK, ROUTE, DeliveryFilter, Routed, StoredDelivery
 from sodarouter.testing.configuration import LOOPBACK, Table, configure, named
 from sodarouter.testing.losing import LosingSpool
 from sodarouter.testing.watch import Watch
@@ -34,7 +41,7 @@ class Tried:
     """One attempt, and where it left its delivery."""
 
     event: Event
-    """As it was sent."""
+    """As it was sent, with what plugins have added to it."""
     delivery: Delivery
     state: State
     """``delivered``, ``dead``, or ``pending``: it will be tried again."""
@@ -45,6 +52,12 @@ class Tried:
     cause: Cause | None
     """Why it is a dead letter, if it is one now."""
     seconds: float
+    link: IncidentLink | None
+    """The link that the destination made of the incident, as it would be put onto it in Soda."""
+
+
+MANY = 1_000_000
+"""More than a test has."""
 
 
 class FakeRouter:
@@ -62,7 +75,8 @@ class FakeRouter:
         tables: The destinations, each named after its type, the second ``TYPE-2``.
         destinations: Others, by their names.
         plugins: Modules, `Plugin` classes or other objects with hooks, by the names of their entry points. They offer the
-            types and are told what happens. ``None``: those that are installed, if a table names a type by a word.
+            types, add to events, and are told what happens. ``None``: those that are installed, if a table names a type by
+            a word.
         folder: Where relative paths start. ``None``: a new folder that goes with the router.
         outgoing: What `[outgoing]` says. By default loopback can be reached.
         keep_faults: A fault of a destination, which is whatever it raises that is neither `Retry` nor `Reject`, is raised
@@ -92,6 +106,7 @@ class FakeRouter:
         self._sent: dict[str, Event] = {}
         self._opened: list[Opened] = []
         self._watch = Watch(self._pulse)
+        self._planning = trio.Lock()
         self._raised = 0
         self._changed = trio.Event()
         self.attempts: list[Tried] = []
@@ -135,30 +150,23 @@ class FakeRouter:
         One that was sent before is taken in as another event.
 
         Args:
+            event: Plugins add to it before it is delivered.
             crash: The router is stopped ``"during"`` the attempts, once every ``deliver`` has begun, or ``"after"`` them and
                 before their ends are on disk. It starts again, and so each destination is handed the same delivery again.
 
         Raises:
             Exception: A destination's fault, unless `keep_faults`.
         """
-        if event.id in self._sent:
-            event = replace(event, id=new_id())
-        self._sent[event.id] = event
-        wanted = len(self._opened)
-        begun = self._watch.begun
-        self._spool.losing = crash == "after"
-        await self._plan(event)
-        if crash == "during":
-            await self._until(lambda: self._watch.begun >= begun + wanted)
-            await self.restart()
-        elif crash == "after":
-            await self._until(lambda: self._spool.lost >= wanted)
-            self._spool.losing, self._spool.lost = False, 0
-            await self.restart()
-        await self._until(lambda: len(self._of(event)) >= wanted)
-        self._raise()
-        order = {one.lane.name: number for number, one in enumerate(self._opened)}
-        return sorted(self._of(event), key=lambda tried: order[tried.delivery.destination])
+        return await self._send([event], crash)
+
+    async def send_all(self, events: Sequence[Event]) -> list[Tried]:
+        """As `send`, for several that wait already when the destinations are asked: one that takes batches is handed them
+        together. Gives all attempts, those of the first event first.
+
+        Raises:
+            Exception: A destination's fault, unless `keep_faults`.
+        """
+        return await self._send(events)
 
     async def retry(self) -> list[Tried]:
         """Lets the time pass until the next pending delivery is due, and returns once that had its attempt. Gives it.
@@ -185,6 +193,16 @@ class FakeRouter:
         await self._spool.recover(self._now(), {})
         await self._open()
 
+    async def enriched(self, event: Event) -> Event:
+        """The event with what plugins add to it, without delivering it.
+
+        Raises:
+            PluginError: One cannot add to it, unless `keep_faults`.
+        """
+        (found,) = await self._added([event])
+        self._raise()
+        return found
+
     def preview(self, event: Event, destination: str | None = None) -> Preview | None:
         """What would be sent, as people are shown it: without its secrets. ``None``: the destination does not say.
 
@@ -208,7 +226,7 @@ class FakeRouter:
         Raises:
             PluginError: It is in a process of its own.
         """
-        found = next(one.destination for one in self._opened if name in (None, one.lane.name))
+        found = self._one(name).destination
         if not isinstance(found, Destination):
             raise PluginError("with isolation = 'process' the instance is in another process")
         return found
@@ -216,8 +234,22 @@ class FakeRouter:
     @property
     def deliveries(self) -> list[StoredDelivery]:
         """Where every delivery stands, the oldest first."""
-        found = self._spool.deliveries(DeliveryFilter(), limit=1_000_000)
-        return [delivery for delivery in reversed(found) if delivery.destination != ROUTE]
+        found = self._spool.deliveries(DeliveryFilter(), limit=MANY)
+        return [delivery for delivery in reversed(found) if delivery.destination not in (ROUTE, LINK)]
+
+    def kept(self, destination: str | None = None) -> dict[str, JsonValue]:
+        """What a destination keeps in its store, by key; that of the first one by default."""
+        entries = self._spool.entries(self._one(destination).lane.name, self._now(), limit=MANY)
+        return {key: json.loads(kept.value) for key, kept in entries}
+
+    def metrics(self, destination: str | None = None) -> dict[str, Metric]:
+        """What a destination has counted and measured since it was opened, by name; the first one by default."""
+        return {metric.name: metric for metric in self._one(destination).metrics.now()}
+
+    async def health(self, destination: str | None = None) -> str:
+        """What a destination says is wrong with it, as the router shows it; the first one by default. Empty: nothing is."""
+        one = self._one(destination)
+        return await Checkup(self.config.redact)(f"destination {one.lane.name}", one.health) if one.health else ""
 
     @property
     def delivered(self) -> list[Event]:
@@ -236,7 +268,8 @@ class FakeRouter:
 
     @property
     def faults(self) -> list[BaseException]:
-        """What destinations raised that was neither `Retry` nor `Reject`."""
+        """What destinations raised that was neither `Retry` nor `Reject`, and a `PluginError` for each event that a plugin
+        could not add to."""
         return self._watch.faults
 
     @property
@@ -263,6 +296,7 @@ class FakeRouter:
             [*told("delivery_settled"), ("testing", self._settled)],
         )
         self._observers = observers
+        self._enrichment = Enrichment(self.config.plugins.enrichers(), self.config.redact)
         lanes = [one.lane for one in self._opened]
         self._deliverer = Deliverer(lanes, self._spool, observers, self.config.redact, now=self._now)
         self._ended = trio.Event()
@@ -273,8 +307,9 @@ class FakeRouter:
     ) -> None:
         try:
             with trio.CancelScope() as scope:
-                task_status.started(scope)
-                await deliverer.run()
+                async with self._enrichment.working():
+                    task_status.started(scope)
+                    await deliverer.run()
         finally:
             ended.set()
 
@@ -286,14 +321,59 @@ class FakeRouter:
             for one in opened:
                 await one.close()
 
-    async def _plan(self, event: Event) -> None:
-        await self._spool.append(event, window=0.0)
-        self._observers.event_accepted(event, duplicate=False)
-        planned = [Planned(one.lane.name) for one in self._opened]
-        now = max(self._now(), event.received.timestamp())
-        found = await self._spool.claim({ROUTE: 1}, now, {ROUTE: 60.0})
-        await self._spool.settle([Routed(claim, (), planned, self._now()) for claim in found.claims])
+    async def _send(self, events: Sequence[Event], crash: Literal["during", "after"] | None = None) -> list[Tried]:
+        events = [replace(event, id=new_id()) if event.id in self._sent else event for event in events]
+        names = [one.lane.name for one in self._opened]
+        wanted = len(events) * len(names)
+        begun = self._watch.begun
+        self._spool.losing = crash == "after"
+        await self._plan(events, names)
+        if crash == "during":
+            await self._until(lambda: self._watch.begun >= begun + wanted)
+            await self.restart()
+        elif crash == "after":
+            await self._until(lambda: self._spool.lost >= wanted)
+            self._spool.losing, self._spool.lost = False, 0
+            await self.restart()
+        ids = [event.id for event in events]
+        await self._until(lambda: len(self._first_of(ids)) >= wanted)
+        self._raise()
+        place = {(event, name): number for number, (event, name) in enumerate(product(ids, names))}
+        return sorted(self._first_of(ids), key=lambda tried: place[tried.event.id, tried.delivery.destination])
+
+    async def _plan(self, events: Sequence[Event], destinations: Sequence[str]) -> None:
+        async with self._planning:
+            for event in events:
+                self._sent[event.id] = event
+                await self._spool.append(event, window=0.0)
+                self._observers.event_accepted(event, duplicate=False)
+            self._sent |= {event.id: event for event in await self._added(events)}
+            now = max(self._now(), *(event.received.timestamp() for event in events))
+            found = await self._spool.claim({ROUTE: len(events)}, now, {ROUTE: 60.0})
+            # all at once, so that a destination that takes batches finds all of them
+            await self._spool.settle(
+                [
+                    Routed(
+                        claim,
+                        (),
+                        [Planned(name) for name in destinations],
+                        self._now(),
+                        enriched=json.dumps(self._sent[claim.event.id].enriched),
+                    )
+                    for claim in found.claims
+                ]
+            )
         self._deliverer.wake.set()
+
+    async def _added(self, events: Sequence[Event]) -> list[Event]:
+        """The events with what plugins add to them."""
+        found = await self._enrichment.of(events)
+        self._watch.faults += [
+            PluginError(f"plugin {name}: enrich fails: {fault}")
+            for enriched in found
+            for name, fault in enriched.failed.items()
+        ]
+        return [event.with_enriched(enriched.added) for event, enriched in zip(events, found, strict=True)]
 
     def _now(self) -> float:
         return self._start + trio.current_time() + self._ahead
@@ -306,9 +386,9 @@ class FakeRouter:
     def _settled(self, settled: Settled) -> None:
         delivery = settled.delivery
         told = self._spool.attempts(delivery.id)[-1]
-        event = self._sent[delivery.id.partition("/")[0]]
+        event, link = self._sent[delivery.id.partition("/")[0]], self._spool.made.get(delivery.id)
         self.attempts.append(
-            Tried(event, delivery, settled.state, told.reason, told.response, settled.cause, settled.seconds)
+            Tried(event, delivery, settled.state, told.reason, told.response, settled.cause, settled.seconds, link)
         )
         self._pulse()
 
@@ -321,10 +401,13 @@ class FakeRouter:
         while not done():
             await self._changed.wait()
 
-    def _of(self, event: Event) -> list[Tried]:
-        """The first attempt of each of its deliveries that was settled."""
+    def _one(self, name: str | None) -> Opened:
+        return next(one for one in self._opened if name in (None, one.lane.name))
+
+    def _first_of(self, events: Sequence[str]) -> list[Tried]:
+        """The first attempt of each of their deliveries that was settled."""
         found: dict[str, Tried] = {}
         for tried in self.attempts:
-            if tried.event is event:
+            if tried.event.id in events:
                 found.setdefault(tried.delivery.id, tried)
         return list(found.values())

@@ -13,13 +13,13 @@ class Watch:
     """What the calls of some lanes came to.
 
     Args:
-        began: Called whenever a ``deliver`` begins.
+        began: Called whenever a ``deliver`` or a ``deliver_batch`` begins.
     """
 
     def __init__(self, began: Callable[[], None]) -> None:
         self._began = began
         self.begun = 0
-        """How many have begun."""
+        """How many deliveries have begun."""
         self.faults: list[BaseException] = []
         self.swallowed: list[str] = []
 
@@ -27,8 +27,11 @@ class Watch:
         """The lane's call, which is watched."""
         call = lane.call
 
+        def count(args: tuple[Any, ...]) -> int:
+            return len(args[0]) if lane.batch else 1
+
         def threaded(*args: Any, **known: Any) -> Any:
-            trio.from_thread.run_sync(self._begin)
+            trio.from_thread.run_sync(self._begin, count(args))
             try:
                 return call(*args, **known)
             except BaseException as error:
@@ -36,7 +39,7 @@ class Watch:
                 raise
 
         async def awaited(*args: Any, **known: Any) -> Any:
-            self._begin()
+            self._begin(count(args))
             passed = False
             try:
                 work = call(*args, **known)
@@ -51,8 +54,8 @@ class Watch:
 
         return threaded if lane.threaded else awaited
 
-    def _begin(self) -> None:
-        self.begun += 1
+    def _begin(self, count: int) -> None:
+        self.begun += count
         self._began()
 
     def _note(self, error: BaseException) -> None:

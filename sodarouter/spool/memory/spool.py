@@ -189,10 +189,16 @@ class MemorySpool(MemoryReader):
         if target is None or any(made.chosen for made in links.values()):
             return
         awaited = {other.plan.destination for other in self._pending() if other.event == row.event}
-        best = choose(sorted(links, key=lambda name: (links[name].made, name)), awaited, linking.prefer)
-        if best is not None:
-            links[best].chosen = True
-            self._plan(target, Planned(LINK), now)
+        self._choose(links, awaited, linking.prefer, target, now)
+
+    def _choose(
+        self, links: Mapping[str, Made], awaited: Collection[str], prefer: Sequence[str], target: str, now: float
+    ) -> int:
+        best = choose(sorted(links, key=lambda name: (links[name].made, name)), awaited, prefer)
+        if best is None:
+            return 0
+        links[best].chosen = True
+        return int(self._plan(target, Planned(LINK), now))
 
     def _hand_over(self, row: Row, name: str, now: float) -> None:
         there = [
@@ -287,6 +293,20 @@ class MemorySpool(MemoryReader):
         links = self._links.get((source, incident), {}).values()
         return next((made.link for made in links if made.chosen), None)
 
+    async def choose_links(self, prefer: Sequence[str], now: float) -> int:
+        await trio.lowlevel.checkpoint()
+        oldest: dict[str, float] = {}
+        for row in self._pending():
+            oldest[row.plan.destination] = min(row.planned, oldest.get(row.plan.destination, row.planned))
+        planned = 0
+        for incident, links in sorted(self._links.items()):
+            target = self._callbacks.get(incident)
+            if links and target is not None and not any(made.chosen for made in links.values()):
+                last = max(made.made for made in links.values())
+                awaited = [name for name in prefer if oldest.get(name, last + 1) <= last]
+                planned += self._choose(links, awaited, prefer, target, now)
+        return planned
+
     async def add_silence(self, silence: StoredSilence) -> None:
         await trio.lowlevel.checkpoint()
         self._silences[silence.id] = silence
@@ -345,7 +365,12 @@ class MemorySpool(MemoryReader):
         for _, entry in over:
             del self._kept[entry]
         before = now - retention.events.age
-        links = [(made.made, incident, name) for incident, of in self._links.items() for name, made in of.items()]
+        links = [
+            (made.made, incident, name)
+            for incident, of in self._links.items()
+            if incident not in self._callbacks
+            for name, made in of.items()
+        ]
         old = sorted(one for one in links if one[0] < before)[:limit]
         for _, incident, name in old:
             del self._links[incident][name]

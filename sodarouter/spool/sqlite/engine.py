@@ -60,6 +60,8 @@ class SqliteSpool:
         self._path = path
         self._bytes = 0
         self._backlog = 0
+        # its own: a plugin may keep all threads of the pool that everybody shares
+        self._looking = trio.CapacityLimiter(1)
         self._trouble = ""
         """Why the last thing that came could not be stored."""
         # before anything is taken in: what cannot be sealed could not be stored
@@ -156,6 +158,9 @@ class SqliteSpool:
     async def link(self, source: str, incident: str) -> IncidentLink | None:
         return await self._writer.once(partial(keeping.link, source=source, incident=incident))
 
+    async def choose_links(self, prefer: Sequence[str], now: float) -> int:
+        return await self._writer.once(partial(keeping.choose_links, prefer=prefer, now=now))
+
     async def add_silence(self, silence: StoredSilence) -> None:
         await self._writer.once(partial(remembering.add_silence, silence=silence))
 
@@ -178,7 +183,7 @@ class SqliteSpool:
                 await self._take_in(intake.probe, None)
         self._identity.check()
         # on a connection of its own: counting a long backlog must not keep the writer from its work
-        seen = await trio.to_thread.run_sync(self._look)
+        seen = await trio.to_thread.run_sync(self._look, limiter=self._looking)
         return replace(seen, spool_bytes=self._bytes, trouble=self._trouble, writer_lag=self._writer.lag)
 
     async def is_alive(self) -> bool:

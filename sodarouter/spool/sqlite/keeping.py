@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 
 from sodarouter.link import IncidentLink, choose
+from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.planning import Plan, plan
 from sodarouter.spool.sqlite.rows import micros
 from sodarouter.spool.values import LINK, Linking, Outcome
@@ -64,8 +65,35 @@ def settle_links(connection: Connection, settled: Iterable[tuple[int, Outcome]])
             now = micros(outcome.started + outcome.seconds)
             _made(connection, source, linking, outcome.claim.delivery.destination, now)
             target = event if linking.answering else _with_callback(connection, source, linking.incident)
-            if target is not None and _chosen(connection, source, linking, event):
-                planned += plan(connection, [Plan(target, LINK, now, now)])
+            if target is not None and (made := _unchosen(connection, source, linking.incident)):
+                best = choose(made, _awaited(connection, event), linking.prefer)
+                planned += _choose(connection, source, linking.incident, best, target, now)
+    return planned
+
+
+def choose_links(connection: Connection, prefer: Sequence[str], now: float) -> int:
+    """As `Spool.choose_links`."""
+    oldest = {
+        name: planned
+        for name in prefer
+        for (planned,) in connection.execute(
+            "SELECT min(planned) FROM delivery WHERE destination = ? AND state = 'pending'", (name,)
+        )
+        if planned is not None
+    }
+    # CROSS JOIN has SQLite begin at the few links that are not chosen
+    waiting = connection.execute(
+        "SELECT link.source, link.incident, callback.event, max(made) AS made FROM link CROSS JOIN callback"
+        " ON callback.source = link.source AND callback.incident = link.incident"
+        " WHERE chosen = 0 GROUP BY link.source, link.incident"
+    ).fetchall()
+    planned = 0
+    for row in waiting:
+        made = _unchosen(connection, row["source"], row["incident"])
+        # of which events the others wait is not known: none of those that were planned after the link
+        best = choose(made, [name for name, first in oldest.items() if first <= row["made"]], prefer)
+        planned += _choose(connection, row["source"], row["incident"], best, row["event"], micros(now))
+    hold(connection, {"backlog": planned})
     return planned
 
 
@@ -85,31 +113,38 @@ def _with_callback(connection: Connection, source: str, incident: str) -> int | 
     return None if found is None else int(found[0])
 
 
-def _chosen(connection: Connection, source: str, linking: Linking, event: int) -> bool:
-    """Whether a link of the incident is chosen now that was not before."""
+def _unchosen(connection: Connection, source: str, incident: str) -> list[str]:
+    """Who made a link of an incident, the first to do so first; nobody, if one of these links is chosen already."""
     made = connection.execute(
         "SELECT destination, chosen FROM link WHERE source = ? AND incident = ? ORDER BY made, destination",
-        (source, linking.incident),
+        (source, incident),
     ).fetchall()
-    if any(row["chosen"] for row in made):
-        return False
-    awaited = connection.execute(
-        "SELECT DISTINCT destination FROM delivery WHERE event = ? AND state = 'pending'", (event,)
-    )
-    best = choose([row["destination"] for row in made], {row["destination"] for row in awaited}, linking.prefer)
+    return [] if any(row["chosen"] for row in made) else [row["destination"] for row in made]
+
+
+def _awaited(connection: Connection, event: int) -> set[str]:
+    return {
+        destination
+        for (destination,) in connection.execute(
+            "SELECT DISTINCT destination FROM delivery WHERE event = ? AND state = 'pending'", (event,)
+        )
+    }
+
+
+def _choose(connection: Connection, source: str, incident: str, best: str | None, target: int, now: int) -> int:
+    """Chooses a link, if there is one to choose, to be put onto its incident with the event ``target``."""
     if best is None:
-        return False
+        return 0
     connection.execute(
-        "UPDATE link SET chosen = 1 WHERE source = ? AND incident = ? AND destination = ?",
-        (source, linking.incident, best),
+        "UPDATE link SET chosen = 1 WHERE source = ? AND incident = ? AND destination = ?", (source, incident, best)
     )
-    return True
+    return plan(connection, [Plan(target, LINK, now, now)])
 
 
 def expire(connection: Connection, now: float, before: int, limit: int) -> int:
     """Deletes entries whose time is over or that are too many, and links that were made before then, in microseconds.
 
-    Gives how many went, of each ``limit`` at most.
+    Links of incidents whose callback URL is known are kept. Gives how many went, of each ``limit`` at most.
     """
     went = [
         connection.execute(
@@ -118,8 +153,11 @@ def expire(connection: Connection, now: float, before: int, limit: int) -> int:
             (micros(now), limit),
         ).rowcount,
         connection.execute(
+            # an incident that lives on would get its link once more
             "DELETE FROM link WHERE (source, incident, destination) IN"
-            " (SELECT source, incident, destination FROM link WHERE made < ? ORDER BY made LIMIT ?)",
+            " (SELECT source, incident, destination FROM link WHERE made < ? AND NOT EXISTS"
+            " (SELECT 1 FROM callback WHERE callback.source = link.source AND callback.incident = link.incident)"
+            " ORDER BY made LIMIT ?)",
             (before, limit),
         ).rowcount,
     ]

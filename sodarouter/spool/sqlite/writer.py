@@ -34,7 +34,6 @@ class _Job(Generic[ItemT, ResultT]):
         self.item = item
         self.token = token
         self.queued = time.monotonic()
-        self.queued = time.monotonic()
         self.task = trio.lowlevel.current_task()
         """Who waits for it."""
         self.result: ResultT
@@ -105,6 +104,7 @@ class Writer(trio.abc.Instrument):
             trio.lowlevel.add_instrument(self)
             self._looks_on = job.token
         self._turn.append(job)
+        # as a shielded wait for an event would, without making a scope and an event for every job
         await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
         if job.error is not None:
             raise job.error
@@ -138,7 +138,8 @@ class Writer(trio.abc.Instrument):
             trio.lowlevel.remove_instrument(self)
         self._queue.put(None)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._thread.join)
+            # not from the pool that everybody shares: a plugin may keep all of its threads
+            await trio.to_thread.run_sync(self._thread.join, limiter=trio.CapacityLimiter(1))
 
     def _run(self, opened: threading.Event) -> None:
         try:
