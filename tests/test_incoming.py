@@ -89,13 +89,16 @@ def read_by_h11(sent: bytes) -> tuple[list[Read], bool]:
                 return found, False
             check(event, LIMIT)
             head = (event.method, event.target, event.http_version, list(event.headers))
-            body, goes_on = b"", None
+            body = b""
             found.append((*head, None, None))
             while not isinstance(event, h11.EndOfMessage):
-                goes_on = connection.their_state is not h11.ERROR
                 event = connection.next_event()
                 body += event.data if isinstance(event, h11.Data) else b""
-            goes_on = connection.their_state is not h11.MUST_CLOSE
+            following = connection.trailing_data[0]
+            # whoever wants to upgrade or to connect learns only by the answer that there is another request
+            connection.send(h11.Response(status_code=404, headers=[]))
+            connection.send(h11.EndOfMessage())
+            goes_on = connection.their_state is h11.DONE
         except h11.RemoteProtocolError:
             if found and found[-1][-1] is None:
                 found[-1] = (*found[-1][:-2], None, None)
@@ -103,7 +106,7 @@ def read_by_h11(sent: bytes) -> tuple[list[Read], bool]:
         found[-1] = (*head, goes_on, body)
         if not goes_on:
             return found, False
-        sent = connection.trailing_data[0]
+        sent = following
 
 
 def known(result: tuple[list[Read], bool]) -> tuple[list[Read], bool]:
