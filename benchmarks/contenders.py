@@ -17,6 +17,7 @@ from benchmarks.webhooks import HEADER, SECRET, alerts, webhooks
 INTAKE = """
 [server]
 listen = ["127.0.0.1:{port}"]
+http = "{http}"
 [admin]
 listen = ["127.0.0.1:{admin}"]
 [log]
@@ -53,13 +54,13 @@ class Contender:
         return f"{self.name} is left out: {', '.join(lacking)} not installed" if lacking else ""
 
 
-def configured(port: int, more: str = "") -> str:
+def configured(port: int, more: str = "", *, http: str = "lean") -> str:
     """A router.toml whose source takes the signed webhooks."""
-    return INTAKE.format(port=port, admin=free_port(), header=HEADER, secret=SECRET) + more
+    return INTAKE.format(port=port, http=http, admin=free_port(), header=HEADER, secret=SECRET) + more
 
 
-def _router(folder: Path, port: int, *, more: str = "") -> list[str]:
-    (folder / "router.toml").write_text(configured(port, more), encoding="utf-8")
+def _router(folder: Path, port: int, *, more: str = "", http: str = "lean") -> list[str]:
+    (folder / "router.toml").write_text(configured(port, more, http=http), encoding="utf-8")
     return [*ROUTER, "--config", "router.toml"]
 
 
@@ -105,6 +106,9 @@ CONTENDERS = (
     BARE,
     Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True),
     DELIVERING,
+    Contender(
+        "sodarouter, on hypercorn", partial(_router, http="hypercorn"), partial(webhooks, "/webhooks/soda"), syncs=True
+    ),
     Contender(
         "FastAPI, a commit each",
         _commits,

@@ -21,6 +21,7 @@ from sodarouter.lag import monitored
 from sodarouter.reload import going_live
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
 from sodarouter.serve.asgi import App
+from sodarouter.serve.server import Http
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
@@ -144,13 +145,21 @@ class _Front:
             header_timeout=server.header_timeout,
             graceful_timeout=server.stop_timeout,
         )
+        # Quart, behind the other, was made for hypercorn, and nobody is in a hurry there
+        self._http: Http = server.http if table is server else "hypercorn"
         self.tls = Tls(table.tls.cert, table.tls.key, table.tls.client_ca) if table.tls else None
 
     async def serve(
         self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         await serve(
-            self._app, self._listeners, tls=self.tls, limits=self._limits, stopping=stopping, task_status=task_status
+            self._app,
+            self._listeners,
+            tls=self.tls,
+            limits=self._limits,
+            http=self._http,
+            stopping=stopping,
+            task_status=task_status,
         )
 
 

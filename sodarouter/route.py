@@ -20,6 +20,9 @@ from sodarouter.wake import Wake
 
 BATCH = 100
 """Events decided between two looks at the spool."""
+GATHER = 0.005
+"""Seconds after a batch in which events gather for the next. Each batch takes three turns of the spool's writer, however
+few it has; and an event that comes while nothing is decided need not wait."""
 COMING = 256
 """Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
 SMALL = 64 * 1024
@@ -136,6 +139,8 @@ class Router:
             if found.claims:
                 await self._decide(found.claims, ruleset)
                 self._planned()
+                if len(found.claims) < BATCH:
+                    await trio.sleep(GATHER)
             else:
                 await self._wake.wait(None if found.next_due is None else found.next_due - self._now())
 

@@ -1,7 +1,7 @@
 """Divides what the intake has among the sources, so that a flood of one leaves the others theirs."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from typing import Self
 
 
 class Overloaded(Exception):
@@ -29,9 +29,8 @@ class Shares:
         self.memory = max(memory // count, largest)
         """Of each source."""
 
-    @contextmanager
-    def request(self, source: str) -> Iterator["Holding"]:
-        """A place among the requests, and what this one holds.
+    def request(self, source: str) -> "Holding":
+        """A place among the requests, and what this one holds, for a ``with``.
 
         Raises:
             Overloaded: The source has none left.
@@ -39,12 +38,11 @@ class Shares:
         if self._requests[source] >= self.requests:
             raise Overloaded(f"{self.requests} requests of it are under way")
         self._requests[source] += 1
-        holding = Holding(self, source)
-        try:
-            yield holding
-        finally:
-            self._requests[source] -= 1
-            self._held[source] -= holding.held
+        return Holding(self, source)
+
+    def end(self, source: str, held: int) -> None:
+        self._requests[source] -= 1
+        self._held[source] -= held
 
     def take(self, source: str, size: int) -> None:
         if self._held[source] + size > self.memory:
@@ -59,6 +57,12 @@ class Holding:
         self._shares = shares
         self._source = source
         self.held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shares.end(self._source, self.held)
 
     def reach(self, size: int) -> None:
         """Has the request hold so many bytes, or more if it did.

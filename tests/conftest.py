@@ -5,12 +5,15 @@ import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import trio
 from commandline import CANARY, ROUTES, Command, Ran, fill
+from rawhttp import Served
 
 from sodarouter.cli import main
+from sodarouter.serve.server import Http
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +22,13 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     it imports, which is a third of its start."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+
+
+@pytest.fixture(params=get_args(Http))
+def http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Http:
+    """Has all of a test be served in one of the ways in which there is to serve."""
+    monkeypatch.setattr(Served, "http", request.param)
+    return request.param
 
 
 @pytest.fixture

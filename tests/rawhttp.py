@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 from quart import request
@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 
 from sodarouter.address import Address
 from sodarouter.serve import Limits, Listener, Tls, bind, serve
+from sodarouter.serve.server import Http
 
 LOOPBACK = Address.parse("127.0.0.1:0")
 
@@ -98,6 +99,8 @@ class Served:
     ended: trio.Event
     """Set when it has stopped."""
     scope: trio.CancelScope
+    http: ClassVar[Http] = "lean"
+    """What reads and writes in every server, see the fixture of this name."""
 
     @asynccontextmanager
     async def connect(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
@@ -138,6 +141,7 @@ async def served(
                 stopping=running.stopping,
                 limits=running.limits,
                 tls=tls,
+                http=Served.http,
                 task_status=task_status,
             )
         running.ended.set()

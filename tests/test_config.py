@@ -526,6 +526,7 @@ WHOLE: dict[str, Any] = {
         "header_timeout": "1s",
         "keep_alive": "1s",
         "max_connections": 9,
+        "http": "hypercorn",
         "stop_timeout": "1s",
         "trusted_proxies": ["unix"],
     },

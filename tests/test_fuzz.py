@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 from rawhttp import Client
 from running import Process, router_process
@@ -134,6 +135,7 @@ async def ask(process: Process, sent: bytes) -> str:
             return "none"
 
 
+@pytest.mark.usefixtures("http")
 def test_nonsense_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
     chance = random.Random(20260504)
     answered: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}

@@ -13,6 +13,9 @@ from structlog.testing import capture_logs
 
 from sodarouter.address import Address
 from sodarouter.serve import bind
+from sodarouter.serve.server import Http
+
+pytestmark = pytest.mark.usefixtures("http")
 
 WEBSOCKET = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -94,7 +97,7 @@ async def test_a_refusal_of_a_head_request_has_no_body() -> None:
         assert await client.rest() == b""
 
 
-async def test_a_fault_in_the_server_itself_ends_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_in_the_server_itself_ends_one_connection(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the next hypercorn or h11 trips over."""
 
     def trip(*_: object) -> None:
@@ -103,7 +106,12 @@ async def test_a_fault_in_the_server_itself_ends_one_connection(monkeypatch: pyt
     async with served(echo) as server, server.connect() as bystander:
         await bystander.ask(GET)
         with monkeypatch.context() as patch, capture_logs() as logs:
-            patch.setattr("sodarouter.serve.http1.Http1._check", trip)
+            patch.setattr(
+                {"lean": "sodarouter.serve.incoming.Incoming._plain", "hypercorn": "sodarouter.serve.http1.check"}[
+                    http
+                ],
+                trip,
+            )
             async with server.connect() as client:
                 await client.send(GET)
                 assert await client.rest() == b""

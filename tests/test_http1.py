@@ -3,6 +3,8 @@
 import pytest
 from rawhttp import echo, served
 
+pytestmark = pytest.mark.usefixtures("http")
+
 
 @pytest.mark.parametrize(
     ("request_bytes", "detail"),

@@ -8,11 +8,12 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -342,6 +343,10 @@ async def test_the_teams_of_the_configuration_are_seen_there_and_a_reload_change
         assert [line[4] for line in one.seen if line[0] == "deliver"] == ["sales", "sales", "data", "data", "-"]
 
 
+def told(line: MutableMapping[str, Any]) -> str:
+    return str(line.get("text") or line["event"])
+
+
 async def test_options_are_those_that_the_router_has_validated_whatever_has_changed_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +360,8 @@ async def test_options_are_those_that_the_router_has_validated_whatever_has_chan
         assert await one.attempt("exits") == HARD["exits"]
         with capture_logs() as lines:
             ending = await one.attempt("tells its token")
+            # what it logs and prints goes another way than its answer
+            await until(lambda: {"delivering", "a word of 6 letters"} <= {told(line) for line in lines})
         assert ending == Faulted(f"ValueError: {REDACTED}")
     (delivering,) = [line for line in lines if line["event"] == "delivering"]
     assert delivering["token"] == REDACTED

@@ -19,6 +19,8 @@ from sodarouter.observe import Observers
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.spool import MemorySpool
 
+pytestmark = pytest.mark.usefixtures("http")
+
 TOKEN = "Bearer canary-4711"
 SOURCES = f"""
 [source.open]

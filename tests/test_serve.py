@@ -27,7 +27,10 @@ from structlog.testing import capture_logs
 
 from sodarouter.address import Address
 from sodarouter.errors import ConfigError
+from sodarouter.problem import HAS_ENDED
 from sodarouter.serve import Tls, bind, serve
+
+pytestmark = pytest.mark.usefixtures("http")
 
 LOOPBACK = Address.parse("127.0.0.1:0")
 
@@ -227,6 +230,28 @@ async def test_an_application_that_was_disconnected_may_go_on_sending() -> None:
             await client.send(post(b"hello")[:-1])
         await done.wait()
     assert [message["type"] for message in messages] == ["http.request", "http.disconnect", "http.disconnect"]
+
+
+async def test_an_application_may_ask_whether_its_client_has_ended_though_nobody_reads() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            body = await read(receive)
+            found.append(scope[HAS_ENDED]())
+            begun.set()
+            await ended.wait()
+            found.append(scope[HAS_ENDED]())
+            await reply(send, body)
+
+    found: list[bool] = []
+    begun, ended = trio.Event(), trio.Event()
+    async with served(app) as server, server.connect() as client:
+        await client.send(post(b"hello"))
+        await begun.wait()
+        await client.stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        ended.set()
+        assert (await client.answer()).body == b"hello"
+    assert found == [False, True]
 
 
 # -- the application's own beginning and end

@@ -102,6 +102,8 @@ class Server(ListenerTable):
     """Bytes of bodies that are being taken in at once, shared equally by the sources; over it senders are answered 503."""
     stop_timeout: Duration = 20.0
     """How long requests and deliveries that are under way may take to finish when the router stops."""
+    http: Literal["lean", "hypercorn"] = "lean"
+    """What reads requests and writes answers: the router's own, or hypercorn, which takes several times as long."""
     trusted_proxies: list[Proxy] = Field(default=[])
     """Proxies whose `X-Forwarded-For` is believed: networks, or `unix` for whatever connects to a Unix socket."""
 

@@ -60,12 +60,7 @@ class Exchange:
         try:
             await app(self._scope, self._receive, self._send)
         except* Exception:
-            about = {"method": self._scope["method"], "path": self._scope["path"]}
-            if self._over and not self._whole:
-                # frameworks say so in their own ways; Quart raises
-                log.debug("a client did not wait for its answer", **about)
-            else:
-                log.exception("a request failed", **about)
+            tell_failure(self._scope, gone=self._over and not self._whole)
         finally:
             if not self._answered:
                 cancelled = trio.current_effective_deadline() == -inf
@@ -90,3 +85,17 @@ class Exchange:
         with trio.CancelScope(shield=True):
             await self._send_on(message)
         self._answered = True
+
+
+def tell_failure(scope: Scope, *, gone: bool) -> None:
+    """Logs the exception that is being handled: an application has raised it.
+
+    Args:
+        gone: Whether its client had gone.
+    """
+    about = {"method": scope["method"], "path": scope["path"]}
+    if gone:
+        # frameworks say so in their own ways; Quart raises
+        log.debug("a client did not wait for its answer", **about)
+    else:
+        log.exception("a request failed", **about)

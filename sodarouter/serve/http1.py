@@ -1,7 +1,5 @@
 """HTTP/1.1 and nothing else, with refusals that say what is wrong."""
 
-import re
-from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -12,15 +10,11 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import H11SendableEvent
 
-from sodarouter.problem import Answer, problem
-
-MAX_FIELDS = 100
-"""Header fields of a request: as many as other servers take."""
+from sodarouter.problem import Answer
+from sodarouter.serve.rules import check, refusal
 
 _READ = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
 """The states of a client whose request has been read to its end."""
-_ECHO = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
-"""The bytes that h11 could not read, as Python would write them, in what it says of them."""
 
 
 class Http1(H11Protocol):
@@ -111,29 +105,13 @@ class Http1(H11Protocol):
             h11.RemoteProtocolError: With the status of the refusal.
         """
         self._method = request.method
-        size, framings = len(request.target), set()
-        for name, value in request.headers:
-            size += len(name) + len(value) + 4
-            if name in {b"content-length", b"transfer-encoding"}:
-                framings.add(name)
-        if size > self.config.h11_max_incomplete_size:
-            raise h11.RemoteProtocolError("the header fields are too large", error_status_hint=431)
-        if len(request.headers) > MAX_FIELDS:
-            raise h11.RemoteProtocolError("there are too many header fields", error_status_hint=431)
-        if request.http_version not in {b"1.1", b"1.0"}:
-            raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", error_status_hint=505)
-        # two ideas of where the body ends let a second request be smuggled past a proxy (RFC 9112, 6.1)
-        if len(framings) > 1 or (b"transfer-encoding" in framings and request.http_version == b"1.0"):
-            raise h11.RemoteProtocolError("the length of the body is given in two ways")
-        if not request.target.startswith(b"/"):
-            raise h11.RemoteProtocolError("the target of the request is not a path")
+        check(request, self.config.h11_max_incomplete_size)
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             # in the state IDLE it is no request that is answered
             head_only = self.connection.our_state is h11.SEND_RESPONSE and self._method == b"HEAD"
-            status = error.error_status_hint
-            given = self.refusal or problem(status, HTTPStatus(status).phrase, _ECHO.sub("", str(error))[:200])
+            given = self.refusal or refusal(error)
             headers = [*given.headers, (b"connection", b"close"), *self.config.response_headers("h11")]
             await self._send_h11_event(h11.Response(status_code=given.status, headers=headers))
             if not head_only:

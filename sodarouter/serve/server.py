@@ -1,10 +1,11 @@
 """Accepts connections, watches their deadlines, and ends them in good order."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
+from typing import Literal
 
 import structlog
 import trio
@@ -14,14 +15,19 @@ from hypercorn.typing import ConnectionState
 
 from sodarouter.problem import problem
 from sodarouter.serve.asgi import App
-from sodarouter.serve.connection import PIECE, Connection, Stream, Terms
+from sodarouter.serve.client import PIECE, Client, Stream, Terms
+from sodarouter.serve.connection import Connection
 from sodarouter.serve.exchange import STOPPED
+from sodarouter.serve.lean import LeanConnection
 from sodarouter.serve.lifespan import lifespan
 from sodarouter.serve.limits import Limits
 from sodarouter.serve.listen import Listener
 from sodarouter.serve.tls import Tls
 
 log = structlog.get_logger()
+
+Http = Literal["lean", "hypercorn"]
+_PROTOCOLS: Mapping[Http, type[Client]] = {"lean": LeanConnection, "hypercorn": Connection}
 
 LAST_WORDS = 0.5
 """Seconds that are left for telling clients that their requests were cut off."""
@@ -40,6 +46,7 @@ async def serve(
     stopping: trio.Event,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     tls: Tls | None = None,
+    http: Http = "lean",
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves an ASGI application until ``stopping`` is set, and then until the requests in flight have ended.
@@ -50,6 +57,7 @@ async def serve(
 
     Args:
         listeners: From `bind`. They are closed at the end, however that comes.
+        http: What reads requests and writes answers.
 
     Raises:
         ConfigError: ``tls`` cannot be used.
@@ -60,17 +68,18 @@ async def serve(
         tls_context = tls.ssl_context() if tls else None
         async with lifespan(app, patience=limits.graceful_timeout) as state:
             terms = Terms(app, limits, _config(limits), WorkerContext(None), ConnectionState(state))
-            await _Server(terms).run(listeners, tls_context, stopping, task_status)
+            await _Server(terms, _PROTOCOLS[http]).run(listeners, tls_context, stopping, task_status)
     finally:
         for listener in listeners:
             listener.close()
 
 
 class _Server:
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, protocol: type[Client]) -> None:
         self._terms = terms
+        self._protocol = protocol
         self._limits = terms.limits
-        self._connections: set[Connection] = set()
+        self._connections: set[Client] = set()
         self._full = False
         self._cut_off = inf
         """When nothing is waited for any longer."""
@@ -108,7 +117,7 @@ class _Server:
             await self._turn_away(stream)
             return
         self._full = False
-        connection = Connection(self._terms, stream)
+        connection = self._protocol(self._terms, stream)
         self._connections.add(connection)
         try:
             await connection.run()

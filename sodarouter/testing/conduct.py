@@ -13,6 +13,7 @@ from sodarouter.delivery import State
 from sodarouter.errors import Reject
 from sodarouter.failures import describe
 from sodarouter.health import FAILS
+from sodarouter.lag import LagMonitor, monitored
 from sodarouter.preview import Preview
 from sodarouter.testing.bench import NAME, Bench, finder
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
@@ -230,10 +231,24 @@ def _files() -> int:
 
 async def quick(bench: Bench) -> None:
     """It does not block the event loop"""
-    lag = bench.monitor.lag()
-    if lag.blocked.get(f"destination {NAME}") and lag.longest >= LONG:
-        raise NotWellError(f"a step took {lag.longest:.1f} s: leave out async, and deliver runs in a thread")
-    await trio.lowlevel.checkpoint()
+    if (longest := _blocked(bench.monitor)) < LONG:
+        await trio.lowlevel.checkpoint()
+        return
+    # a busy machine can take a second by itself, but hardly time after time
+    again = longest
+    for _ in range(LIVES):
+        with monitored() as monitor:
+            async with bench.router() as router:
+                await router.send(bench.event())
+        if (again := _blocked(monitor)) < LONG:
+            raise DoubtfulError(f"a step took {longest:.1f} s, but not always; was the machine busy?")
+    raise NotWellError(f"a step took {again:.1f} s: leave out async, and deliver runs in a thread")
+
+
+def _blocked(monitor: LagMonitor) -> float:
+    """Seconds that the longest step took while the destination blocked the loop; 0 if it did not."""
+    lag = monitor.lag()
+    return lag.longest if lag.blocked.get(f"destination {NAME}") else 0.0
 
 
 async def returns(bench: Bench) -> None:

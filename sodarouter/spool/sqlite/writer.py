@@ -21,7 +21,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 MAX_BATCH = 512
-"""Jobs in one commit."""
+"""Jobs in one commit, but for those that came in one turn of the loop with the last of them."""
 
 
 Work = Callable[[sqlite3.Connection, Sequence[ItemT]], Sequence[ResultT]]
@@ -34,7 +34,8 @@ class _Job(Generic[ItemT, ResultT]):
         self.item = item
         self.token = token
         self.queued = time.monotonic()
-        self.done = trio.Event()
+        self.task = trio.lowlevel.current_task()
+        """Who waits for it."""
         self.result: ResultT
         self.error: BaseException | None = None
 
@@ -42,8 +43,11 @@ class _Job(Generic[ItemT, ResultT]):
 _AnyJob = _Job[Any, Any]
 
 
-class Writer:
+class Writer(trio.abc.Instrument):
     """Runs jobs on the connection, many to a commit.
+
+    It looks on where the loop ends a turn: all jobs of the turn are handed to the thread together. One by one, the first
+    would wake it for a commit of its own, and each would make the loop's thread wait for Python's lock.
 
     Args:
         connect: Called in the thread. The connection must be in autocommit mode (``isolation_level=None``).
@@ -60,7 +64,11 @@ class Writer:
         intact: Callable[[], None] = lambda: None,
         committed: Callable[[sqlite3.Connection], None] = lambda _: None,
     ) -> None:
-        self._queue: SimpleQueue[_AnyJob | None] = SimpleQueue()
+        self._turn: list[_AnyJob] = []
+        """The jobs of this turn of the loop."""
+        self._looks_on: trio.lowlevel.TrioToken | None = None
+        """In which loop it does."""
+        self._queue: SimpleQueue[list[_AnyJob] | None] = SimpleQueue()
         self._connect = connect
         self._intact = intact
         self._committed = committed
@@ -92,12 +100,20 @@ class Writer:
         if self.closed or not self.is_alive:
             raise SpoolError("the spool is closed")
         job = _Job(work, item, trio.lowlevel.current_trio_token())
-        self._queue.put(job)
-        with trio.CancelScope(shield=True):
-            await job.done.wait()
+        if job.token is not self._looks_on:
+            trio.lowlevel.add_instrument(self)
+            self._looks_on = job.token
+        self._turn.append(job)
+        # as a shielded wait for an event would, without making a scope and an event for every job
+        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
         if job.error is not None:
             raise job.error
         return job.result
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._turn:
+            self._queue.put(self._turn)
+            self._turn = []
 
     @property
     def is_alive(self) -> bool:
@@ -117,6 +133,9 @@ class Writer:
     async def aclose(self) -> None:
         """Runs what is queued, then closes the connection, which checkpoints."""
         self.closed = True
+        self.before_io_wait(0.0)
+        with suppress(KeyError):  # nothing was done in this loop
+            trio.lowlevel.remove_instrument(self)
         self._queue.put(None)
         with trio.CancelScope(shield=True):
             # not from the pool that everybody shares: a plugin may keep all of its threads
@@ -145,13 +164,13 @@ class Writer:
 
     def _next_batch(self) -> list[_AnyJob]:
         batch: list[_AnyJob] = []
-        job = self._queue.get()
+        jobs = self._queue.get()
         try:
-            while job is not None:
-                batch.append(job)
-                if len(batch) == MAX_BATCH:
+            while jobs is not None:
+                batch += jobs
+                if len(batch) >= MAX_BATCH:
                     return batch
-                job = self._queue.get_nowait()
+                jobs = self._queue.get_nowait()
         except Empty:
             return batch
         if batch:  # the end was asked for: first what came before it
@@ -194,10 +213,14 @@ def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJo
     return groups.items()
 
 
+def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
 def _report(batch: list[_AnyJob]) -> None:
     def wake() -> None:
         for job in batch:
-            job.done.set()
+            trio.lowlevel.reschedule(job.task)
 
     try:
         batch[0].token.run_sync_soon(wake)
