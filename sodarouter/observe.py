@@ -33,6 +33,8 @@ class Observers:
         self._delays = Sparing()
 
     def event_accepted(self, event: Event, *, duplicate: bool) -> None:
+        if self._accepted and not duplicate:
+            _ = event.view  # once for all of them and for the decision: nothing in it can be changed
         for told in self._accepted:
             # each its own: the router decides about it later
             self._tell("event_accepted", (told,), event=event.apart(), duplicate=duplicate)

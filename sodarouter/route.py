@@ -10,7 +10,8 @@ import structlog
 import trio
 
 from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
-from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state, recall
+from sodarouter.decide.facts import Subject
+from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state
 from sodarouter.enrich import Enriched, Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
@@ -217,8 +218,12 @@ class Router:
             marks = ({"replay": replay},)
         else:
             state = State({key: known.memory[key] for key in one.keys if key in known.memory}, known.silences)
-            text, learnt = dump_state(one.keys, state.memory), recall(event, state.memory).after
-        decision = decide(event, ruleset.rules, state)
+            text = dump_state(one.keys, state.memory)
+        # the rules may ask of the memory what has to be told it anyway
+        subject = Subject(event, state.memory, ruleset.rules.teams)
+        if not replay:
+            learnt = subject.recalled.after
+        decision = decide(event, ruleset.rules, state, subject=subject)
         known.memory.update(learnt)
         if text is not None:
             known.states[event.id] = text

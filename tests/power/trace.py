@@ -15,6 +15,8 @@ CALLS = (
 ARGUMENTS = ("-D", "-f", "-y", "-xx", "-s", "8388608", "--seccomp-bpf", "-e", f"trace={CALLS}")
 """For strace: its child is the router itself (``-D``), and no byte is left out."""
 HERE, ABOVE = ".", ".."
+ANSWERING = ("sendto", "write")
+"""Calls by which a sender gets its answer."""
 AT_ONCE = ("pwrite64", "write", "ftruncate", "sendto")
 """Calls that may have done their work before they return."""
 UNFINISHED = " <unfinished ...>"
@@ -83,7 +85,6 @@ def parse(lines: Iterable[str], folder: Path) -> Iterator[Operation]:
     Raises:
         ValueError: There is a call of which this module does not know what it does to a file.
     """
-    ours = _hex(str(folder.parent))
     reader = _Reader(folder)
     begun: dict[str, str] = {}
     for line in lines:
@@ -96,8 +97,6 @@ def parse(lines: Iterable[str], folder: Path) -> Iterator[Operation]:
         elif arguments.endswith(UNFINISHED):
             begun[process] = arguments = arguments.removesuffix(UNFINISHED)
         whole = process not in begun
-        if ours not in arguments and call != "sendto":
-            continue
         if (not resumed) if call in AT_ONCE else (whole and " = -1 " not in arguments):
             yield from reader.operations(call, arguments)
 
@@ -105,14 +104,16 @@ def parse(lines: Iterable[str], folder: Path) -> Iterator[Operation]:
 class _Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._ours = _hex(str(folder.parent))
         self._positions: dict[str, int] = {}
         """Where each file is written on that is written from its beginning to its end."""
 
     def operations(self, call: str, arguments: str) -> Iterator[Operation]:
         texts = [_bytes(text) for text in _TEXT.findall(arguments)]
-        if call == "sendto":
-            if texts and (answer := _ANSWERED.match(texts[0])):
-                yield Answer(answer[1].decode())
+        if call in ANSWERING and texts and (answer := _ANSWERED.match(texts[0])):
+            yield Answer(answer[1].decode())
+            return
+        if self._ours not in arguments:
             return
         file = _FILE.match(arguments)
         name = self._name(_bytes(file[1]) if file else texts[0])
