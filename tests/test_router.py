@@ -114,10 +114,10 @@ async def test_a_decision_that_fails_keeps_no_other_back(engine: Engine, monkeyp
 
 
 def failing_for(bad: Event) -> Any:
-    def decided(event: Event, *known: Any) -> Any:
+    def decided(event: Event, *known: Any, **gathered: Any) -> Any:
         if event.id == bad.id:
             raise RuntimeError("broken")
-        return decide(event, *known)
+        return decide(event, *known, **gathered)
 
     return decided
 
