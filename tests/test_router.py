@@ -223,9 +223,9 @@ async def test_the_rules_are_kept_before_anything_is_decided_by_them(engine: Eng
 async def test_a_long_contract_is_compared_in_a_thread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
-    def decided(event: Event, *known: Any) -> Any:
+    def decided(event: Event, *known: Any, **gathered: Any) -> Any:
         threads.append((event.id, threading.current_thread() is threading.main_thread()))
-        return decide(event, *known)
+        return decide(event, *known, **gathered)
 
     monkeypatch.setattr("sodarouter.route.decide", decided)
     columns = "".join(f"  - name: column_{number}\n" for number in range(300))
