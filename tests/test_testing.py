@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -421,7 +422,9 @@ def test_an_event_can_be_made_of_any_body():
 def test_what_is_posted_to_the_module_is_shown():
     command = [sys.executable, "-m", "sodarouter.testing", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+    # who runs the tests in the background of a shell has it ignored, and so would the command
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, preexec_fn=heeded) as process:
         try:
             (url,) = re.findall(r"http://\S+(?=,)", process.stdout.readline())
             urllib.request.urlopen(
