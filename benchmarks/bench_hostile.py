@@ -55,7 +55,7 @@ class Sleeping(Destination[Ways]):
     type = "sleeping"
 
     def deliver(self, event):
-        time.sleep(60)
+        time.sleep(60)  # the fault: its thread is gone for a minute
 
 
 class Batched(Destination[Ways]):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pygal  # type: ignore[import-untyped]  # it has no types
-from pygal.style import CleanStyle  # type: ignore[import-untyped]
+from pygal.style import CleanStyle  # type: ignore[import-untyped]  # nor has this
 
 from benchmarks.figures import Figures, Row
 

@@ -48,7 +48,7 @@ def _down(folder: Path, port: int) -> list[str]:
 def paced(requests: Iterator[bytes]) -> Iterator[bytes]:
     began = time.perf_counter()
     for number, request in enumerate(requests):
-        time.sleep(max(0.0, began + number / PACE - time.perf_counter()))
+        time.sleep(max(0.0, began + number / PACE - time.perf_counter()))  # until its turn
         yield request
 
 

@@ -99,7 +99,7 @@ def until_quiet(pid: int, seconds: float = 20.0) -> None:
     """Returns once a process has done nothing for a moment: what it put off is part of the price."""
     end, before, still = time.monotonic() + seconds, cpu_seconds(pid), 0
     while still < 3 and time.monotonic() < end:
-        time.sleep(0.03)
+        time.sleep(0.03)  # so long it must have done nothing, three times
         now = cpu_seconds(pid)
         still = still + 1 if now == before else 0
         before = now

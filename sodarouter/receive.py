@@ -5,7 +5,6 @@ parsed goes to quarantine.
 """
 
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import structlog
 import trio
 
 from sodarouter.address import LIVE_PATH
+from sodarouter.body import decompressed, joined, too_large
 from sodarouter.errors import Forbidden, Malformed, PluginFailed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.http import WebhookRequest
@@ -207,7 +207,7 @@ class Receiver:
         received = datetime.fromtimestamp(self._now(), UTC)
         raw = wire
         try:
-            raw = _decompressed(wire, encoding, self._intake.max_body)
+            raw = decompressed(wire, encoding, self._intake.max_body)
             holding.reach(len(raw))
             if source.translator and request:
                 made = await source.translator.event(replace(request, body=raw), received)
@@ -261,7 +261,7 @@ class Receiver:
         limit = self._intake.max_body
         told = int(headers.get("content-length", 0))
         if told > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         # before it is read: what there is no room for need not come
         holding.reach(told)
         whole: bytes | None = scope.get(WHOLE_BODY, _nothing)() if told else None
@@ -275,7 +275,7 @@ class Receiver:
                     raise Disconnected
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
                 holding.reach(len(body))
                 if not message.get("more_body", False):
                     return bytes(body)
@@ -364,42 +364,3 @@ def _problem(error: SenderError, source: Source | None) -> Answer:
     if error.status == 405 and source:
         headers = {"Allow": ", ".join(source.methods)}
     return problem(error.status, error.title, error.detail, faults=faults, headers=headers)
-
-
-def _too_large(limit: int) -> SenderError:
-    return SenderError(413, "Body too large", f"at most {limit:,} bytes are taken, also after decompression")
-
-
-def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header names in lower case; the values of one that came several times joined with commas (RFC 9110, 5.3)."""
-    found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
-
-
-def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its Content-Encoding.
-
-    Raises:
-        Malformed: It is not encoded so.
-        SenderError: 413 when it grows over ``limit``, 415 for another encoding.
-    """
-    match encoding.strip().lower():
-        case "" | "identity":
-            return body
-        case "gzip" | "x-gzip" | "deflate":
-            # 32 added to the window size takes both the gzip and the zlib format
-            decoder = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
-        case _:
-            raise SenderError(415, "Encoding not supported", "the body may be plain, gzip or deflate")
-    try:
-        plain = decoder.decompress(body, limit + 1)
-    except zlib.error:
-        raise Malformed(400, "Not decompressible", "the body is not what its Content-Encoding says") from None
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not decoder.eof or decoder.unused_data:
-        raise Malformed(400, "Not decompressible", "the compressed body ends too early or too late")
-    return plain
