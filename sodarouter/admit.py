@@ -1,6 +1,6 @@
 """Takes in what was received: an event that is admitted is on disk, and whoever has to know of it knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -88,23 +88,47 @@ class Here:
         self._looking = trio.CapacityLimiter(1)
 
     async def admit(self, arrival: Arrival) -> Admitted:
-        event, window, awaits_link = arrival
+        event, window, _ = arrival
         if len(event.raw) > LARGE:
             # what asks for its view on the way to the disk must not be the one to make it
             await trio.to_thread.run_sync(lambda: event.view, limiter=self._looking)
-        # before it is on disk: afterwards a link may be made at any time
-        reply = self._replies.expect(event.id) if awaits_link else None
-        # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
-        stored: Appended | None = None
+        reply = self._begin(arrival)
         try:
-            self._coming(event)
+            # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
             stored = await self._spool.append(event, window=window)
-        finally:
-            if stored is None or stored.duplicate:
-                self._forget(event)
-                if reply is not None:
-                    reply.end()
-        if not stored.duplicate:
+        except BaseException:
+            self._lost(event, reply)
+            raise
+        return self._stored(event, stored, reply)
+
+    async def admit_all(self, arrivals: Sequence[Arrival]) -> list[Admitted | BaseException]:
+        """As `admit` for each, none of which is large. What it would raise for one of them is given instead."""
+        replies = [self._begin(arrival) for arrival in arrivals]
+        found = await self._spool.append_all([(arrival.event, arrival.window) for arrival in arrivals])
+        ended: list[Admitted | BaseException] = []
+        for (event, _, _), stored, reply in zip(arrivals, found, replies, strict=True):
+            if isinstance(stored, BaseException):
+                self._lost(event, reply)
+                ended.append(stored)
+            else:
+                ended.append(self._stored(event, stored, reply))
+        return ended
+
+    def _begin(self, arrival: Arrival) -> Reply | None:
+        # before it is on disk: afterwards a link may be made at any time
+        reply = self._replies.expect(arrival.event.id) if arrival.awaits_link else None
+        self._coming(arrival.event)
+        return reply
+
+    def _lost(self, event: Event, reply: Reply | None) -> None:
+        self._forget(event)
+        if reply is not None:
+            reply.end()
+
+    def _stored(self, event: Event, stored: Appended, reply: Reply | None) -> Admitted:
+        if stored.duplicate:
+            self._lost(event, reply)
+        else:
             self._arrived()
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         return Admitted(stored.id, stored.duplicate, None if stored.duplicate else reply)

@@ -51,6 +51,10 @@ class Spool(Protocol):
         """
         ...
 
+    async def append_all(self, events: Sequence[tuple[Event, float]]) -> list[Appended | BaseException]:
+        """As `append` for each of these events with its ``window``. What it would raise for one of them is given instead."""
+        ...
+
     async def quarantine(self, refused: Refused) -> None: ...
 
     async def readmit(self, refused: str, event: Event) -> bool:

@@ -53,6 +53,9 @@ class MemorySpool(MemoryReader):
         self._store(event)
         return Appended(event.id, duplicate=False)
 
+    async def append_all(self, events: Sequence[tuple[Event, float]]) -> list[Appended | BaseException]:
+        return [await self.append(event, window=window) for event, window in events]
+
     def _store(self, event: Event) -> None:
         late = False
         if update := incident_update(event):
