@@ -87,9 +87,16 @@ class Event:
             made.__dict__["view"] = self.view  # nothing in it can be changed
         return made
 
+    def as_late(self) -> "Event":
+        """The same event, which came after a newer update of its incident, with what was parsed of it already."""
+        return self._again(late=True)
+
     def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
         """The same event with what plugins have added, and with what was parsed of it already."""
-        made = replace(self, enriched=enriched)
+        return self._again(enriched=enriched)
+
+    def _again(self, **changed: Any) -> "Event":
+        made = replace(self, **changed)
         made.__dict__.update({name: self.__dict__[name] for name in ("payload", "view") if name in self.__dict__})
         return made
 

@@ -28,7 +28,7 @@ from sodarouter.problem import HAS_ENDED, WHOLE_BODY, Answer, Receive, Scope, Se
 from sodarouter.replies import Replies, Reply
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
-from sodarouter.spool import Appended, Refused, Spool
+from sodarouter.spool import Appended, Decided, Deciding, Refused, Spool
 from sodarouter.translate import Translator
 from sodarouter.verify import Ip, Proxy, Request, Verification, client_address, verify, verify_head
 from sodarouter.vet import Vetting
@@ -94,9 +94,9 @@ class Receiver:
     """The ASGI application of the listener that faces the internet: the sources, and ``/livez``.
 
     Args:
-        coming: Told of each event before it is on disk.
+        coming: Told of each event before it is on disk; gives what decides it there.
         forget: Told of one that is a repeat, or could not be stored.
-        arrived: Called when a new one is.
+        arrived: Told of a new one that is, and of its decision, if that is too.
         replies: Where answers wait for links.
     """
 
@@ -106,9 +106,9 @@ class Receiver:
         spool: Spool,
         observers: Observers,
         intake: Intake,
-        coming: Callable[[Event], None],
+        coming: Callable[[Event], Deciding | None],
         forget: Callable[[Event], None],
-        arrived: Callable[[], None],
+        arrived: Callable[[Event, Decided | None], None],
         replies: Replies | None = None,
         *,
         now: Callable[[], float] = time.time,
@@ -227,15 +227,15 @@ class Receiver:
         # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
         stored: Appended | None = None
         try:
-            self._coming(event)
-            stored = await self._spool.append(event, window=source.duplicate_window)
+            deciding = self._coming(event)
+            stored = await self._spool.append(event, window=source.duplicate_window, deciding=deciding)
         finally:
             if stored is None or stored.duplicate:
                 self._forget(event)
                 if reply is not None:
                     reply.end()
         if not stored.duplicate:
-            self._arrived()
+            self._arrived(event, stored.decided)
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         if reply is not None and seconds is not None and not stored.duplicate:
             return _Waiting(event.id, reply, seconds)

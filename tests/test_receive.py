@@ -232,10 +232,10 @@ class FailingSpool(MemorySpool):
         super().__init__()
         self.error: SpoolError | None = error
 
-    async def append(self, event: Event, *, window: float) -> Any:
+    async def append(self, event: Event, *, window: float, deciding: Any = None) -> Any:
         if self.error:
             raise self.error
-        return await super().append(event, window=window)
+        return await super().append(event, window=window, deciding=deciding)
 
 
 @pytest.mark.parametrize(("error", "word"), [(SpoolFull("full"), "spool_full"), (SpoolError("I/O"), "spool_failed")])
@@ -249,7 +249,7 @@ async def test_a_failing_spool_is_answered_503_until_it_recovers(error: SpoolErr
         Intake(1000, 5),
         lambda _: None,
         lambda _: None,
-        lambda: None,
+        lambda *_: None,
     )
     answer = await ask(receiver)
     assert answer.status_code == 503

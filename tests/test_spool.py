@@ -20,6 +20,8 @@ from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.ids import new_id
 from sodarouter.spool import (
     ROUTE,
+    Appended,
+    Decided,
     DeliveryFilter,
     EventFilter,
     Keep,
@@ -32,6 +34,7 @@ from sodarouter.spool import (
     SqliteReader,
     SqliteSpool,
 )
+from sodarouter.spool.sqlite.decisions import _UNDECIDED
 from sodarouter.spool.sqlite.queue import _DUE
 from sodarouter.spool.sqlite.reader import _BY_DECISION, _EVENTS
 from sodarouter.spool.sqlite.schema import MIGRATIONS
@@ -54,7 +57,7 @@ def test_engines_keep_the_interface(tmp_path: Path) -> None:
 async def test_an_event_comes_back_as_it_went_in(engine: Engine) -> None:
     event = make_event(b'{"event":"checkEvaluation",  "checkResults": [] ,"x":"\xc3\xa9"}')
     stored = await engine.spool.append(event, window=600)
-    assert stored == (event.id, False)
+    assert stored == Appended(event.id, duplicate=False)
     assert engine.reader.event(event.id).event == event
     (claim,) = await engine.claim()
     assert claim.event == event
@@ -64,7 +67,7 @@ async def test_an_event_comes_back_as_it_went_in(engine: Engine) -> None:
 async def test_the_same_bytes_within_the_window_are_the_same_event(engine: Engine) -> None:
     first = await engine.append()
     again = replace(first, id=new_id(), received=first.received + timedelta(minutes=9))
-    assert await engine.spool.append(again, window=600) == (first.id, True)
+    assert await engine.spool.append(again, window=600) == Appended(first.id, duplicate=True)
     assert engine.reader.event(first.id).repeats == 1
     assert engine.reader.event(again.id) is None
     assert len(await engine.claim()) == 1
@@ -73,7 +76,7 @@ async def test_the_same_bytes_within_the_window_are_the_same_event(engine: Engin
 async def test_the_same_bytes_after_the_window_are_news(engine: Engine) -> None:
     first = await engine.append()
     later = replace(first, id=new_id(), received=first.received + timedelta(minutes=11))
-    assert await engine.spool.append(later, window=600) == (later.id, False)
+    assert await engine.spool.append(later, window=600) == Appended(later.id, duplicate=False)
     assert len(await engine.claim(now=NOW + 3600)) == 2
 
 
@@ -89,7 +92,7 @@ async def test_each_source_has_a_window_of_its_own(engine: Engine) -> None:
         make_event({"event": "y"}, received=first.received + timedelta(minutes=5), source="quick"), window=60
     )
     again = replace(first, id=new_id(), received=first.received + timedelta(minutes=6))
-    assert await engine.spool.append(again, window=600) == (first.id, True)
+    assert await engine.spool.append(again, window=600) == Appended(first.id, duplicate=True)
 
 
 async def test_an_attempt_is_settled_once_even_if_it_is_told_twice(engine: Engine) -> None:
@@ -130,8 +133,8 @@ async def test_a_decision_that_lost_its_lease_plans_nothing(engine: Engine) -> N
     (late,) = await engine.claim(lease=1)
     (current,) = await engine.claim(now=NOW + 2)
     planned = [Planned("log")]
-    assert await engine.spool.settle([Routed(late, [], planned, NOW)]) == [False]
-    assert await engine.spool.settle([Routed(current, [{"route": "x"}], planned, NOW)]) == [True]
+    assert await engine.spool.settle([Routed(late, Decided([], planned, NOW))]) == [False]
+    assert await engine.spool.settle([Routed(current, Decided([{"route": "x"}], planned, NOW))]) == [True]
     assert [d.destination for d in engine.reader.deliveries(DeliveryFilter(event=event.id), limit=9)] == ["log"]
 
 
@@ -180,7 +183,7 @@ async def test_every_attempt_is_kept_with_its_outcome(engine: Engine) -> None:
 async def test_a_delivery_carries_the_results_it_was_planned_with(engine: Engine) -> None:
     await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("log", (0, 2)), Planned("mail")], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("log", (0, 2)), Planned("mail")], NOW))])
     assert [c.delivery.results for c in await engine.claim("log")] == [(0, 2)]
     assert [c.delivery.results for c in await engine.claim("mail")] == [None]
 
@@ -288,7 +291,7 @@ async def test_the_trace_of_a_decision_is_kept(engine: Engine) -> None:
     assert engine.reader.event(event.id).planned is None
     (claim,) = await engine.claim()
     trace = [{"route": "a", "matched": False, "failed": {"key": "event", "found": ["é"]}}]
-    await engine.spool.settle([Routed(claim, trace, [], NOW)])
+    await engine.spool.settle([Routed(claim, Decided(trace, [], NOW))])
     stored = engine.reader.event(event.id)
     assert (stored.planned, stored.trace) == (0, trace)
 
@@ -348,7 +351,7 @@ async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_pat
         await spool.quarantine(refused())
     claims = await engine.claim(limit=100)
     assert len(claims) >= 6
-    assert all(await spool.settle([Routed(claim, [], [], NOW) for claim in claims]))
+    assert all(await spool.settle([Routed(claim, Decided([], [], NOW)) for claim in claims]))
     # room comes back with retention
     assert await spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100) == len(claims)
     await engine.append()
@@ -537,6 +540,10 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
         ("SELECT count(*) FROM memory INDEXED BY memory_seen", "COVERING INDEX memory_seen"),
         ("SELECT * FROM silence WHERE ends > 5", "silence_ends"),
         (
+            _UNDECIDED,
+            "delivery_undecided",
+        ),
+        (
             "SELECT seq FROM delivery WHERE event = 1 AND destination = 'x' AND part = 0 AND replay = 0",
             "(event=? AND destination=? AND part=? AND replay=?)",
         ),
@@ -628,7 +635,7 @@ async def test_of_the_memory_what_was_heard_of_longest_ago_goes_first(
             await engine.append()
             (claim,) = await engine.claim()
             memory = {bytes([name]): f"{moment}" for name in names}
-            await engine.spool.settle([Routed(claim, [], [], NOW + moment, memory=memory)])
+            await engine.spool.settle([Routed(claim, Decided([], [], NOW + moment, memory=memory))])
         every = [bytes([name]) for name in b"abcdefg"]
         # no more at once than others may wait for, and the rest when it is their turn
         assert await engine.spool.prune(keeping(), NOW, 2) == 2

@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 from support import make_event
 
 from sodarouter.delivery import Cause, Halt, Planned, State
+from sodarouter.event import Event
 from sodarouter.link import IncidentLink
-from sodarouter.spool import DeliveryFilter, EventFilter, Keep, Linking, Routed, StoredEvent, StoredSilence
+from sodarouter.spool import (
+    Decided,
+    DeliveryFilter,
+    EventFilter,
+    Keep,
+    Linking,
+    Recollection,
+    Routed,
+    StoredEvent,
+    StoredSilence,
+)
 from sodarouter.store import Kept
 
 DESTINATIONS = ("log", "mail", "$link")
@@ -40,6 +51,7 @@ INCIDENT = {
 }
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
+    st.tuples(st.just("append_decided"), st.integers(0, 5), st.sampled_from([*DIVIDED, [], None])),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
     st.tuples(st.just("divide"), st.integers(0, 3), st.sampled_from(DIVIDED)),
     st.tuples(st.just("remember"), st.integers(0, 3), st.sampled_from(KEYS)),
@@ -62,6 +74,23 @@ STEPS = st.one_of(
     st.tuples(st.just("recover"), st.booleans(), st.just(0)),
     st.tuples(st.just("prune"), st.integers(0, 40), st.sampled_from([None, 0, 100])),
 )
+
+
+class Decide:
+    """A `Deciding` that plans what it is told, or fails; its trace has all that it is told itself."""
+
+    keys = KEYS[:2]
+
+    def __init__(self, planned: list[Planned] | None, now: float) -> None:
+        self.planned = planned
+        self.now = now
+
+    def __call__(self, known: Recollection, *, late: bool) -> Decided:
+        if self.planned is None:
+            raise ValueError("nobody can decide this")
+        told = sorted(known.memory.values()), [silence.id for silence in known.silences], late
+        memory = {KEYS[0]: f"{self.now}"}
+        return Decided([{"route": "x", "told": told}], self.planned, self.now, "c-2", state="[]", memory=memory)
 
 
 class Twins:
@@ -99,12 +128,18 @@ class Twins:
         return stats.queues, stats.backlog, events, narrowed, deliveries, attempts, reader.halts(), known
 
     async def _append(self, number: int, body: int, window: int) -> Any:
-        event = make_event(
+        return await self.engines[number].spool.append(self._event(body), window=float(window))
+
+    def _event(self, body: int) -> Event:
+        return make_event(
             INCIDENT if body == 5 else {"event": "checkEvaluation", "n": body},
             id=f"{self.now:.0f}",
             received=make_event().received + timedelta(seconds=self.now - NOW),
         )
-        return await self.engines[number].spool.append(event, window=float(window))
+
+    async def _append_decided(self, number: int, body: int, planned: list[Planned] | None) -> Any:
+        event = self._event(body)
+        return await self.engines[number].spool.append(event, window=2.0, deciding=Decide(planned, self.now))
 
     async def _decide(self, number: int, limit: int, keys: tuple[str, ...]) -> Any:
         engine = self.engines[number]
@@ -113,20 +148,23 @@ class Twins:
         # a decision that is made anew brings nothing, and what was added stays
         added = [None if claim.delivery.replay else f'{{"x":{{"n":{self.now}}}}}' for claim in claims]
         return await engine.spool.settle(
-            [Routed(claim, [], planned, self.now, enriched=one) for claim, one in zip(claims, added, strict=True)]
+            [
+                Routed(claim, Decided([], planned, self.now, enriched=one))
+                for claim, one in zip(claims, added, strict=True)
+            ]
         )
 
     async def _divide(self, number: int, limit: int, planned: list[Planned]) -> Any:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
         trace = [{"route": "x", "results": (0, 1)}]
-        return await engine.spool.settle([Routed(claim, trace, planned, self.now, "c-1") for claim in claims])
+        return await engine.spool.settle([Routed(claim, Decided(trace, planned, self.now, "c-1")) for claim in claims])
 
     async def _remember(self, number: int, limit: int, key: bytes) -> Any:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
         known: dict[str, Any] = {"state": f"[{self.now}]", "memory": {key: f"{self.now}"}, "withheld": key == b"one"}
-        return await engine.spool.settle([Routed(claim, [], [], self.now, **known) for claim in claims])
+        return await engine.spool.settle([Routed(claim, Decided([], [], self.now, **known)) for claim in claims])
 
     async def _recall(self, number: int, which: int, since: int) -> Any:
         engine = self.engines[number]

@@ -17,6 +17,7 @@ from sodarouter.spool.values import (
     Appended,
     Attempt,
     Claims,
+    Deciding,
     DeliveryFilter,
     EventFilter,
     Outcome,
@@ -43,11 +44,17 @@ class Spool(Protocol):
         SpoolError: The store failed; nothing of the call has happened.
     """
 
-    async def append(self, event: Event, *, window: float) -> Appended:
-        """Stores an event and one delivery of it for `ROUTE`.
+    async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
+        """Stores an event together with its decision, or else with one delivery of it for `ROUTE`.
 
         The same bytes from the same source within the last ``window`` seconds are the same event: it is counted as
         repeated, and nothing else happens. An incident's update that is older than one that was stored before is ``late``.
+
+        Args:
+            event: What came.
+            window: Seconds.
+            deciding: Decides it, if it can be decided at once: that is not done while another event waits for its decision,
+                but for replays, so that each decision finds what those about earlier events have left.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import Any
 import sodarouter_file
 import sodarouter_forward
 
-from sodarouter import receive, route
+from sodarouter import deciding, receive
 from sodarouter.cli import main as router
 from sodarouter.spool import ROUTE, Outcome, Routed, SqliteSpool
 
@@ -91,16 +91,17 @@ def _delivered(passed: Passed) -> None:
 STEPS: dict[str, Callable[[Passed], None]] = {
     # the body is whole and verified, and nothing of it is stored
     "received": lambda passed: _before(SqliteSpool, "append", passed),
-    # committed, and the sender does not know
+    # the decision is made, mostly in the transaction that is to store the event, and nothing of it is stored
+    "decided": lambda passed: _after_at_once(deciding, "decide", passed),
+    # committed, mostly with its decision, and the sender does not know
     "appended": lambda passed: _after(SqliteSpool, "append", passed),
     # the sender has its 200
     "answered": lambda passed: _after(receive, "answer", passed, lambda _, __, given: given.status == 200),
     # a body that is no event is committed to the quarantine, and the sender does not know
     "quarantined": lambda passed: _after(SqliteSpool, "quarantine", passed),
+    # of a large event, or of one that came behind it
     "claimed-for-decision": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name == ROUTE)),
-    # the decision is made, and nothing of it is stored
-    "decided": lambda passed: _after_at_once(route, "decide", passed),
-    # the deliveries are planned
+    # the deliveries of such a one are planned
     "routed": lambda passed: _after(SqliteSpool, "settle", passed, _settles(Routed)),
     "claimed": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name != ROUTE)),
     "delivering": _delivering,

@@ -17,7 +17,6 @@ from sodarouter.event import Event
 from sodarouter.link import IncidentLink
 from sodarouter.seal import key_file, load_keys
 from sodarouter.spool.sqlite import intake, keeping, operate, queue, remembering
-from sodarouter.spool.sqlite.held import held
 from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
 from sodarouter.spool.sqlite.reader import SqliteReader
@@ -28,6 +27,7 @@ from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
 from sodarouter.spool.values import (
     Appended,
     Claims,
+    Deciding,
     Outcome,
     Recollection,
     Refused,
@@ -97,10 +97,10 @@ class SqliteSpool:
     async def aclose(self) -> None:
         await self._writer.aclose()
 
-    async def append(self, event: Event, *, window: float) -> Appended:
-        return await self._take_in(intake.append, self._arrival(event, window))
+    async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
+        return await self._take_in(intake.append, self._arrival(event, window, deciding))
 
-    def _arrival(self, event: Event, window: float) -> Arrival:
+    def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
         incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
         return Arrival(
@@ -109,6 +109,7 @@ class SqliteSpool:
             incident_update(event),
             *self._seals.seal(event.raw, callback, event.id),
             incident.id if incident and callback else None,
+            deciding,
         )
 
     async def quarantine(self, refused: Refused) -> None:
@@ -229,11 +230,11 @@ class SqliteSpool:
         return result
 
     def _measure(self, connection: sqlite3.Connection) -> None:
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        self._bytes = (pages - free) * size
-        self._backlog = held(connection, "backlog")
+        # one statement, as it comes after every commit
+        self._bytes, self._backlog = connection.execute(
+            "SELECT (page_count - freelist_count) * page_size, (SELECT amount FROM held WHERE what = 'backlog')"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        ).fetchone()
 
 
 def _have_a_log(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,15 +1,15 @@
 """What is to be done: claiming and settling deliveries, the deciding among them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from sqlite3 import Connection, Row
 from typing import NamedTuple
 
 from sodarouter.delivery import Delivery, Halt, State
 from sodarouter.event import Event
+from sodarouter.spool.sqlite.decisions import Made, record
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.keeping import keep, settle_links
-from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
+from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go
 from sodarouter.spool.sqlite.rows import EVER, MANY, enriched, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
@@ -171,44 +171,14 @@ def _fenced(connection: Connection, outcomes: Sequence[Outcome | Routed]) -> dic
 def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapping[tuple[int, int], _Fenced]) -> None:
     if not routed:
         return
-    decisions, plans = [], []
-    remembered: dict[bytes, tuple[bytes, int, str]] = {}
-    for outcome in routed:
-        event, now = found[_fence(outcome)].event, micros(outcome.now)
-        trace = json.dumps(outcome.trace, separators=(",", ":"))
-        decisions.append((event, len(outcome.planned), trace, outcome.config, int(outcome.withheld), outcome.state))
-        remembered.update((key, (key, now, value)) for key, value in outcome.memory.items())
-        replay = outcome.claim.delivery.replay
-        for p in outcome.planned:
-            results = None if p.results is None else json.dumps(p.results)
-            keys = json.dumps(p.keys) if p.keys else None
-            plans.append(
-                Plan(
-                    event,
-                    p.destination,
-                    now,
-                    now,
-                    results,
-                    keys,
-                    replay,
-                    outcome.config,
-                    part=p.part,
-                    shared=p.group,
-                )
-            )
     said = 0
     for start in range(0, len(routed), MANY):
         keys_ = [outcome.claim.key for outcome in routed[start : start + MANY]]
         said += attempt_bytes(connection, keys_)
         for table, column in (("attempt", "delivery"), ("delivery", "seq")):
             connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys_))})", keys_)
-    columns = ("event", "planned", "trace", "config", "withheld", "state")
-    # one that is decided anew in a replay has a decision
-    insert(connection, "decision", columns, decisions, verb="INSERT OR REPLACE")
-    added = [(found[_fence(one)].event, one.enriched) for one in routed if one.enriched is not None]
-    insert(connection, "enrichment", ("event", "value"), added, verb="INSERT OR REPLACE")
-    insert(connection, "memory", ("key", "seen", "value"), remembered.values(), verb="INSERT OR REPLACE")
-    hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
+    made = [Made(found[_fence(one)].event, one.claim.delivery.replay, one.decided) for one in routed]
+    hold(connection, {"backlog": record(connection, made) - len(routed), "attempts": -said})
 
 
 def _settle_attempts(

@@ -275,6 +275,11 @@ MIGRATIONS = (
         value    TEXT    NOT NULL    -- a JSON object
     ) STRICT;
     """,
+    """
+    -- as long as one is in it, events that come have to wait for their turn too: one look before each commit
+    CREATE INDEX delivery_undecided ON delivery (destination)
+        WHERE destination = '$route' AND state = 'pending' AND replay = 0;
+    """,
 )
 
 OLDEST_SQLITE = (3, 37, 0)
