@@ -48,10 +48,10 @@ class Event:
     """What plugins have added, by the name of the plugin: JSON objects."""
 
     @classmethod
-    def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":
-        """A new event from a body that has just been validated, which is then not done again."""
-        event = cls(new_id(), source, received, payload.event, raw)
-        event.__dict__["payload"] = payload  # where the cached property keeps it
+    def taken_in(cls, source: str, received: datetime, raw: bytes, body: dict[str, Any]) -> "Event":
+        """A new event from what has just been read of ``raw``, which is then not read again."""
+        event = cls(new_id(), source, received, body["event"], raw)
+        event.__dict__[_BODY] = body
         return event
 
     @property
@@ -67,7 +67,8 @@ class Event:
     @cached_property
     def view(self) -> View:
         """The normalised view: one vocabulary over Soda's v3 and v4."""
-        view = normalise(from_json(self.raw))
+        # not kept: nobody asks for the body again, and it is larger than the view
+        view = normalise(self.__dict__.pop(_BODY, None) or from_json(self.raw))
         return self.enrich(view) if self.enrich else view
 
     @property
@@ -90,7 +91,9 @@ class Event:
     def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
         """The same event with what plugins have added, and with what was parsed of it already."""
         made = replace(self, enriched=enriched)
-        made.__dict__.update({name: self.__dict__[name] for name in ("payload", "view") if name in self.__dict__})
+        made.__dict__.update(
+            {name: self.__dict__[name] for name in (_BODY, "payload", "view") if name in self.__dict__}
+        )
         return made
 
     def handed_over(self, results: Collection[int] | None, enrich: Enrich | None) -> "Event":
@@ -121,6 +124,9 @@ class Event:
             "payload": json.loads(raw, parse_float=_finite),
         }
 
+
+_BODY = "body"
+"""Where an event keeps what was read of ``raw`` until its view is made."""
 
 _ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
 """What of the view would only say again what the record has already."""
