@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -19,6 +19,7 @@ from sodarouter.seal import cut_out
 from sodarouter.view import View, normalise
 
 Enrich = Callable[[View], View]
+T = TypeVar("T")
 
 _view: TypeAdapter[View] = TypeAdapter(View)
 
@@ -89,11 +90,17 @@ class Event:
         return made
 
     def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
-        """The same event with what plugins have added, and with what was parsed of it already."""
+        """The same event with what plugins have added, and with what was made of it already."""
         made = replace(self, enriched=enriched)
-        made.__dict__.update(
-            {name: self.__dict__[name] for name in (_BODY, "payload", "view") if name in self.__dict__}
-        )
+        made.__dict__.update({name: self.__dict__[name] for name in _MADE if name in self.__dict__})
+        return made
+
+    def once(self, make: Callable[["Event"], T]) -> T:
+        """What ``make`` makes of the view and the source: made when it is first asked for, and kept with the event."""
+        kept: dict[Callable[[Event], Any], Any] = self.__dict__.setdefault(_KEPT, {})
+        if make not in kept:
+            kept[make] = make(self)
+        made: T = kept[make]
         return made
 
     def handed_over(self, results: Collection[int] | None, enrich: Enrich | None) -> "Event":
@@ -126,7 +133,10 @@ class Event:
 
 
 _BODY = "body"
-"""Where an event keeps what was read of ``raw`` until its view is made."""
+"""Where an event keeps what was read of ``raw`` until its view is made, and"""
+_KEPT = "kept"
+"""what `Event.once` was asked for."""
+_MADE = (_BODY, _KEPT, "payload", "view")
 
 _ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
 """What of the view would only say again what the record has already."""

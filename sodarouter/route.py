@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
@@ -11,7 +11,7 @@ import trio
 
 from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
 from sodarouter.decide.facts import Subject
-from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state
+from sodarouter.decide.memory import dump_memory, dump_state, memory_keys, parse_state
 from sodarouter.enrich import Enriched, Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
@@ -25,9 +25,11 @@ GATHER = 0.005
 """Seconds after a batch in which events gather for the next. Each batch takes three turns of the spool's writer, however
 few it has; and an event that comes while nothing is decided need not wait."""
 COMING = 256
-"""Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
+"""Events that are kept in memory with what was made of them; a backlog waits on disk."""
+KEPT = 256 * 1024
+"""Bytes of an event that is: what is made of it takes some three times as much."""
 SMALL = 64 * 1024
-"""Bytes of an event that is: parsed, it takes fifteen times as much."""
+"""Bytes of an event that is decided in the loop: a larger one may have so many results that a thread is better."""
 SMALL_CONTRACT = 2 * 1024
 """The same of one with a contract, as that is compared with the one before: 10 KB of it take 13 ms, 100 KB up to 600."""
 LEASE = 60.0
@@ -70,7 +72,7 @@ class _Waiting:
 class _Known:
     """What a batch is decided with, and what its events add to it: each sees what those before it have left."""
 
-    memory: dict[bytes, Memory]
+    memory: dict[bytes, str]
     states: dict[str, str]
     silences: Sequence[Silence]
 
@@ -114,8 +116,8 @@ class Router:
         self._ruleset = ruleset
 
     def coming(self, event: Event) -> None:
-        """Told of an event before it is on disk. A few small ones are kept until their turn, not to be parsed again."""
-        if len(self._coming) < COMING and len(event.raw) <= SMALL:
+        """Told of an event before it is on disk. A few are kept until their turn, so that they need not be read again."""
+        if len(self._coming) < COMING and len(event.raw) <= KEPT:
             self._coming[event.id] = event
 
     def forget(self, event: Event) -> None:
@@ -193,7 +195,7 @@ class Router:
             for stored in found.silences
         }
         silences = [silence for silence in self._silences.values() if silence]
-        return _Known(parse_memories(found.memory), dict(found.states), silences)
+        return _Known(dict(found.memory), dict(found.states), silences)
 
     def _decided(self, one: _Waiting, ruleset: Ruleset, known: _Known) -> Routed | Outcome:
         now = self._now()
@@ -209,7 +211,7 @@ class Router:
 
     def _routed(self, one: _Waiting, ruleset: Ruleset, known: _Known, now: float) -> Routed:
         event, replay = one.event, one.claim.delivery.replay
-        learnt: Mapping[bytes, Memory] = {}
+        learnt: dict[bytes, str] = {}
         marks: tuple[Step, ...] = ()
         if replay:
             # somebody asked for it: it sees what it saw then, and no silence keeps it back
@@ -217,12 +219,12 @@ class Router:
             state = State(parse_state(event, text) if text is not None else {})
             marks = ({"replay": replay},)
         else:
-            state = State({key: known.memory[key] for key in one.keys if key in known.memory}, known.silences)
-            text = dump_state(one.keys, state.memory)
+            text = dump_state(one.keys, known.memory)
+            state = State(parse_state(event, text), known.silences)
         # the rules may ask of the memory what has to be told it anyway
         subject = Subject(event, state.memory, ruleset.rules.teams)
         if not replay:
-            learnt = subject.recalled.after
+            learnt = {key: dump_memory(memory) for key, memory in subject.recalled.after.items()}
         decision = decide(event, ruleset.rules, state, subject=subject)
         known.memory.update(learnt)
         if text is not None:
@@ -238,7 +240,7 @@ class Router:
             ruleset.config,
             decision.withheld,
             text,
-            {key: dump_memory(memory) for key, memory in learnt.items()},
+            learnt,
             one.enriched,
         )
 
