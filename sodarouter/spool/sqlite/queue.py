@@ -10,6 +10,7 @@ from sodarouter.event import Event
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.keeping import keep, settle_links
 from sodarouter.spool.sqlite.planning import Plan, hand_over, let_go, plan
+from sodarouter.spool.sqlite.remembering import remember
 from sodarouter.spool.sqlite.rows import EVER, MANY, enriched, fallback, indices, insert, micros, moment, placeholders
 from sodarouter.spool.sqlite.seals import Seals
 from sodarouter.spool.values import Claim, Claims, Outcome, Routed, delivery_id
@@ -207,7 +208,7 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
     insert(connection, "decision", columns, decisions, verb="INSERT OR REPLACE")
     added = [(found[_fence(one)].event, one.enriched) for one in routed if one.enriched is not None]
     insert(connection, "enrichment", ("event", "value"), added, verb="INSERT OR REPLACE")
-    insert(connection, "memory", ("key", "seen", "value"), remembered.values(), verb="INSERT OR REPLACE")
+    remember(connection, remembered.values())
     hold(connection, {"backlog": plan(connection, plans) - len(routed), "attempts": -said})
 
 
