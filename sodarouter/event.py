@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -19,6 +19,7 @@ from sodarouter.seal import cut_out
 from sodarouter.view import View, normalise
 
 Enrich = Callable[[View], View]
+T = TypeVar("T")
 
 _view: TypeAdapter[View] = TypeAdapter(View)
 
@@ -48,10 +49,10 @@ class Event:
     """What plugins have added, by the name of the plugin: JSON objects."""
 
     @classmethod
-    def taken_in(cls, source: str, received: datetime, raw: bytes, payload: soda.Payload) -> "Event":
-        """A new event from a body that has just been validated, which is then not done again."""
-        event = cls(new_id(), source, received, payload.event, raw)
-        event.__dict__["payload"] = payload  # where the cached property keeps it
+    def taken_in(cls, source: str, received: datetime, raw: bytes, body: dict[str, Any]) -> "Event":
+        """A new event from what has just been read of ``raw``, which is then not read again."""
+        event = cls(new_id(), source, received, body["event"], raw)
+        event.__dict__[_BODY] = body
         return event
 
     @property
@@ -67,7 +68,8 @@ class Event:
     @cached_property
     def view(self) -> View:
         """The normalised view: one vocabulary over Soda's v3 and v4."""
-        view = normalise(from_json(self.raw))
+        # not kept: nobody asks for the body again, and it is larger than the view
+        view = normalise(self.__dict__.pop(_BODY, None) or from_json(self.raw))
         return self.enrich(view) if self.enrich else view
 
     @property
@@ -88,16 +90,24 @@ class Event:
         return made
 
     def as_late(self) -> "Event":
-        """The same event, which came after a newer update of its incident, with what was parsed of it already."""
+        """The same event, which came after a newer update of its incident, with what was made of it already."""
         return self._again(late=True)
 
     def with_enriched(self, enriched: Mapping[str, Mapping[str, Any]]) -> "Event":
-        """The same event with what plugins have added, and with what was parsed of it already."""
+        """The same event with what plugins have added, and with what was made of it already."""
         return self._again(enriched=enriched)
 
     def _again(self, **changed: Any) -> "Event":
         made = replace(self, **changed)
-        made.__dict__.update({name: self.__dict__[name] for name in ("payload", "view") if name in self.__dict__})
+        made.__dict__.update({name: self.__dict__[name] for name in _MADE if name in self.__dict__})
+        return made
+
+    def once(self, make: Callable[["Event"], T]) -> T:
+        """What ``make`` makes of the view and the source: made when it is first asked for, and kept with the event."""
+        kept: dict[Callable[[Event], Any], Any] = self.__dict__.setdefault(_KEPT, {})
+        if make not in kept:
+            kept[make] = make(self)
+        made: T = kept[make]
         return made
 
     def handed_over(self, results: Collection[int] | None, enrich: Enrich | None) -> "Event":
@@ -128,6 +138,12 @@ class Event:
             "payload": json.loads(raw, parse_float=_finite),
         }
 
+
+_BODY = "body"
+"""Where an event keeps what was read of ``raw`` until its view is made, and"""
+_KEPT = "kept"
+"""what `Event.once` was asked for."""
+_MADE = (_BODY, _KEPT, "payload", "view")
 
 _ELSEWHERE: dict[str, Any] = {"type": True, "incident": {"status_words"}}
 """What of the view would only say again what the record has already."""

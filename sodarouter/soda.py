@@ -7,10 +7,13 @@ missing, every leaf may be of any type, and unknown fields are kept. `sodarouter
 Sources: the webhook pages of Soda's v3 documentation (2022 to 2025) and of its v4 documentation (2025 and 2026).
 """
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from sodarouter import shape
 
 Leaf = object
 """A value the router only reads: whatever JSON type Soda gave it."""
@@ -186,11 +189,30 @@ EVENT_TYPES = ("validate", *SCOPES)
 FIELDS = frozenset(field.alias or name for model in Body.__subclasses__() for name, field in model.model_fields.items())
 """Every field name that the models know, as Soda spells it."""
 
+_KNOWN = (Validate, CheckEvaluation, IncidentEvent, ContractPublished, AgreementEvent)
+
 _known: TypeAdapter[Payload] = TypeAdapter(
     Annotated[
         Validate | CheckEvaluation | IncidentEvent | ContractPublished | AgreementEvent, Field(discriminator="event")
     ]
 )
+_plain = shape.validator(
+    {event: model for model in _KNOWN for event in get_args(model.model_fields["event"].annotation)}, "event"
+)
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """A body as JSON types, of which `validate` accepts the shape. The models take four times as long to make.
+
+    Raises:
+        pydantic.ValidationError: As `validate`.
+    """
+    try:
+        body: dict[str, Any] = _plain.validate_json(raw)
+    except ValidationError:
+        validate(raw)  # what it says of a fault is for people; and it takes events that nobody has documented
+        body = from_json(raw)
+    return body
 
 
 def validate(raw: bytes) -> Payload:
