@@ -431,6 +431,26 @@ async def test_tls_and_host_go_by_the_name(tmp_path):
     assert seen == ["hooks.example.org", "other.example.org"]
 
 
+def test_what_trusts_the_same_is_made_once(tmp_path):
+    """Reading the authorities of a system takes as long as all else that a destination needs to open."""
+    ca, authority = tmp_path / "ca.pem", trustme.CA()
+    authority.cert_pem.write_to_path(str(ca))
+    own = tmp_path / "own.pem"
+    authority.issue_cert("client.example.org").private_key_and_cert_chain_pem.write_to_path(str(own))
+
+    def contexts(tls: dict[str, Any], **more: Any) -> set[ssl.SSLContext]:
+        return {HttpOptions.model_validate({"tls": tls}).tls.context(outgoing(**more)) for _ in range(3)}
+
+    usual, trusting = contexts({}), contexts({"ca": str(ca)})
+    assert (len(usual), len(trusting), len(contexts({"verify": False}))) == (1, 1, 1)
+    assert contexts({}, ca=str(ca)) == trusting
+    # one that shows a certificate is not shared, or others would show it
+    assert len(contexts({"ca": str(ca), "cert": str(own)})) == 3
+    # nor is one that was made of what the file had before
+    ca.write_bytes(authority.cert_pem.bytes() + trustme.CA().cert_pem.bytes())
+    assert not contexts({"ca": str(ca)}) & trusting
+
+
 async def test_a_name_that_cannot_be_looked_up_means_later():
     async with client() as http:
         with pytest.raises(Retry, match=r"^ConnectError: "):
