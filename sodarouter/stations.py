@@ -6,6 +6,7 @@ from functools import partial
 
 import trio
 
+from sodarouter.admit import Here
 from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deciding import Ruleset
@@ -71,16 +72,8 @@ class Stations:
         enrichment = Enrichment(enrichers, config.redact) if enrichers else None
         self._own_threads += AT_ONCE * len(enrichers)
         self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set, enrichment=enrichment)
-        self.receiver = Receiver(
-            _sources(config),
-            spool,
-            observers,
-            _intake(config),
-            self.router.coming,
-            self.router.forget,
-            self.router.arrived,
-            replies,
-        )
+        admission = Here(spool, observers, self.router.coming, self.router.forget, self.router.arrived, replies)
+        self.receiver = Receiver(_sources(config), _intake(config), admission)
         self.survey = Survey(self._look)
         self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
         self.silences = Wake()

@@ -23,6 +23,7 @@ from running import LISTEN, running_router
 from structlog.testing import capture_logs
 
 from sodarouter import HttpResponse, Options, SourceType, Untranslatable, Unverified, VerificationType, WebhookRequest
+from sodarouter.admit import Here
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
@@ -30,6 +31,7 @@ from sodarouter.options import Place
 from sodarouter.plugins import Plugins, find
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.redact import Redactor
+from sodarouter.replies import Replies
 from sodarouter.spool import MemorySpool
 from sodarouter.translate import THREADS, Translator
 from sodarouter.vet import Vetting
@@ -337,7 +339,8 @@ class House:
         self.refused: list[tuple[str | None, int, str]] = []
         observers = Observers(refused=[("test", lambda source, status, reason: self._tell(source, status, reason))])
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.receiver = Receiver(sources, self.spool, observers, Intake(max_body, 5), nothing, nothing, nothing)
+        admission = Here(self.spool, observers, nothing, nothing, nothing, Replies())
+        self.receiver = Receiver(sources, Intake(max_body, 5), admission)
 
     def _tell(self, source: str | None, status: int, reason: str) -> None:
         self.refused.append((source, status, reason))

@@ -52,6 +52,7 @@ INCIDENT = {
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
     st.tuples(st.just("append_decided"), st.integers(0, 5), st.sampled_from([*DIVIDED, [], None])),
+    st.tuples(st.just("append_all"), st.lists(st.integers(0, 5), max_size=3), st.integers(0, 2)),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
     st.tuples(st.just("divide"), st.integers(0, 3), st.sampled_from(DIVIDED)),
     st.tuples(st.just("remember"), st.integers(0, 3), st.sampled_from(KEYS)),
@@ -130,10 +131,14 @@ class Twins:
     async def _append(self, number: int, body: int, window: int) -> Any:
         return await self.engines[number].spool.append(self._event(body), window=float(window))
 
-    def _event(self, body: int) -> Event:
+    async def _append_all(self, number: int, bodies: list[int], window: int) -> Any:
+        events = [self._event(body, part) for part, body in enumerate(bodies)]
+        return await self.engines[number].spool.append_all([(event, float(window), None) for event in events])
+
+    def _event(self, body: int, part: int = 0) -> Event:
         return make_event(
             INCIDENT if body == 5 else {"event": "checkEvaluation", "n": body},
-            id=f"{self.now:.0f}",
+            id=f"{self.now:.0f}-{part}",
             received=make_event().received + timedelta(seconds=self.now - NOW),
         )
 

@@ -58,6 +58,13 @@ class Spool(Protocol):
         """
         ...
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        """As `append` for each of these events, with its ``window`` and what decides it. What it would raise for one of them
+        is given instead."""
+        ...
+
     async def quarantine(self, refused: Refused) -> None: ...
 
     async def readmit(self, refused: str, event: Event) -> bool:

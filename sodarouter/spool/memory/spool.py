@@ -55,6 +55,11 @@ class MemorySpool(MemoryReader):
         self._recent[key] = (event.id, event.received.timestamp() + window)
         return Appended(event.id, duplicate=False, decided=self._store(event, deciding))
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        return [await self.append(event, window=window, deciding=deciding) for event, window, deciding in events]
+
     def _store(self, event: Event, deciding: Deciding | None = None) -> Decided | None:
         late = False
         if update := incident_update(event):

@@ -100,6 +100,17 @@ class SqliteSpool:
     async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         return await self._take_in(intake.append, self._arrival(event, window, deciding))
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        try:
+            self._refuse_if_full()
+            found = await self._writer.do_each(intake.append, [self._arrival(*one) for one in events])
+        except SpoolError as error:
+            found = [error for _ in events]
+        self._trouble = next((str(one) for one in found if isinstance(one, SpoolError)), "")
+        return found
+
     def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
         incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
@@ -211,23 +222,26 @@ class SqliteSpool:
 
     async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
         try:
-            # only what comes in is refused: what is there must still be delivered and settled
-            if self._bytes >= self.max_size:
-                raise SpoolFull(
-                    f"the spool has reached its max_size of {self.max_size:,} bytes; raise spool.max_size, or shorten "
-                    "spool.retention"
-                )
-            if self._backlog >= self.max_backlog:
-                raise SpoolFull(
-                    f"{self._backlog:,} deliveries wait, and spool.max_backlog allows no more than {self.max_backlog:,}; "
-                    "see `sodarouter destinations` for those that take none"
-                )
+            self._refuse_if_full()
             result = await self._writer.do(work, item)
         except SpoolError as error:
             self._trouble = str(error)
             raise
         self._trouble = ""
         return result
+
+    def _refuse_if_full(self) -> None:
+        # only what comes in is refused: what is there must still be delivered and settled
+        if self._bytes >= self.max_size:
+            raise SpoolFull(
+                f"the spool has reached its max_size of {self.max_size:,} bytes; raise spool.max_size, or shorten "
+                "spool.retention"
+            )
+        if self._backlog >= self.max_backlog:
+            raise SpoolFull(
+                f"{self._backlog:,} deliveries wait, and spool.max_backlog allows no more than {self.max_backlog:,}; "
+                "see `sodarouter destinations` for those that take none"
+            )
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         # one statement, as it comes after every commit

@@ -34,8 +34,8 @@ class _Job(Generic[ItemT, ResultT]):
         self.item = item
         self.token = token
         self.queued = time.monotonic()
-        self.task = trio.lowlevel.current_task()
-        """Who waits for it."""
+        self.task: trio.lowlevel.Task | None = None
+        """Who waits for it, and for those before it."""
         self.result: ResultT
         self.error: BaseException | None = None
 
@@ -97,18 +97,30 @@ class Writer(trio.abc.Instrument):
         Raises:
             SpoolError: SQLite failed, or the spool is closed; nothing of the job has happened.
         """
-        if self.closed or not self.is_alive:
-            raise SpoolError("the spool is closed")
-        job = _Job(work, item, trio.lowlevel.current_trio_token())
-        if job.token is not self._looks_on:
-            trio.lowlevel.add_instrument(self)
-            self._looks_on = job.token
-        self._turn.append(job)
-        # as a shielded wait for an event would, without making a scope and an event for every job
-        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        (job,) = await self._do(work, [item])
         if job.error is not None:
             raise job.error
         return job.result
+
+    async def do_each(self, work: Work[ItemT, ResultT], items: Sequence[ItemT]) -> list[ResultT | BaseException]:
+        """As `do` for each of the items, all in one commit; what it would raise for one of them is given instead."""
+        jobs = await self._do(work, items) if items else []
+        return [job.result if job.error is None else job.error for job in jobs]
+
+    async def _do(self, work: Work[ItemT, ResultT], items: Sequence[ItemT]) -> Sequence[_Job[ItemT, ResultT]]:
+        if self.closed or not self.is_alive:
+            raise SpoolError("the spool is closed")
+        token = trio.lowlevel.current_trio_token()
+        if token is not self._looks_on:
+            trio.lowlevel.add_instrument(self)
+            self._looks_on = token
+        jobs = [_Job(work, item, token) for item in items]
+        # the jobs of a turn are committed together, so the last is done last
+        jobs[-1].task = trio.lowlevel.current_task()
+        self._turn += jobs
+        # as a shielded wait for an event would, without making a scope and an event for every job
+        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        return jobs
 
     def before_io_wait(self, timeout: float) -> None:
         if self._turn:
@@ -220,7 +232,8 @@ def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
 def _report(batch: list[_AnyJob]) -> None:
     def wake() -> None:
         for job in batch:
-            trio.lowlevel.reschedule(job.task)
+            if job.task is not None:
+                trio.lowlevel.reschedule(job.task)
 
     try:
         batch[0].token.run_sync_soon(wake)
