@@ -100,10 +100,10 @@ async def test_each_source_has_a_window_of_its_own(engine: Engine) -> None:
 async def test_several_events_are_stored_together_and_each_has_its_own_answer(engine: Engine) -> None:
     first, second = make_event({"event": "x", "n": 1}), make_event({"event": "x", "n": 2})
     again = replace(first, id=new_id())
-    assert await engine.spool.append_all([(first, 600), (second, 600), (again, 600)]) == [
-        (first.id, False),
-        (second.id, False),
-        (first.id, True),
+    assert await engine.spool.append_all([(first, 600, None), (second, 600, None), (again, 600, None)]) == [
+        (first.id, False, None),
+        (second.id, False, None),
+        (first.id, True, None),
     ]
     assert await engine.spool.append_all([]) == []
     assert [claim.event for claim in await engine.claim()] == [first, second]
@@ -113,11 +113,11 @@ async def test_of_several_events_one_that_cannot_be_stored_does_not_keep_out_the
     async with open_engine("sqlite", tmp_path) as engine:
         there = await engine.append()
         events = [make_event({"event": "x"}), make_event({"event": "y"}, id=there.id), make_event({"event": "z"})]
-        found = await engine.spool.append_all([(event, 600) for event in events])
+        found = await engine.spool.append_all([(event, 600, None) for event in events])
         assert isinstance(found[1], SpoolError)
-        assert (found[0], found[2]) == ((events[0].id, False), (events[2].id, False))
+        assert (found[0], found[2]) == ((events[0].id, False, None), (events[2].id, False, None))
         engine.spool.max_backlog = 1
-        assert [type(one) for one in await engine.spool.append_all([(make_event(), 600)] * 2)] == [SpoolFull] * 2
+        assert [type(one) for one in await engine.spool.append_all([(make_event(), 600, None)] * 2)] == [SpoolFull] * 2
         assert "max_backlog" in (await engine.spool.stats()).trouble
 
 
