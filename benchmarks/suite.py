@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from benchmarks import backlog, backtest, decide, endtoend, hostile, intake, isolation, memory, processes
+from benchmarks import backlog, backtest, decide, endtoend, history, hostile, intake, isolation, memory, processes
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
 
@@ -34,6 +34,7 @@ PARTS = (
         "deliveries/s",
     ),
     Part("backlog", "A backlog of pending deliveries", backlog.backlog, backlog.against, "deliveries/s"),
+    Part("history", "A spool with what was delivered long ago", history.history, history.against, "µs"),
     Part(
         "isolation",
         "A good destination beside one that is not",
