@@ -68,8 +68,7 @@ class Event:
     @cached_property
     def view(self) -> View:
         """The normalised view: one vocabulary over Soda's v3 and v4."""
-        # the body is not kept: nobody asks for it again, and it is larger than the view. Its names come again, its values
-        # seldom, and to look for these costs a quarter
+        # the body is not kept: nobody asks for it again, and it is larger than the view
         view = normalise(self.__dict__.pop(_BODY, None) or from_json(self.raw, cache_strings="keys"))
         return self.enrich(view) if self.enrich else view
 
