@@ -4,7 +4,6 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from pydantic_core import from_json
 from support import SAMPLES, payload
 
@@ -178,11 +177,10 @@ def test_every_body_is_an_event_or_a_refusal_that_repeats_nothing_of_it(raw):
 def test_a_body_is_read_as_it_came_if_the_models_take_it_and_else_not(raw):
     try:
         taken = soda.validate(raw)
-    except ValidationError:
-        with pytest.raises(ValidationError):
+        plain = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        with pytest.raises(type(error)):
             soda.read(raw)
     else:
-        body = soda.read(raw)
-        # as text, as NaN is not equal to itself
-        assert json.dumps(body, sort_keys=True) == json.dumps(from_json(raw), sort_keys=True)
-        assert body["event"] == taken.event
+        assert repr(soda.read(raw)) == repr(plain)
+        assert plain["event"] == taken.event
