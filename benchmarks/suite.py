@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from benchmarks import backlog, backtest, decide, endtoend, hostile, intake, isolation, memory, processes
+from benchmarks import backlog, backtest, decide, endtoend, hostile, intake, isolation, memory, processes, yielding
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
 
@@ -34,6 +34,13 @@ PARTS = (
         "deliveries/s",
     ),
     Part("backlog", "A backlog of pending deliveries", backlog.backlog, backlog.against, "deliveries/s"),
+    Part(
+        "yielding",
+        "The intake while a backlog drains",
+        yielding.yielding,
+        _always(yielding.AGAINST),
+        "200, p99 ms",
+    ),
     Part(
         "isolation",
         "A good destination beside one that is not",

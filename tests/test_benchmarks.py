@@ -19,6 +19,7 @@ SIDES = {
     "large": {BARE, "sodarouter", "sodarouter, delivering"},
     "end-to-end": {"1 destination", "2 destinations"},
     "backlog": {"50 deliveries", "200 deliveries"},
+    "yielding": {"nothing waits", "50 wait"},
     "isolation": {"alone", "hangs"},
     "hostile": {"alone", "ten good", "ten hostile"},
     "memory": {BARE, "sodarouter", "sodarouter, delivering", "sodarouter, a destination is down"},
