@@ -111,8 +111,7 @@ class MemorySpool(MemoryReader):
         *,
         once: bool,
     ) -> tuple[list[bool], Claims]:
-        settled = [self._settle(outcome) for outcome in outcomes]
-        return settled, await self.claim(wanted, now, leases)
+        return await self.settle(outcomes), await self.claim(wanted, now, leases)
 
     def _claimable(self, destination: str) -> list[Row]:
         pending = [row for row in self._pending() if row.plan.destination == destination]
