@@ -61,6 +61,7 @@ STEPS = st.one_of(
     st.tuples(st.just("end_silence"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("keep_routing"), st.sampled_from(["c-1", "c-2", "c-3"]), st.integers(0, 1)),
     st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
+    st.tuples(st.just("exchange"), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
     st.tuples(st.just("keep"), st.sampled_from(["a", "b"]), st.sampled_from([None, 3.0, 30.0])),
     st.tuples(st.just("forget"), st.sampled_from(["a", "b"]), st.just(0)),
@@ -194,6 +195,14 @@ class Twins:
         claims = await self.engines[number].claim(destination, limit, self.now)
         self.claimed[number].extend(claims)
         return [replace(claim, key=0) for claim in claims]
+
+    async def _exchange(self, number: int, limit: int, once: bool) -> Any:
+        outcomes = [ended(claim, started=self.now) for claim in self.claimed[number]]
+        wanted = {name: limit + place for place, name in enumerate(DESTINATIONS)}
+        leases = {name: 60.0 + place % 2 for place, name in enumerate(DESTINATIONS)}
+        settled, found = await self.engines[number].spool.exchange(outcomes, wanted, self.now, leases, once=once)
+        self.claimed[number] = sorted(found.claims, key=lambda claim: claim.delivery.id)
+        return settled, found.next_due, [replace(claim, key=0) for claim in self.claimed[number]]
 
     async def _settle(self, number: int, state: State, handed_over: bool) -> Any:
         if not self.claimed[number]:

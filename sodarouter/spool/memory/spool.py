@@ -125,11 +125,24 @@ class MemorySpool(MemoryReader):
         for destination, limit in wanted.items():
             waiting = self._claimable(destination)
             due = [row for row in waiting if row.next_at <= now]
-            for row in sorted(due, key=lambda row: (row.next_at, row.key))[:limit]:
+            given = sorted(due, key=lambda row: (row.next_at, row.key))[:limit]
+            for row in given:
                 row.leased, row.attempt, row.next_at = True, row.attempt + 1, now + leases[destination]
                 claims.append(self._claim(row))
-            due_at += [row.next_at for row in waiting]
+            if len(given) < limit:
+                due_at += [row.next_at for row in waiting]
         return Claims(claims, min(due_at, default=None))
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        return await self.settle(outcomes), await self.claim(wanted, now, leases)
 
     def _claimable(self, destination: str) -> list[Row]:
         pending = [row for row in self._pending() if row.plan.destination == destination]

@@ -76,7 +76,9 @@ class SqliteSpool:
         with opening(self._path):
             # the payloads are nobody else's business, and SQLite gives its -wal and -shm the mode of the file
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
             connection.row_factory = sqlite3.Row
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -133,7 +135,20 @@ class SqliteSpool:
         return await self._writer.once(partial(intake.dismiss, refused=refused))
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
-        return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals))
+        asked = partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=False)
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        asked = partial(queue.exchange, outcomes=outcomes, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=once or bool(outcomes))
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         return await self._writer.do(queue.settle, outcomes)
