@@ -39,6 +39,7 @@ from sodarouter.http import HttpRoute
 from sodarouter.metrics import Metrics
 from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin, making
+from sodarouter.redact import Redactor
 from sodarouter.source import SourceType
 from sodarouter.store import Store
 from sodarouter.verification import VerificationType
@@ -139,6 +140,26 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
         except BaseException as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
+
+
+def made_again(given: Mapping[str, Given | None], redact: Redactor) -> "Plugins":
+    """Some of the installed plugins once more, in another process, and no others.
+
+    Args:
+        given: What their options are made of, by their names.
+        redact: Gets to know their secrets before they are made.
+    """
+    found = find(installed() - given.keys())
+    secrets: set[str] = set()
+    options: dict[str, Options] = {}
+    try:
+        for plugin in found:
+            one = given[plugin.name]
+            if plugin.options_type is not None and one is not None:
+                options[plugin.name] = one.validated(plugin.options_type, secrets)
+    finally:
+        redact.learn(secrets)
+    return Plugins(found, options, redact)
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:

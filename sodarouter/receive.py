@@ -19,6 +19,8 @@ import trio
 from sodarouter.address import LIVE_PATH
 from sodarouter.admit import LARGE, Admission, Arrival
 from sodarouter.body import decompressed, joined, too_large
+from sodarouter.config import ConfiguredSource
+from sodarouter.config.tables import Server
 from sodarouter.errors import Forbidden, Malformed, PluginFailed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.http import WebhookRequest
@@ -55,6 +57,19 @@ class Source:
     reply_with_link: float | None = None
     """Seconds that the answer to an ``incidentCreated`` may wait for a link."""
 
+    @classmethod
+    def of(cls, configured: ConfiguredSource) -> "Source":
+        table = configured.table
+        return cls(
+            configured.name,
+            table.path,
+            configured.verifications,
+            table.duplicate_window,
+            configured.vettings,
+            configured.translator,
+            table.reply_with_link,
+        )
+
     @property
     def methods(self) -> tuple[str, ...]:
         return self.translator.source.methods if self.translator else ("POST",)
@@ -73,6 +88,18 @@ class Intake:
     """Requests at once, of all sources together."""
     max_memory: int = 64 * 1024 * 1024
     """Bytes of bodies at once, of all sources together."""
+
+    @classmethod
+    def of(cls, server: Server) -> "Intake":
+        """The share of one process, where several take in."""
+        processes = max(server.workers, 1)
+        return cls(
+            server.max_body,
+            server.body_timeout,
+            tuple(server.trusted_proxies),
+            max(server.max_connections // processes, 1),
+            server.max_memory // processes,
+        )
 
 
 class _Waiting(NamedTuple):
@@ -286,6 +313,11 @@ _REASONS = {
     422: "unusable",
 }
 """The words that observers are told for a status; a 400 is ``malformed``."""
+
+REASONS = frozenset(
+    {*_REASONS.values(), "malformed", "disconnected", "spool_full", "spool_failed", "overloaded", "plugin_failed"}
+)
+"""All the words that observers are told."""
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     # RFC 9110 asks for these: 15.5.2 and 15.5.16, and for Allow in 15.5.6

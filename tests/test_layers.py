@@ -23,7 +23,7 @@ FLOORS: dict[int, str] = {
     2: "admit deciding hookspecs lane translate",
     3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal telling trial",
     4: "api deliver isolation receive route serve systemd web",
-    5: "daemon lanes process reload stations testing upkeep",
+    5: "daemon front lanes process reload stations testing upkeep workers",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""

@@ -37,7 +37,7 @@ from sodarouter.isolation.said import (
     sayable,
 )
 from sodarouter.outgoing import HttpClient, HttpOptions
-from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find, installed
+from sodarouter.plugins import AnyDestination, DeliverHook, made_again
 from sodarouter.redact import Redactor
 from sodarouter.store import Store
 
@@ -114,7 +114,7 @@ class _Inside:
     async def open(self, start: Start) -> None:
         secrets: set[str] = set()
         try:
-            plugin = self._load(start, secrets)
+            plugin = made_again({start.plugin: start.plugin_given}, self._redact)
             kind = plugin.types.get(start.kind)
             if kind is None:
                 raise PluginError(str(next(iter(plugin.faults()), f"no plugin offers {start.kind!r} any more")))
@@ -131,17 +131,6 @@ class _Inside:
             http.open()
         self._deliver = DeliverHook(self._destination)
         await self._destination.open()
-
-    def _load(self, start: Start, secrets: set[str]) -> Plugins:
-        """The one plugin that is needed."""
-        found = find(installed() - {start.plugin})
-        options = {
-            plugin.name: start.plugin_given.validated(plugin.options_type, secrets)
-            for plugin in found
-            if plugin.options_type is not None and start.plugin_given is not None
-        }
-        self._redact.learn(secrets)
-        return Plugins(found, options, self._redact)
 
     async def deliver(self, handed: Handed) -> Said:
         if not handed.enriched_as_before:
