@@ -9,7 +9,7 @@ import trio
 from sodarouter.event import Event
 from sodarouter.observe import Observers
 from sodarouter.replies import Replies, Reply
-from sodarouter.spool import Appended, Refused, Spool
+from sodarouter.spool import Appended, Decided, Deciding, Refused, Spool
 
 LARGE = 64 * 1024
 """Bytes of a body that is parsed in a thread: this much takes a few milliseconds, in which the loop would stand still."""
@@ -63,9 +63,9 @@ class Here:
     """Admission to the spool of this process.
 
     Args:
-        coming: Told of each event before it is on disk.
+        coming: Told of each event before it is on disk; gives what decides it there.
         forget: Told of one that is a repeat, or could not be stored.
-        arrived: Called when a new one is.
+        arrived: Told of a new one that is, and of its decision, if that is too.
         replies: Where answers wait for links.
     """
 
@@ -73,9 +73,9 @@ class Here:
         self,
         spool: Spool,
         observers: Observers,
-        coming: Callable[[Event], None],
+        coming: Callable[[Event], Deciding | None],
         forget: Callable[[Event], None],
-        arrived: Callable[[], None],
+        arrived: Callable[[Event, Decided | None], None],
         replies: Replies,
     ) -> None:
         self._spool = spool
@@ -92,10 +92,11 @@ class Here:
         if len(event.raw) > LARGE:
             # what asks for its view on the way to the disk must not be the one to make it
             await trio.to_thread.run_sync(lambda: event.view, limiter=self._looking)
-        reply = self._begin(arrival)
+        reply = self._expect(arrival)
         try:
+            deciding = self._coming(event)
             # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
-            stored = await self._spool.append(event, window=window)
+            stored = await self._spool.append(event, window=window, deciding=deciding)
         except BaseException:
             self._lost(event, reply)
             raise
@@ -103,8 +104,8 @@ class Here:
 
     async def admit_all(self, arrivals: Sequence[Arrival]) -> list[Admitted | BaseException]:
         """As `admit` for each, none of which is large. What it would raise for one of them is given instead."""
-        replies = [self._begin(arrival) for arrival in arrivals]
-        found = await self._spool.append_all([(arrival.event, arrival.window) for arrival in arrivals])
+        replies = [self._expect(arrival) for arrival in arrivals]
+        found = await self._spool.append_all([(event, window, self._coming(event)) for event, window, _ in arrivals])
         ended: list[Admitted | BaseException] = []
         for (event, _, _), stored, reply in zip(arrivals, found, replies, strict=True):
             if isinstance(stored, BaseException):
@@ -114,11 +115,9 @@ class Here:
                 ended.append(self._stored(event, stored, reply))
         return ended
 
-    def _begin(self, arrival: Arrival) -> Reply | None:
+    def _expect(self, arrival: Arrival) -> Reply | None:
         # before it is on disk: afterwards a link may be made at any time
-        reply = self._replies.expect(arrival.event.id) if arrival.awaits_link else None
-        self._coming(arrival.event)
-        return reply
+        return self._replies.expect(arrival.event.id) if arrival.awaits_link else None
 
     def _lost(self, event: Event, reply: Reply | None) -> None:
         self._forget(event)
@@ -129,7 +128,7 @@ class Here:
         if stored.duplicate:
             self._lost(event, reply)
         else:
-            self._arrived()
+            self._arrived(event, stored.decided)
         self._observers.event_accepted(event, duplicate=stored.duplicate)
         return Admitted(stored.id, stored.duplicate, None if stored.duplicate else reply)
 

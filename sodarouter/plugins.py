@@ -120,10 +120,11 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
     """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
     blocked = set(disabled)
     found: dict[str, Found] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _distribution(entry))):
+    named = [(entry.name, _distribution(entry), entry) for entry in entry_points(group=GROUP)]
+    for _, distribution, entry in sorted(named, key=lambda one: one[:2]):
         if entry.name in blocked:
             continue
-        plugin = Found(entry.name, *_distribution(entry))
+        plugin = Found(entry.name, *distribution)
         if entry.name in found:
             found[entry.name].fault = f"{plugin.distribution} {plugin.version} offers a plugin of the same name"
             continue

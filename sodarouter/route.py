@@ -1,22 +1,27 @@
-"""Routes: takes every event that waits for its decision, decides, and stores the planned deliveries with the trace."""
+"""Routes: sees to it that every event is decided, and its trace stored with the planned deliveries.
+
+Most are decided in the transaction that stores them; the `Router` says how (`Router.coming`). Large ones, those that plugins
+add to, those whose decision fails, and all that come while one of these waits, have a delivery for `ROUTE`: the `Router`
+claims it, decides, and settles.
+"""
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
 import structlog
 import trio
 
-from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
-from sodarouter.decide.facts import Subject
-from sodarouter.decide.memory import Memory, dump_memory, dump_state, memory_keys, parse_memories, parse_state
+from sodarouter.decide import Step
+from sodarouter.decide.memory import memory_keys
+from sodarouter.deciding import AtOnce, Ruleset, Silences, decided, tell
 from sodarouter.enrich import Enriched, Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
 from sodarouter.settle import Faulted, RetryPolicy, settle
-from sodarouter.spool import ROUTE, Claim, Outcome, Routed, Spool, StoredSilence, patiently
+from sodarouter.spool import ROUTE, Claim, Decided, Outcome, Recollection, Routed, Spool, patiently
 from sodarouter.wake import Wake
 
 BATCH = 100
@@ -25,9 +30,11 @@ GATHER = 0.005
 """Seconds after a batch in which events gather for the next. Each batch takes three turns of the spool's writer, however
 few it has; and an event that comes while nothing is decided need not wait."""
 COMING = 256
-"""Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
+"""Events that are kept in memory with what was made of them; a backlog waits on disk."""
+KEPT = 256 * 1024
+"""Bytes of an event that is: what is made of it takes some three times as much."""
 SMALL = 64 * 1024
-"""Bytes of an event that is: parsed, it takes fifteen times as much."""
+"""Bytes of an event that is decided in the loop: a larger one may have so many results that a thread is better."""
 SMALL_CONTRACT = 2 * 1024
 """The same of one with a contract, as that is compared with the one before: 10 KB of it take 13 ms, 100 KB up to 600."""
 LEASE = 60.0
@@ -39,17 +46,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Ruleset:
-    """The rules that decide, and what is kept of them for whoever asks later why."""
-
-    rules: Rules
-    config: str = ""
-    """`sodarouter.delivery.Loaded.config`."""
-    text: str = ""
-    """As `sodarouter.decide.Routing.dump` gives it."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +62,12 @@ class _Waiting:
     """The steps that tell of plugins which should have added something."""
 
 
-@dataclass
-class _Known:
-    """What a batch is decided with, and what its events add to it: each sees what those before it have left."""
-
-    memory: dict[bytes, Memory]
-    states: dict[str, str]
-    silences: Sequence[Silence]
-
-
 class Router:
     """Decides until it is cancelled.
 
     Args:
         ruleset: By which it decides first.
-        planned: Called after each batch of decisions.
+        planned: Called when deliveries may have been planned.
         enrichment: What adds to events before they are decided; ``None`` if no plugin does.
     """
 
@@ -100,31 +87,49 @@ class Router:
         self._planned = planned
         self._enrichment = enrichment
         self._now = now
-        self._wake = Wake()
+        self.wake = Wake()
+        """To be set when an event may wait for its decision."""
         # its own: a plugin may keep all those of the pool that everybody shares
         self._thread = trio.CapacityLimiter(1)
         self._coming: dict[str, Event] = {}
         self._kept: Ruleset | None = None
         """That of which the spool has the text."""
-        self._silences: dict[StoredSilence, Silence | None] = {}
-        """``None`` for what cannot be read."""
+        self._silences = Silences()
 
     def replace(self, ruleset: Ruleset) -> None:
         """Decides by other rules from now on."""
         self._ruleset = ruleset
+        # until the spool has them too, nothing is decided at once
+        self.wake.set()
 
-    def coming(self, event: Event) -> None:
-        """Told of an event before it is on disk. A few small ones are kept until their turn, not to be parsed again."""
-        if len(self._coming) < COMING and len(event.raw) <= SMALL:
+    def coming(self, event: Event) -> AtOnce | None:
+        """Told of an event before it is on disk. Gives what decides it as it is stored, if it need not wait for its turn.
+
+        A few are kept until their turn, so that they need not be read again, should it come after all.
+        """
+        if len(self._coming) < COMING and len(event.raw) <= KEPT:
             self._coming[event.id] = event
+        ruleset = self._ruleset
+        if self._enrichment is not None or ruleset is not self._kept or not _is_small(event):
+            return None
+        try:
+            return AtOnce(event, memory_keys(event), ruleset, self._silences)
+        except Exception:  # as in `_look`
+            return None
 
     def forget(self, event: Event) -> None:
         """Told that its turn never comes: it is a repeat, or could not be stored."""
         self._coming.pop(event.id, None)
 
-    def arrived(self) -> None:
-        """Told when an event is on disk."""
-        self._wake.set()
+    def arrived(self, event: Event, made: Decided | None) -> None:
+        """Told when an event is on disk, and with which decision, if it has one."""
+        if made is None:
+            self.wake.set()
+            return
+        self.forget(event)
+        tell(event, made)
+        if made.planned:
+            self._planned()
 
     async def run(self) -> None:
         if self._enrichment is None:
@@ -143,7 +148,7 @@ class Router:
                 if len(found.claims) < BATCH:
                     await trio.sleep(GATHER)
             else:
-                await self._wake.wait(None if found.next_due is None else found.next_due - self._now())
+                await self.wake.wait(None if found.next_due is None else found.next_due - self._now())
 
     async def _keep(self) -> Ruleset:
         """The rules of now. The spool has them too, before anything is stored that they decided."""
@@ -158,8 +163,21 @@ class Router:
         if self._enrichment is not None:
             waiting = await self._enriched(self._enrichment, waiting)
         known = await self._recall(waiting)
-        outcomes = [await self._in_thread_if_large(one.event, self._decided, one, ruleset, known) for one in waiting]
-        await patiently(lambda: self._spool.settle(outcomes))
+        memory, states = dict(known.memory), dict(known.states)
+        # each sees what those before it have left
+        known = replace(known, memory=memory, states=states)
+        outcomes = []
+        for one in waiting:
+            outcome = await self._in_thread_if_large(one.event, self._decided, one, ruleset, known)
+            outcomes.append(outcome)
+            if isinstance(outcome, Routed):
+                memory.update(outcome.decided.memory)
+                if outcome.decided.state is not None:
+                    states[one.event.id] = outcome.decided.state
+        settled = await patiently(lambda: self._spool.settle(outcomes))
+        for one, outcome, counts in zip(waiting, outcomes, settled, strict=True):
+            if counts and isinstance(outcome, Routed):
+                tell(one.event, outcome.decided)
 
     def _look(self, claim: Claim) -> _Waiting:
         coming = self._coming.pop(claim.event.id, None)
@@ -178,69 +196,42 @@ class Router:
         return [made.get(id(one), one) for one in waiting]
 
     async def _in_thread_if_large(self, event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        if len(event.raw) <= (SMALL_CONTRACT if event.scope == "contracts" else SMALL):
+        if _is_small(event):
             return function(*args)
         return await trio.to_thread.run_sync(function, *args, limiter=self._thread)
 
-    async def _recall(self, waiting: Sequence[_Waiting]) -> _Known:
+    async def _recall(self, waiting: Sequence[_Waiting]) -> Recollection:
         keys = list({key for one in waiting for key in one.keys})
         again = [one.event.id for one in waiting if one.claim.delivery.replay]
         oldest = min(one.event.received for one in waiting).timestamp()
-        found = await patiently(lambda: self._spool.recall(keys, again, oldest))
-        # compiled once, not in each batch
-        self._silences = {
-            stored: self._silences[stored] if stored in self._silences else _restored(stored)
-            for stored in found.silences
-        }
-        silences = [silence for silence in self._silences.values() if silence]
-        return _Known(parse_memories(found.memory), dict(found.states), silences)
+        return await patiently(lambda: self._spool.recall(keys, again, oldest))
 
-    def _decided(self, one: _Waiting, ruleset: Ruleset, known: _Known) -> Routed | Outcome:
-        now = self._now()
+    def _decided(self, one: _Waiting, ruleset: Ruleset, known: Recollection) -> Routed | Outcome:
+        claim, now = one.claim, self._now()
         try:
-            return self._routed(one, ruleset, known, now)
+            made = decided(
+                one.event,
+                one.keys,
+                ruleset,
+                known,
+                self._silences,
+                now,
+                replay=claim.delivery.replay,
+                failed=one.failed,
+                enriched=one.enriched,
+            )
         except Exception as error:  # a fault in a rule or in the router must not stop the events behind this one
-            claim = one.claim
             log.exception("the decision failed", event_id=claim.event.id)
             ending = Faulted(f"{type(error).__name__}: {error}")
             verdict = settle(ending, POLICY, tries=claim.tries, since=claim.since, now=now, chance=1.0)
             reason = self._redact(verdict.reason)
             return Outcome(claim, verdict.state, now, 0.0, verdict.next_at, reason, cause=verdict.cause)
+        return Routed(claim, made)
 
-    def _routed(self, one: _Waiting, ruleset: Ruleset, known: _Known, now: float) -> Routed:
-        event, replay = one.event, one.claim.delivery.replay
-        learnt: Mapping[bytes, Memory] = {}
-        marks: tuple[Step, ...] = ()
-        if replay:
-            # somebody asked for it: it sees what it saw then, and no silence keeps it back
-            text = known.states.get(event.id)
-            state = State(parse_state(event, text) if text is not None else {})
-            marks = ({"replay": replay},)
-        else:
-            state = State({key: known.memory[key] for key in one.keys if key in known.memory}, known.silences)
-            text = dump_state(one.keys, state.memory)
-        # the rules may ask of the memory what has to be told it anyway
-        subject = Subject(event, state.memory, ruleset.rules.teams)
-        if not replay:
-            learnt = subject.recalled.after
-        decision = decide(event, ruleset.rules, state, subject=subject)
-        known.memory.update(learnt)
-        if text is not None:
-            known.states[event.id] = text
-        if not decision.planned and event.type != VALIDATE:
-            because = _because(decision.trace)
-            log.info("event planned for no destination", event_id=event.id, type=event.type, because=because)
-        return Routed(
-            one.claim,
-            (*marks, *one.failed, *decision.trace),
-            decision.planned,
-            now,
-            ruleset.config,
-            decision.withheld,
-            text,
-            {key: dump_memory(memory) for key, memory in learnt.items()},
-            one.enriched,
-        )
+
+def _is_small(event: Event) -> bool:
+    """Whether it is decided so soon that nobody need wait in a thread of his own for it."""
+    return len(event.raw) <= (SMALL_CONTRACT if event.scope == "contracts" else SMALL)
 
 
 def _with(one: _Waiting, found: Enriched) -> _Waiting:
@@ -249,16 +240,3 @@ def _with(one: _Waiting, found: Enriched) -> _Waiting:
         return replace(one, failed=failed)
     text = json.dumps(found.added, separators=(",", ":"))
     return replace(one, event=one.event.with_enriched(found.added), enriched=text, failed=failed)
-
-
-def _because(trace: Sequence[Step]) -> str:
-    kept = [f"silence {step['silence']}" for step in trace if "silence" in step]
-    kept += [f"window {step['muted']}" for step in trace if "muted" in step]
-    return ", ".join(kept) or "no route matched"
-
-
-def _restored(stored: StoredSilence) -> Silence | None:
-    silence = Silence.restored(stored.value, stored.ends)
-    if silence is None:
-        log.error("a silence cannot be read by this version, and keeps nothing back", silence=stored.id)
-    return silence

@@ -9,6 +9,7 @@ import trio
 from sodarouter.admit import Here
 from sodarouter.api import add_api
 from sodarouter.config import Config
+from sodarouter.deciding import Ruleset
 from sodarouter.deliver import Deliverer
 from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats, Workers
 from sodarouter.enrich import AT_ONCE, Enrichment
@@ -21,7 +22,7 @@ from sodarouter.observe import Observers
 from sodarouter.operations import Operations
 from sodarouter.reload import Live
 from sodarouter.replies import Replies
-from sodarouter.route import Router, Ruleset
+from sodarouter.route import Router
 from sodarouter.spool import SqliteSpool
 from sodarouter.survey import Survey
 from sodarouter.wake import Wake
@@ -151,7 +152,7 @@ class Stations:
         return found
 
     def _look_again(self) -> None:
-        self.router.arrived()
+        self.router.wake.set()
         self.deliverer.wake.set()
         self.silences.set()
         self.links.set()

@@ -11,7 +11,18 @@ from support import make_event
 from sodarouter.delivery import Planned, State
 from sodarouter.event import Event
 from sodarouter.ids import new_id
-from sodarouter.spool import ROUTE, Claim, Keep, MemorySpool, Outcome, Retention, Routed, SqliteReader, SqliteSpool
+from sodarouter.spool import (
+    ROUTE,
+    Claim,
+    Decided,
+    Keep,
+    MemorySpool,
+    Outcome,
+    Retention,
+    Routed,
+    SqliteReader,
+    SqliteSpool,
+)
 
 ENGINES = ["memory", "sqlite"]
 NOW = make_event().received.timestamp()
@@ -48,7 +59,7 @@ class Engine:
         event = await self.append(**known)
         (claim,) = [c for c in await self.claim() if c.event.id == event.id]
         trace = [{"route": "all", "matched": True, "results": None, "to": list(destinations)}]
-        await self.spool.settle([Routed(claim, trace, [Planned(d) for d in destinations], NOW)])
+        await self.spool.settle([Routed(claim, Decided(trace, [Planned(d) for d in destinations], NOW))])
         return event
 
     async def dead(self, destination: str = "log", **known: Any) -> str:

@@ -21,7 +21,7 @@ from sodarouter.observe import Observers
 from sodarouter.rate import Rate
 from sodarouter.redact import Redactor
 from sodarouter.settle import RetryPolicy
-from sodarouter.spool import ROUTE, MemorySpool, Routed, StoredDelivery
+from sodarouter.spool import ROUTE, Decided, MemorySpool, Routed, StoredDelivery
 
 START = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 TIMEOUT = 10.0
@@ -56,7 +56,7 @@ class House:
         event = event or make_event()
         await self.spool.append(event, window=0.0)
         (claim,) = (await self.spool.claim({ROUTE: 1}, now(), {ROUTE: 60.0})).claims
-        await self.spool.settle([Routed(claim, [], [Planned(name, results) for name in destinations], now())])
+        await self.spool.settle([Routed(claim, Decided([], [Planned(name, results) for name in destinations], now()))])
         self.deliverer.wake.set()
         return event.id
 

@@ -1,6 +1,6 @@
 """What the tests of routing share: events, routes, silences and memories of every kind, made by hypothesis."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +12,13 @@ from support import make_event
 from sodarouter.decide import Route, Routing, Rules, Silence, State, compile_rules
 from sodarouter.decide.memory import Memory, recall
 from sodarouter.decide.when import compile_when
+from sodarouter.deciding import Ruleset
 from sodarouter.delivery import Queue
 from sodarouter.enrich import Enrichment
 from sodarouter.event import Event
 from sodarouter.redact import Redactor
-from sodarouter.route import Router, Ruleset
-from sodarouter.spool import ROUTE
+from sodarouter.route import Router
+from sodarouter.spool import ROUTE, Appended
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 """A Monday."""
@@ -270,31 +271,52 @@ def compiled(*routes: dict[str, Any], **known: Any) -> Rules:
     )
 
 
-@asynccontextmanager
-async def routed(
-    spool: Any, routing: Routing, config: str = "c-1", enrichment: Enrichment | None = None
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """A router that decides by these rules. What is given waits until all that has come is decided."""
-    planned = trio.Event()
+class Deciding:
+    """A router at work on a spool. Called, it waits until all that has come is decided."""
 
-    def tell() -> None:
-        nonlocal planned
-        planned.set()
-        planned = trio.Event()
+    def __init__(self, spool: Any, ruleset: Ruleset, enrichment: Enrichment | None) -> None:
+        self.router = Router(ruleset, spool, Redactor(), self._tell, enrichment=enrichment, now=lambda: LATER)
+        self._spool = spool
+        self._planned = trio.Event()
 
-    ruleset = Ruleset(compile_rules(routing), config, routing.dump())
-    router = Router(ruleset, spool, Redactor(), tell, enrichment=enrichment, now=lambda: LATER)
+    def _tell(self) -> None:
+        self._planned.set()
+        self._planned = trio.Event()
 
-    async def settled() -> None:
-        router.arrived()
+    async def __call__(self) -> None:
+        self.router.wake.set()
         while True:
             # taken before the spool is asked: what is planned while it answers must not be missed
-            next_planned = planned
-            if (await spool.stats()).queues.get(ROUTE, Queue()) == Queue():
+            next_planned = self._planned
+            if (await self._spool.stats()).queues.get(ROUTE, Queue()) == Queue():
                 return
             await next_planned.wait()
 
+    async def ready(self) -> None:
+        """Waits until the spool has the rules: from then on events are decided as they are stored."""
+        event = make_event()
+        while self.router.coming(event) is None:  # noqa: ASYNC110 (nobody is told of it)
+            await trio.sleep(0.001)
+        self.router.forget(event)
+
+    async def take_in(self, event: Event, window: float = 0.0) -> Appended:
+        """Stores an event as a receiver does: decided, if that can be."""
+        stored: Appended = await self._spool.append(event, window=window, deciding=self.router.coming(event))
+        if stored.duplicate:
+            self.router.forget(event)
+        else:
+            self.router.arrived(event, stored.decided)
+        return stored
+
+
+@asynccontextmanager
+async def routed(
+    spool: Any, routing: Routing, config: str = "c-1", enrichment: Enrichment | None = None
+) -> AsyncIterator[Deciding]:
+    """A router that decides by these rules."""
+    ruleset = Ruleset(compile_rules(routing), config, routing.dump())
+    deciding = Deciding(spool, ruleset, enrichment)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(router.run)
-        yield settled
+        nursery.start_soon(deciding.router.run)
+        yield deciding
         nursery.cancel_scope.cancel()

@@ -10,7 +10,7 @@ from running import SOURCE
 from support import make_event
 
 from sodarouter.delivery import Cause, Planned, State
-from sodarouter.spool import Routed
+from sodarouter.spool import Decided, Routed
 
 TOML = """
 [spool]
@@ -40,7 +40,7 @@ def event(tmp_path: Path) -> str:
         async with open_engine("sqlite", tmp_path) as engine:
             event = await engine.append(make_event({"event": "checkEvaluation", "checkResults": RESULTS}))
             (claim,) = await engine.claim()
-            await engine.spool.settle([Routed(claim, [], PARTS, NOW)])
+            await engine.spool.settle([Routed(claim, Decided([], PARTS, NOW))])
             first, second = await engine.claim("mail")
             known = {"cause": Cause.REJECTED, "reason": "rejected: no such person"}
             await engine.spool.settle([ended(first), ended(second, State.DEAD, **known)])

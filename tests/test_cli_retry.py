@@ -19,7 +19,7 @@ from support import make_event
 
 from sodarouter.cli.choose import parse_time
 from sodarouter.delivery import Cause, Planned, State
-from sodarouter.spool import Routed
+from sodarouter.spool import Decided, Routed
 
 NIGHT = """
 [spool]
@@ -329,7 +329,7 @@ async def _handed_over(folder: Path) -> str:
         for event in updates:
             await engine.append(event)
         (_, claim) = await engine.claim()
-        await engine.spool.settle([Routed(claim, [], [Planned("oncall")], 0.0, config="0123456789ab")])
+        await engine.spool.settle([Routed(claim, Decided([], [Planned("oncall")], 0.0, config="0123456789ab"))])
         (claim,) = await engine.claim("oncall")
         gave_up = ended(claim, State.DEAD, reason="the other side is gone", cause=Cause.REJECTED, fallback="mail")
         await engine.spool.settle([gave_up])

@@ -30,7 +30,7 @@ from sodarouter.linking import linking_of
 from sodarouter.outgoing import Outgoing
 from sodarouter.replies import Replies
 from sodarouter.settle import Verdict
-from sodarouter.spool import LINK, DeliveryFilter, Keep, Linking, Routed
+from sodarouter.spool import LINK, Decided, DeliveryFilter, Keep, Linking, Routed
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 TICKETS = """
@@ -194,7 +194,7 @@ async def test_an_incident_that_outlives_the_retention_is_linked_once_all_the_sa
         late = replace(late, id="late", received=late.received + timedelta(seconds=40))
         await engine.spool.append(late, window=0.0)
         (claim,) = await engine.claim(now=NOW + 41)
-        await engine.spool.settle([Routed(claim, [], [Planned("a")], NOW + 41)])
+        await engine.spool.settle([Routed(claim, Decided([], [Planned("a")], NOW + 41))])
         await engine.spool.prune(keeping(events=Keep(10.0)), NOW + 45, 100)
         (claim,) = await engine.claim("a", now=NOW + 46)
         linking = Linking("i-1", IncidentLink("https://x/again", "again"))

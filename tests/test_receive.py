@@ -234,17 +234,17 @@ class FailingSpool(MemorySpool):
         super().__init__()
         self.error: SpoolError | None = error
 
-    async def append(self, event: Event, *, window: float) -> Any:
+    async def append(self, event: Event, *, window: float, deciding: Any = None) -> Any:
         if self.error:
             raise self.error
-        return await super().append(event, window=window)
+        return await super().append(event, window=window, deciding=deciding)
 
 
 @pytest.mark.parametrize(("error", "word"), [(SpoolFull("full"), "spool_full"), (SpoolError("I/O"), "spool_failed")])
 async def test_a_failing_spool_is_answered_503_until_it_recovers(error: SpoolError, word: str) -> None:
     spool, told = FailingSpool(error), []
     observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
-    admission = Here(spool, observers, lambda _: None, lambda _: None, lambda: None, Replies())
+    admission = Here(spool, observers, lambda _: None, lambda _: None, lambda *_: None, Replies())
     receiver = Receiver([Source("soda", "/in", (), 600)], Intake(1000, 5), admission)
     answer = await ask(receiver)
     assert answer.status_code == 503

@@ -24,7 +24,7 @@ from sodarouter.delivery import State
 from sodarouter.event import Event
 from sodarouter.hindsight import why
 from sodarouter.route import SMALL_CONTRACT
-from sodarouter.spool import DeliveryFilter, EventFilter, Routed, SqliteReader, StoredSilence
+from sodarouter.spool import Decided, DeliveryFilter, EventFilter, Routed, SqliteReader, StoredSilence
 
 
 @pytest.fixture(params=ENGINES)
@@ -102,7 +102,7 @@ async def test_an_event_that_is_replayed_before_it_was_decided_is_decided_with_w
 
 async def test_a_decision_that_fails_keeps_no_other_back(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad, also_good = (check("fail", minute) for minute in range(3))
-    monkeypatch.setattr("sodarouter.route.decide", failing_for(bad))
+    monkeypatch.setattr("sodarouter.deciding.decide", failing_for(bad))
     for event in (good, bad, also_good):
         await engine.append(event)
     async with routed(engine.spool, routing({})):
@@ -189,7 +189,7 @@ async def test_what_another_version_stored_does_not_stop_the_router(engine: Engi
     await engine.append(event)
     (key,) = memory_keys(event)
     (claim,) = await engine.claim(now=LATER)
-    await engine.spool.settle([Routed(claim, [], [], LATER, memory={key: '["dream", 1]'})])
+    await engine.spool.settle([Routed(claim, Decided([], [], LATER, memory={key: '["dream", 1]'}))])
     later = check("fail", 1)
     await engine.append(later)
     async with routed(engine.spool, FIRST) as settled:
@@ -227,7 +227,7 @@ async def test_a_long_contract_is_compared_in_a_thread(engine: Engine, monkeypat
         threads.append((event.id, threading.current_thread() is threading.main_thread()))
         return decide(event, *known, **gathered)
 
-    monkeypatch.setattr("sodarouter.route.decide", decided)
+    monkeypatch.setattr("sodarouter.deciding.decide", decided)
     columns = "".join(f"  - name: column_{number}\n" for number in range(300))
     contents = f"dataset: prod/a\ncolumns:\n{columns}"
     first, second = (

@@ -15,11 +15,12 @@ from support import make_event, payload
 
 from sodarouter.decide import NewSilence, Silence, Standing, Window, compile_rules, parse_routing
 from sodarouter.decide.match import Match
+from sodarouter.deciding import Ruleset
 from sodarouter.event import Event
 from sodarouter.hindsight import silences_of, why
 from sodarouter.operations import MOST_SILENCES, Impossible, NoSuchDestination, Operations
 from sodarouter.redact import Redactor
-from sodarouter.route import Router, Ruleset
+from sodarouter.route import Router
 from sodarouter.spool import DeliveryFilter, EventFilter, StoredEvent
 
 MOMENT = datetime.fromtimestamp(NOW, UTC)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.ids import new_id
 from sodarouter.spool import (
     ROUTE,
+    Appended,
+    Decided,
     DeliveryFilter,
     EventFilter,
     Keep,
@@ -32,8 +35,10 @@ from sodarouter.spool import (
     SqliteReader,
     SqliteSpool,
 )
+from sodarouter.spool.sqlite.decisions import _UNDECIDED
 from sodarouter.spool.sqlite.queue import _DUE
 from sodarouter.spool.sqlite.reader import _BY_DECISION, _EVENTS
+from sodarouter.spool.sqlite.remembering import remember
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.writer import Writer
 
@@ -54,7 +59,7 @@ def test_engines_keep_the_interface(tmp_path: Path) -> None:
 async def test_an_event_comes_back_as_it_went_in(engine: Engine) -> None:
     event = make_event(b'{"event":"checkEvaluation",  "checkResults": [] ,"x":"\xc3\xa9"}')
     stored = await engine.spool.append(event, window=600)
-    assert stored == (event.id, False)
+    assert stored == Appended(event.id, duplicate=False)
     assert engine.reader.event(event.id).event == event
     (claim,) = await engine.claim()
     assert claim.event == event
@@ -64,7 +69,7 @@ async def test_an_event_comes_back_as_it_went_in(engine: Engine) -> None:
 async def test_the_same_bytes_within_the_window_are_the_same_event(engine: Engine) -> None:
     first = await engine.append()
     again = replace(first, id=new_id(), received=first.received + timedelta(minutes=9))
-    assert await engine.spool.append(again, window=600) == (first.id, True)
+    assert await engine.spool.append(again, window=600) == Appended(first.id, duplicate=True)
     assert engine.reader.event(first.id).repeats == 1
     assert engine.reader.event(again.id) is None
     assert len(await engine.claim()) == 1
@@ -73,7 +78,7 @@ async def test_the_same_bytes_within_the_window_are_the_same_event(engine: Engin
 async def test_the_same_bytes_after_the_window_are_news(engine: Engine) -> None:
     first = await engine.append()
     later = replace(first, id=new_id(), received=first.received + timedelta(minutes=11))
-    assert await engine.spool.append(later, window=600) == (later.id, False)
+    assert await engine.spool.append(later, window=600) == Appended(later.id, duplicate=False)
     assert len(await engine.claim(now=NOW + 3600)) == 2
 
 
@@ -89,16 +94,16 @@ async def test_each_source_has_a_window_of_its_own(engine: Engine) -> None:
         make_event({"event": "y"}, received=first.received + timedelta(minutes=5), source="quick"), window=60
     )
     again = replace(first, id=new_id(), received=first.received + timedelta(minutes=6))
-    assert await engine.spool.append(again, window=600) == (first.id, True)
+    assert await engine.spool.append(again, window=600) == Appended(first.id, duplicate=True)
 
 
 async def test_several_events_are_stored_together_and_each_has_its_own_answer(engine: Engine) -> None:
     first, second = make_event({"event": "x", "n": 1}), make_event({"event": "x", "n": 2})
     again = replace(first, id=new_id())
-    assert await engine.spool.append_all([(first, 600), (second, 600), (again, 600)]) == [
-        (first.id, False),
-        (second.id, False),
-        (first.id, True),
+    assert await engine.spool.append_all([(first, 600, None), (second, 600, None), (again, 600, None)]) == [
+        (first.id, False, None),
+        (second.id, False, None),
+        (first.id, True, None),
     ]
     assert await engine.spool.append_all([]) == []
     assert [claim.event for claim in await engine.claim()] == [first, second]
@@ -108,11 +113,11 @@ async def test_of_several_events_one_that_cannot_be_stored_does_not_keep_out_the
     async with open_engine("sqlite", tmp_path) as engine:
         there = await engine.append()
         events = [make_event({"event": "x"}), make_event({"event": "y"}, id=there.id), make_event({"event": "z"})]
-        found = await engine.spool.append_all([(event, 600) for event in events])
+        found = await engine.spool.append_all([(event, 600, None) for event in events])
         assert isinstance(found[1], SpoolError)
-        assert (found[0], found[2]) == ((events[0].id, False), (events[2].id, False))
+        assert (found[0], found[2]) == ((events[0].id, False, None), (events[2].id, False, None))
         engine.spool.max_backlog = 1
-        assert [type(one) for one in await engine.spool.append_all([(make_event(), 600)] * 2)] == [SpoolFull] * 2
+        assert [type(one) for one in await engine.spool.append_all([(make_event(), 600, None)] * 2)] == [SpoolFull] * 2
         assert "max_backlog" in (await engine.spool.stats()).trouble
 
 
@@ -154,8 +159,8 @@ async def test_a_decision_that_lost_its_lease_plans_nothing(engine: Engine) -> N
     (late,) = await engine.claim(lease=1)
     (current,) = await engine.claim(now=NOW + 2)
     planned = [Planned("log")]
-    assert await engine.spool.settle([Routed(late, [], planned, NOW)]) == [False]
-    assert await engine.spool.settle([Routed(current, [{"route": "x"}], planned, NOW)]) == [True]
+    assert await engine.spool.settle([Routed(late, Decided([], planned, NOW))]) == [False]
+    assert await engine.spool.settle([Routed(current, Decided([{"route": "x"}], planned, NOW))]) == [True]
     assert [d.destination for d in engine.reader.deliveries(DeliveryFilter(event=event.id), limit=9)] == ["log"]
 
 
@@ -204,7 +209,7 @@ async def test_every_attempt_is_kept_with_its_outcome(engine: Engine) -> None:
 async def test_a_delivery_carries_the_results_it_was_planned_with(engine: Engine) -> None:
     await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("log", (0, 2)), Planned("mail")], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("log", (0, 2)), Planned("mail")], NOW))])
     assert [c.delivery.results for c in await engine.claim("log")] == [(0, 2)]
     assert [c.delivery.results for c in await engine.claim("mail")] == [None]
 
@@ -312,7 +317,7 @@ async def test_the_trace_of_a_decision_is_kept(engine: Engine) -> None:
     assert engine.reader.event(event.id).planned is None
     (claim,) = await engine.claim()
     trace = [{"route": "a", "matched": False, "failed": {"key": "event", "found": ["é"]}}]
-    await engine.spool.settle([Routed(claim, trace, [], NOW)])
+    await engine.spool.settle([Routed(claim, Decided(trace, [], NOW))])
     stored = engine.reader.event(event.id)
     assert (stored.planned, stored.trace) == (0, trace)
 
@@ -372,7 +377,7 @@ async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_pat
         await spool.quarantine(refused())
     claims = await engine.claim(limit=100)
     assert len(claims) >= 6
-    assert all(await spool.settle([Routed(claim, [], [], NOW) for claim in claims]))
+    assert all(await spool.settle([Routed(claim, Decided([], [], NOW)) for claim in claims]))
     # room comes back with retention
     assert await spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100) == len(claims)
     await engine.append()
@@ -556,10 +561,14 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
         ("SELECT digest FROM recent WHERE until <= 5 LIMIT 3", "recent_until"),
         (f"{_BY_DECISION} WHERE withheld = 1 ORDER BY decision.event DESC LIMIT 9", "decision_withheld"),
-        ("SELECT key, value FROM memory WHERE key IN (x'01', x'02')", "PRIMARY KEY"),
-        ("SELECT key FROM memory WHERE seen < 5 ORDER BY seen LIMIT 9", "COVERING INDEX memory_seen"),
+        ("SELECT key, value FROM memory WHERE key IN (x'01', x'02')", "(key=?)"),
+        ("SELECT seq FROM memory WHERE seen < 5 ORDER BY seen LIMIT 9", "COVERING INDEX memory_seen"),
         ("SELECT count(*) FROM memory INDEXED BY memory_seen", "COVERING INDEX memory_seen"),
         ("SELECT * FROM silence WHERE ends > 5", "silence_ends"),
+        (
+            _UNDECIDED,
+            "delivery_undecided",
+        ),
         (
             "SELECT seq FROM delivery WHERE event = 1 AND destination = 'x' AND part = 0 AND replay = 0",
             "(event=? AND destination=? AND part=? AND replay=?)",
@@ -598,6 +607,44 @@ async def test_a_spool_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         held = dict(connection.execute("SELECT * FROM held").fetchall())
         connection.close()
         assert held == {"backlog": 1, "events": 2, "quarantine": 0, "attempts": 6, "dead_letters": 2}
+
+
+async def test_a_spool_of_the_fourth_version_keeps_what_it_remembers(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    connection.executescript(f"""
+        {"".join(MIGRATIONS[:4])} PRAGMA user_version = 4;
+        INSERT INTO memory VALUES (x'01', 9, '["check"]'), (x'02', 5, '["incident"]'), (x'03', 9, '["contract"]');
+    """)
+    connection.close()
+    async with open_engine("sqlite", tmp_path) as engine:
+        assert engine.reader.recollection([b"\1", b"\2", b"\3"]) == {
+            b"\1": '["check"]',
+            b"\2": '["incident"]',
+            b"\3": '["contract"]',
+        }
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    assert connection.execute("SELECT key, seen FROM memory ORDER BY seq").fetchall() == [
+        (b"\2", 5),
+        (b"\1", 9),
+        (b"\3", 9),
+    ]
+    connection.close()
+
+
+async def test_what_is_remembered_of_one_event_stands_together(tmp_path: Path) -> None:
+    """However many checks there are, an event writes few pages anew, each of which has 16 KB."""
+    await SqliteSpool(tmp_path / "spool.db", SIZE, MOST).aclose()
+    connection = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    checks = [[blake2b(b"%d/%d" % (event, check)).digest()[:16] for check in range(100)] for event in range(100)]
+    for seen, keys in enumerate(checks):
+        remember(connection, [(key, seen, "x" * 60) for key in keys])
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("BEGIN")
+    remember(connection, [(key, 1000, "y" * 60) for key in checks[50]])
+    connection.execute("COMMIT")
+    _, written, _ = connection.execute("PRAGMA wal_checkpoint").fetchone()
+    connection.close()
+    assert written < 20
 
 
 async def test_a_spool_of_the_second_version_keeps_everything(tmp_path: Path) -> None:
@@ -652,7 +699,7 @@ async def test_of_the_memory_what_was_heard_of_longest_ago_goes_first(
             await engine.append()
             (claim,) = await engine.claim()
             memory = {bytes([name]): f"{moment}" for name in names}
-            await engine.spool.settle([Routed(claim, [], [], NOW + moment, memory=memory)])
+            await engine.spool.settle([Routed(claim, Decided([], [], NOW + moment, memory=memory))])
         every = [bytes([name]) for name in b"abcdefg"]
         # no more at once than others may wait for, and the rest when it is their turn
         assert await engine.spool.prune(keeping(), NOW, 2) == 2

@@ -19,6 +19,7 @@ from sodarouter.ids import new_id
 from sodarouter.spool import (
     ROUTE,
     Claim,
+    Decided,
     DeliveryFilter,
     EventFilter,
     Keep,
@@ -48,7 +49,7 @@ def incident(updated: str, name: str = "i-1", **known: Any) -> Event:
 async def planned_with_key(engine: Engine, *keys: str, destination: str = "ticket") -> str:
     event = await engine.append()
     (claim,) = [c for c in await engine.claim() if c.event.id == event.id]
-    await engine.spool.settle([Routed(claim, [], [Planned(destination, keys=keys)], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned(destination, keys=keys)], NOW))])
     return f"{event.id}/{destination}"
 
 
@@ -107,7 +108,7 @@ async def test_discarding_what_others_wait_for_lets_them_go(engine: Engine) -> N
 async def test_a_fallback_that_was_settled_already_holds_nobody_back(engine: Engine) -> None:
     event = await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("a", keys=("k",)), Planned("b", keys=("k",))], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("a", keys=("k",)), Planned("b", keys=("k",))], NOW))])
     (b,) = await engine.claim("b")
     await engine.spool.settle([ended(b)])
     (a,) = await engine.claim("a")
@@ -167,7 +168,7 @@ async def test_draining_delivers_what_was_waiting_then_pauses(engine: Engine) ->
     await engine.spool.halt("log", Halt.DRAINING, NOW)
     later = await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("log")], NOW + 1)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("log")], NOW + 1))])
     (before,) = await engine.claim("log", now=NOW + 2)
     assert before.event.id != later.id
     await engine.spool.settle([ended(before, State.PENDING, next_at=NOW + 3)])
@@ -188,7 +189,7 @@ async def test_draining_delivers_what_was_waiting_then_pauses(engine: Engine) ->
 async def test_a_dead_letter_is_handed_to_the_fallback_with_the_reason(engine: Engine) -> None:
     event = await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("pager", (0, 2))], NOW, config="abc")])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("pager", (0, 2))], NOW, config="abc"))])
     (claim,) = await engine.claim("pager")
     dead = ended(claim, State.DEAD, reason="gone", cause=Cause.REJECTED, fallback="mail")
     assert await engine.spool.settle([dead]) == [True]
@@ -295,7 +296,7 @@ async def test_quarantined_bodies_can_be_dismissed(engine: Engine) -> None:
 async def test_a_replay_delivers_once_more_and_is_marked(engine: Engine) -> None:
     event = await engine.append()
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("log", (1,))], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("log", (1,))], NOW))])
     (claim,) = await engine.claim("log")
     await engine.spool.settle([ended(claim)])
     number = await engine.spool.begin_replay(NOW)
@@ -329,7 +330,7 @@ async def test_a_replay_without_destinations_is_decided_anew(engine: Engine) -> 
     await engine.spool.replay(number, [event.id], [], NOW, first=NOW, every=0.0)
     (claim,) = await engine.claim()
     assert claim.delivery.replay == number
-    routed = Routed(claim, [{"route": "new"}], [Planned("log"), Planned("mail")], NOW, config="new")
+    routed = Routed(claim, Decided([{"route": "new"}], [Planned("log"), Planned("mail")], NOW, config="new"))
     assert await engine.spool.settle([routed]) == [True]
     stored = engine.reader.event(event.id)
     assert (stored.trace, stored.planned, stored.config) == ([{"route": "new"}], 2, "new")
@@ -403,7 +404,7 @@ async def test_the_oldest_goes_while_there_are_too_many_bytes(engine: Engine) ->
     ]
     size = len(events[0].raw)
     claims = await engine.claim(now=NOW + 9)
-    await engine.spool.settle([Routed(claim, [], [], NOW) for claim in claims[:4]])
+    await engine.spool.settle([Routed(claim, Decided([], [], NOW)) for claim in claims[:4]])
     await engine.spool.prune(keeping(events=Keep(1e9, 3 * size)), NOW + 9, 100)
     assert [s.event.id for s in engine.reader.events(limit=9)] == [e.id for e in reversed(events[2:])]
     # the last one is undecided, so it stays
@@ -443,7 +444,7 @@ async def test_a_backlog_at_its_limit_refuses_what_comes_until_it_is_worked_off(
         with pytest.raises(SpoolFull, match=r"2 deliveries wait, and spool\.max_backlog allows"):
             await engine.append()
         assert "max_backlog" in (await engine.spool.stats()).trouble
-        await engine.spool.settle([Routed(claim, [], [], NOW) for claim in await engine.claim()])
+        await engine.spool.settle([Routed(claim, Decided([], [], NOW)) for claim in await engine.claim()])
         await engine.append()
         assert not (await engine.spool.stats()).trouble
 
@@ -454,7 +455,7 @@ async def test_what_a_failed_decision_said_is_counted_no_longer_when_it_is_made(
         (claim,) = await engine.claim()
         await engine.spool.settle([ended(claim, State.PENDING, next_at=NOW, reason="x" * 1000)])
         (claim,) = await engine.claim()
-        await engine.spool.settle([Routed(claim, [], [], NOW)])
+        await engine.spool.settle([Routed(claim, Decided([], [], NOW))])
         with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
             held = dict(connection.execute("SELECT * FROM held").fetchall())
         assert held["attempts"] == held["backlog"] == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sodarouter.delivery import Cause, Planned, State
 from sodarouter.event import Event
-from sodarouter.spool import DeliveryFilter, Routed, delivery_id, delivery_key
+from sodarouter.spool import Decided, DeliveryFilter, Routed, delivery_id, delivery_key
 
 PARTS = (
     Planned("log", (0, 1), part=1, group="ann"),
@@ -29,7 +29,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def divided(engine: Engine, *planned: Planned) -> Event:
     event = await engine.append()
     (claim,) = await engine.claim()
-    assert await engine.spool.settle([Routed(claim, [], planned or PARTS, NOW, "c-1")]) == [True]
+    assert await engine.spool.settle([Routed(claim, Decided([], planned or PARTS, NOW, "c-1"))]) == [True]
     return event
 
 
@@ -85,7 +85,7 @@ async def test_a_replay_to_a_destination_has_the_parts_of_the_last_time(engine: 
     # decided anew, the event is divided otherwise, and from then on that is the last time
     assert await engine.spool.replay(second, [event.id], [], NOW, first=NOW, every=0) == 1
     (claim,) = await engine.claim()
-    await engine.spool.settle([Routed(claim, [], [Planned("log", (0,), part=1)], NOW)])
+    await engine.spool.settle([Routed(claim, Decided([], [Planned("log", (0,), part=1)], NOW))])
     third = await engine.spool.begin_replay(NOW)
     assert await engine.spool.replay(third, [event.id], ["log"], NOW, first=NOW, every=0) == 1
     assert shown(engine, "log", third) == [(1, (0,), None)]

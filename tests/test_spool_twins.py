@@ -16,7 +16,17 @@ from support import make_event
 from sodarouter.delivery import Cause, Halt, Planned, State
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
-from sodarouter.spool import DeliveryFilter, EventFilter, Keep, Linking, Routed, StoredEvent, StoredSilence
+from sodarouter.spool import (
+    Decided,
+    DeliveryFilter,
+    EventFilter,
+    Keep,
+    Linking,
+    Recollection,
+    Routed,
+    StoredEvent,
+    StoredSilence,
+)
 from sodarouter.store import Kept
 
 DESTINATIONS = ("log", "mail", "$link")
@@ -41,6 +51,7 @@ INCIDENT = {
 }
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
+    st.tuples(st.just("append_decided"), st.integers(0, 5), st.sampled_from([*DIVIDED, [], None])),
     st.tuples(st.just("append_all"), st.lists(st.integers(0, 5), max_size=3), st.integers(0, 2)),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
     st.tuples(st.just("divide"), st.integers(0, 3), st.sampled_from(DIVIDED)),
@@ -50,6 +61,7 @@ STEPS = st.one_of(
     st.tuples(st.just("end_silence"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("keep_routing"), st.sampled_from(["c-1", "c-2", "c-3"]), st.integers(0, 1)),
     st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
+    st.tuples(st.just("exchange"), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
     st.tuples(st.just("keep"), st.sampled_from(["a", "b"]), st.sampled_from([None, 3.0, 30.0])),
     st.tuples(st.just("forget"), st.sampled_from(["a", "b"]), st.just(0)),
@@ -64,6 +76,23 @@ STEPS = st.one_of(
     st.tuples(st.just("recover"), st.booleans(), st.just(0)),
     st.tuples(st.just("prune"), st.integers(0, 40), st.sampled_from([None, 0, 100])),
 )
+
+
+class Decide:
+    """A `Deciding` that plans what it is told, or fails; its trace has all that it is told itself."""
+
+    keys = KEYS[:2]
+
+    def __init__(self, planned: list[Planned] | None, now: float) -> None:
+        self.planned = planned
+        self.now = now
+
+    def __call__(self, known: Recollection, *, late: bool) -> Decided:
+        if self.planned is None:
+            raise ValueError("nobody can decide this")
+        told = sorted(known.memory.values()), [silence.id for silence in known.silences], late
+        memory = {KEYS[0]: f"{self.now}"}
+        return Decided([{"route": "x", "told": told}], self.planned, self.now, "c-2", state="[]", memory=memory)
 
 
 class Twins:
@@ -105,7 +134,7 @@ class Twins:
 
     async def _append_all(self, number: int, bodies: list[int], window: int) -> Any:
         events = [self._event(body, part) for part, body in enumerate(bodies)]
-        return await self.engines[number].spool.append_all([(event, float(window)) for event in events])
+        return await self.engines[number].spool.append_all([(event, float(window), None) for event in events])
 
     def _event(self, body: int, part: int = 0) -> Event:
         return make_event(
@@ -114,6 +143,10 @@ class Twins:
             received=make_event().received + timedelta(seconds=self.now - NOW),
         )
 
+    async def _append_decided(self, number: int, body: int, planned: list[Planned] | None) -> Any:
+        event = self._event(body)
+        return await self.engines[number].spool.append(event, window=2.0, deciding=Decide(planned, self.now))
+
     async def _decide(self, number: int, limit: int, keys: tuple[str, ...]) -> Any:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
@@ -121,20 +154,23 @@ class Twins:
         # a decision that is made anew brings nothing, and what was added stays
         added = [None if claim.delivery.replay else f'{{"x":{{"n":{self.now}}}}}' for claim in claims]
         return await engine.spool.settle(
-            [Routed(claim, [], planned, self.now, enriched=one) for claim, one in zip(claims, added, strict=True)]
+            [
+                Routed(claim, Decided([], planned, self.now, enriched=one))
+                for claim, one in zip(claims, added, strict=True)
+            ]
         )
 
     async def _divide(self, number: int, limit: int, planned: list[Planned]) -> Any:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
         trace = [{"route": "x", "results": (0, 1)}]
-        return await engine.spool.settle([Routed(claim, trace, planned, self.now, "c-1") for claim in claims])
+        return await engine.spool.settle([Routed(claim, Decided(trace, planned, self.now, "c-1")) for claim in claims])
 
     async def _remember(self, number: int, limit: int, key: bytes) -> Any:
         engine = self.engines[number]
         claims = await engine.claim(limit=limit, now=self.now)
         known: dict[str, Any] = {"state": f"[{self.now}]", "memory": {key: f"{self.now}"}, "withheld": key == b"one"}
-        return await engine.spool.settle([Routed(claim, [], [], self.now, **known) for claim in claims])
+        return await engine.spool.settle([Routed(claim, Decided([], [], self.now, **known)) for claim in claims])
 
     async def _recall(self, number: int, which: int, since: int) -> Any:
         engine = self.engines[number]
@@ -159,6 +195,14 @@ class Twins:
         claims = await self.engines[number].claim(destination, limit, self.now)
         self.claimed[number].extend(claims)
         return [replace(claim, key=0) for claim in claims]
+
+    async def _exchange(self, number: int, limit: int, once: bool) -> Any:
+        outcomes = [ended(claim, started=self.now) for claim in self.claimed[number]]
+        wanted = {name: limit + place for place, name in enumerate(DESTINATIONS)}
+        leases = {name: 60.0 + place % 2 for place, name in enumerate(DESTINATIONS)}
+        settled, found = await self.engines[number].spool.exchange(outcomes, wanted, self.now, leases, once=once)
+        self.claimed[number] = sorted(found.claims, key=lambda claim: claim.delivery.id)
+        return settled, found.next_due, [replace(claim, key=0) for claim in self.claimed[number]]
 
     async def _settle(self, number: int, state: State, handed_over: bool) -> Any:
         if not self.claimed[number]:

@@ -348,8 +348,8 @@ def test_how_many_there_may_be_is_bounded(tmp_path: Path) -> None:
         (b"\xff" * 100, r"it said [\d,]+ bytes at once"),
         (struct.pack(">IB", 3, 99) + b"abc", "it said something that nobody says"),
         (
-            struct.pack(">IBI?BH", 27, said.EVENT, 1, False, 3, 15) + b"madincidentCreated{",
-            "it said something over which the router failed with ValueError",
+            struct.pack(">IBI?BH", 26, said.EVENT, 1, False, 3, 15) + b"madincidentCreated",
+            "it said an event without .*",
         ),
     ],
     ids=["no frame", "no kind", "no webhook"],
@@ -382,7 +382,7 @@ MADE = st.one_of(
         st.booleans(),
         st.sampled_from([b"soda", b"", b"\xff"]),
         st.sampled_from([b"checkEvaluation", b"incidentCreated", b" ", b"\xff", b"x" * 300]),
-        st.sampled_from([b'{"event": "checkEvaluation"}', b'{"event": "incidentCreated"}', b""]),
+        st.sampled_from([b'{"event": "checkEvaluation"}', b'{"event": "incidentCreated", "incident": 5}', b"{", b""]),
     ),
     st.builds(
         lambda document: a_frame(said.REFUSED, json.dumps(document).encode()),
@@ -414,7 +414,7 @@ def test_whatever_comes_is_taken_in_or_is_no_frame(sent: list[bytes], parts: int
     async def run() -> None:
         ours, theirs = socket.socketpair()
         observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
-        admission = Here(MemorySpool(), observers, lambda _: None, lambda _: None, lambda: None, Replies())
+        admission = Here(MemorySpool(), observers, lambda _: None, lambda _: None, lambda _, __: None, Replies())
         wire = Wire(ours, 4096)
         known = Known({b"soda": ("soda", 60.0)}, frozenset({"router"}), 1000, 10)
         hearing = Hearing(wire, admission, lambda: known)

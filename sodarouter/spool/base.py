@@ -17,6 +17,7 @@ from sodarouter.spool.values import (
     Appended,
     Attempt,
     Claims,
+    Deciding,
     DeliveryFilter,
     EventFilter,
     Outcome,
@@ -34,7 +35,8 @@ from sodarouter.store import Kept
 class Spool(Protocol):
     """What the daemon does with the spool. Times are Unix seconds.
 
-    Durability: every method that changes something returns when the change would survive a loss of power.
+    Durability: every method that changes something returns when the change would survive a loss of power; but a lease need
+    not, see `claim`.
 
     Cancellation: a change that was begun is finished and waited for.
 
@@ -43,16 +45,25 @@ class Spool(Protocol):
         SpoolError: The store failed; nothing of the call has happened.
     """
 
-    async def append(self, event: Event, *, window: float) -> Appended:
-        """Stores an event and one delivery of it for `ROUTE`.
+    async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
+        """Stores an event together with its decision, or else with one delivery of it for `ROUTE`.
 
         The same bytes from the same source within the last ``window`` seconds are the same event: it is counted as
         repeated, and nothing else happens. An incident's update that is older than one that was stored before is ``late``.
+
+        Args:
+            event: What came.
+            window: Seconds.
+            deciding: Decides it, if it can be decided at once: that is not done while another event waits for its decision,
+                but for replays, so that each decision finds what those about earlier events have left.
         """
         ...
 
-    async def append_all(self, events: Sequence[tuple[Event, float]]) -> list[Appended | BaseException]:
-        """As `append` for each of these events with its ``window``. What it would raise for one of them is given instead."""
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        """As `append` for each of these events, with its ``window`` and what decides it. What it would raise for one of them
+        is given instead."""
         ...
 
     async def quarantine(self, refused: Refused) -> None: ...
@@ -71,10 +82,32 @@ class Spool(Protocol):
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
         """Leases due deliveries, the longest due first; none that its order or a halt of its destination holds back.
 
+        Durability: a loss of power may take the lease back. It makes the delivery due again, as it would be anyway.
+
         Args:
             wanted: How many at most, by destination.
             now: The Unix time.
             leases: For how many seconds, by destination.
+        """
+        ...
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        """Ends attempts, as `settle` does, and leases others in their place, as `claim` does: one transaction for both.
+
+        Args:
+            outcomes: How the attempts have ended.
+            wanted: How many are leased at most, by destination.
+            now: The Unix time.
+            leases: For how many seconds, by destination.
+            once: Whether a destination is among them that must be sent nothing twice: then leases survive a loss of power.
         """
         ...
 

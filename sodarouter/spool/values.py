@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sodarouter.delivery import Cause, Delivery, Fallback, Planned, State
 from sodarouter.event import Event
@@ -13,7 +13,7 @@ from sodarouter.link import IncidentLink
 from sodarouter.store import Kept
 
 ROUTE = "$route"
-"""The destination of the deciding itself: every new event has one delivery for it."""
+"""The destination of the deciding itself: an event that is not decided as it is stored has one delivery for it."""
 LINK = "$link"
 """The destination that puts a link onto an incident: one delivery for each incident of which a link was made."""
 INTERNAL = frozenset({ROUTE, LINK})
@@ -22,11 +22,52 @@ INTERRUPTED = "unconfirmed: the router was stopped in the middle of the only att
 """The reason of an at-most-once delivery that a dead process had under way."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, and all that is stored of it."""
+
+    trace: Sequence[Mapping[str, Any]]
+    planned: Sequence[Planned]
+    now: float
+    """When it was made, as a Unix time: its deliveries are due from then on."""
+    config: str = ""
+    """Which configuration decided: `sodarouter.delivery.Loaded.config`."""
+    withheld: bool = False
+    """Whether a silence or a window kept something back."""
+    state: str | None = None
+    """What the memory said of the event, for whoever decides it again; ``None`` if nobody knows any more."""
+    memory: Mapping[bytes, str] = field(default_factory=dict)
+    """What is to be remembered from now on."""
+    enriched: str | None = None
+    """What plugins have added to the event just now, a JSON object; ``None``: nothing."""
+
+
+class Deciding(Protocol):
+    """Decides one event in the transaction that stores it."""
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """Of the memory: what it has to be told."""
+        ...
+
+    def __call__(self, known: "Recollection", *, late: bool) -> Decided:
+        """It may be called in any thread, and again if the transaction is made again: so it depends on nothing but its event
+        and what it is told. If it raises anything, the event is stored as one that waits for its decision.
+
+        Args:
+            known: What is known of its ``keys``, and perhaps of others.
+            late: Whether the event comes after a newer update of its incident.
+        """
+        ...
+
+
 class Appended(NamedTuple):
     """``id`` is that of the event on disk: an earlier one's when the same bytes were there already."""
 
     id: str
     duplicate: bool
+    decided: Decided | None = None
+    """The decision that was stored with it; ``None``: it waits for one, or is a duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +85,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim found. ``next_due`` is the Unix time at which the next delivery becomes due, if one waits."""
+    """What a claim found. ``next_due`` is the Unix time at which the next delivery becomes due, if one waits, to one of the
+    destinations that were given less than they wanted."""
 
     claims: list[Claim]
     next_due: float | None
@@ -88,22 +130,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """A decision: what becomes of a claimed delivery for `ROUTE`."""
+    """What becomes of a claimed delivery for `ROUTE`."""
 
     claim: Claim
-    trace: Sequence[Mapping[str, Any]]
-    planned: Sequence[Planned]
-    now: float
-    config: str = ""
-    """Which configuration decided: `sodarouter.delivery.Loaded.config`."""
-    withheld: bool = False
-    """Whether a silence or a window kept something back."""
-    state: str | None = None
-    """What the memory said of the event, for whoever decides it again; ``None`` if nobody knows any more."""
-    memory: Mapping[bytes, str] = field(default_factory=dict)
-    """What is to be remembered from now on."""
-    enriched: str | None = None
-    """What plugins have added to the event just now, a JSON object; ``None``: nothing."""
+    decided: Decided
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from sodarouter.outgoing import Outgoing
 from sodarouter.plugins import AnyDestination
 from sodarouter.preview import Preview
 from sodarouter.rehearsal import rehearse
-from sodarouter.spool import LINK, ROUTE, DeliveryFilter, Routed, StoredDelivery
+from sodarouter.spool import LINK, ROUTE, Decided, DeliveryFilter, Routed, StoredDelivery
 from sodarouter.testing.configuration import LOOPBACK, Table, configure, named
 from sodarouter.testing.losing import LosingSpool
 from sodarouter.testing.watch import Watch
@@ -355,10 +355,12 @@ class FakeRouter:
                 [
                     Routed(
                         claim,
-                        (),
-                        [Planned(name) for name in destinations],
-                        self._now(),
-                        enriched=json.dumps(self._sent[claim.event.id].enriched),
+                        Decided(
+                            (),
+                            [Planned(name) for name in destinations],
+                            self._now(),
+                            enriched=json.dumps(self._sent[claim.event.id].enriched),
+                        ),
                     )
                     for claim in found.claims
                 ]

@@ -26,7 +26,7 @@ LIMIT = 60.0
 """Seconds that one life may take: what is waited for in it must happen."""
 EARLY, LATE = 10, 200
 """Passages of a step before it kills, on average: in the first round, which is to be over soon, and in later ones."""
-SELDOM = {"quarantined": 2}
+SELDOM = {"quarantined": 2, "claimed-for-decision": 2, "routed": 2}
 """The same for steps that few bodies come to, in every round."""
 LONGEST = 1.2, 10.0
 """Seconds after its start at which a router is killed that was not told where to die: in the first round, in which it

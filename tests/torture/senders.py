@@ -23,7 +23,7 @@ MARKS = {
     Mark.MALFORMED: 6,
 }
 """Of a hundred bodies."""
-FILLERS = {300: 90, 20_000: 8, 200_000: 2}
+FILLERS = {300: 88, 20_000: 8, 200_000: 4}
 """Bytes that bodies are made larger by, of a hundred bodies."""
 CALLBACKS = 0.2
 """The share of plain bodies that hold a callback URL."""

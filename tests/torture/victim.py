@@ -16,9 +16,9 @@ from typing import Any
 import sodarouter_file
 import sodarouter_forward
 
-from sodarouter import receive, route
+from sodarouter import deciding, receive
 from sodarouter.cli import main as router
-from sodarouter.spool import ROUTE, Outcome, Routed, SqliteSpool
+from sodarouter.spool import Routed, SqliteSpool
 
 Passed = Callable[[], None]
 Function = Callable[..., Any]
@@ -73,10 +73,6 @@ def _wrap(owner: Any, name: str, wrapped: Callable[[Function], Function]) -> Non
     setattr(owner, name, wrapped(getattr(owner, name)))
 
 
-def _claims(destination: Callable[[str], bool]) -> Callable[..., bool]:
-    return lambda found, *_, **__: any(destination(claim.delivery.destination) for claim in found.claims)
-
-
 def _settles(kind: type) -> Callable[..., bool]:
     return lambda _, __, outcomes: any(isinstance(outcome, kind) for outcome in outcomes)
 
@@ -104,22 +100,27 @@ def _appended(passed: Passed) -> None:
 STEPS: dict[str, Callable[[Passed], None]] = {
     # the body is whole and verified, and nothing of it is stored
     "received": _appending,
-    # committed, and the sender does not know
+    # the decision is made, mostly in the transaction that is to store the event, and nothing of it is stored
+    "decided": lambda passed: _after_at_once(deciding, "decide", passed),
+    # committed, mostly with its decision, and the sender does not know
     "appended": _appended,
     # the sender has its 200; not where another process answers
     ANSWERED: lambda passed: _after(receive, "answer", passed, lambda _, __, given: given.status == 200),
     # a body that is no event is committed to the quarantine, and the sender does not know
     "quarantined": lambda passed: _after(SqliteSpool, "quarantine", passed),
-    "claimed-for-decision": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name == ROUTE)),
-    # the decision is made, and nothing of it is stored
-    "decided": lambda passed: _after_at_once(route, "decide", passed),
-    # the deliveries are planned
+    # of a large event, or of one that came behind it
+    "claimed-for-decision": lambda passed: _after(
+        SqliteSpool, "claim", passed, lambda found, *_, **__: bool(found.claims)
+    ),
+    # the deliveries of such a one are planned
     "routed": lambda passed: _after(SqliteSpool, "settle", passed, _settles(Routed)),
-    "claimed": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name != ROUTE)),
+    "claimed": lambda passed: _after(
+        SqliteSpool, "exchange", passed, lambda exchanged, *_, **__: bool(exchanged[1].claims)
+    ),
     "delivering": _delivering,
     # the destination has it, and the spool does not know
     "delivered": _delivered,
-    "settled": lambda passed: _after(SqliteSpool, "settle", passed, _settles(Outcome)),
+    "settled": lambda passed: _after(SqliteSpool, "exchange", passed, lambda exchanged, *_, **__: any(exchanged[0])),
 }
 """How each step is watched, in the order in which an event passes them."""
 

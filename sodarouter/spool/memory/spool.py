@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from sodarouter.spool.values import (
     Attempt,
     Claim,
     Claims,
+    Decided,
+    Deciding,
     Keep,
     Linking,
     Outcome,
@@ -41,7 +44,7 @@ class MemorySpool(MemoryReader):
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def append(self, event: Event, *, window: float) -> Appended:
+    async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         await trio.lowlevel.checkpoint()
         key = digest(event)
         name, until = self._recent.get(key, ("", 0.0))
@@ -50,13 +53,14 @@ class MemorySpool(MemoryReader):
             self._events[name] = replace(earlier, repeats=earlier.repeats + 1)
             return Appended(name, duplicate=True)
         self._recent[key] = (event.id, event.received.timestamp() + window)
-        self._store(event)
-        return Appended(event.id, duplicate=False)
+        return Appended(event.id, duplicate=False, decided=self._store(event, deciding))
 
-    async def append_all(self, events: Sequence[tuple[Event, float]]) -> list[Appended | BaseException]:
-        return [await self.append(event, window=window) for event, window in events]
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        return [await self.append(event, window=window, deciding=deciding) for event, window, deciding in events]
 
-    def _store(self, event: Event) -> None:
+    def _store(self, event: Event, deciding: Deciding | None = None) -> Decided | None:
         late = False
         if update := incident_update(event):
             newest = self._updates.setdefault((event.source, update.incident), update.updated)
@@ -66,7 +70,31 @@ class MemorySpool(MemoryReader):
         if incident and incident.id and incident.callback_url:
             self._callbacks[event.source, incident.id] = event.id
         self._events[event.id] = StoredEvent(replace(event, late=late), repeats=0, planned=None)
-        self._plan(event.id, Planned(ROUTE), event.received.timestamp())
+        received = event.received.timestamp()
+        if deciding is not None and not any(
+            row.plan.destination == ROUTE and not row.replay for row in self._pending()
+        ):
+            with suppress(Exception):
+                decided = deciding(self._recollection(deciding.keys, (), received), late=late)
+                self._record(event.id, 0, decided)
+                return decided
+        self._plan(event.id, Planned(ROUTE), received)
+        return None
+
+    def _record(self, event: str, replay: int, decided: Decided) -> None:
+        known = self._events[event]
+        self._events[event] = replace(
+            known,
+            event=known.event.with_enriched(json.loads(decided.enriched)) if decided.enriched else known.event,
+            planned=len(decided.planned),
+            trace=json.loads(json.dumps(decided.trace)),
+            config=decided.config,
+            withheld=decided.withheld,
+            state=decided.state,
+        )
+        self._memory |= {key: (value, decided.now) for key, value in decided.memory.items()}
+        for plan in decided.planned:
+            self._plan(event, plan, decided.now, replay=replay, config=decided.config)
 
     def _plan(self, event: str, plan: Planned, now: float, **known: Any) -> bool:
         self._keys += 1
@@ -97,11 +125,24 @@ class MemorySpool(MemoryReader):
         for destination, limit in wanted.items():
             waiting = self._claimable(destination)
             due = [row for row in waiting if row.next_at <= now]
-            for row in sorted(due, key=lambda row: (row.next_at, row.key))[:limit]:
+            given = sorted(due, key=lambda row: (row.next_at, row.key))[:limit]
+            for row in given:
                 row.leased, row.attempt, row.next_at = True, row.attempt + 1, now + leases[destination]
                 claims.append(self._claim(row))
-            due_at += [row.next_at for row in waiting]
+            if len(given) < limit:
+                due_at += [row.next_at for row in waiting]
         return Claims(claims, min(due_at, default=None))
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        return await self.settle(outcomes), await self.claim(wanted, now, leases)
 
     def _claimable(self, destination: str) -> list[Row]:
         pending = [row for row in self._pending() if row.plan.destination == destination]
@@ -150,19 +191,7 @@ class MemorySpool(MemoryReader):
             return False
         if isinstance(outcome, Routed):
             del self._rows[row.id]
-            known = self._events[row.event]
-            self._events[row.event] = replace(
-                known,
-                event=known.event.with_enriched(json.loads(outcome.enriched)) if outcome.enriched else known.event,
-                planned=len(outcome.planned),
-                trace=json.loads(json.dumps(outcome.trace)),
-                config=outcome.config,
-                withheld=outcome.withheld,
-                state=outcome.state,
-            )
-            self._memory |= {key: (value, outcome.now) for key, value in outcome.memory.items()}
-            for plan in outcome.planned:
-                self._plan(row.event, plan, outcome.now, replay=row.replay, config=outcome.config)
+            self._record(row.event, row.replay, outcome.decided)
             return True
         row.state, row.leased, row.next_at, row.reason = outcome.state, False, outcome.next_at, outcome.reason
         row.cause = outcome.cause
@@ -267,6 +296,9 @@ class MemorySpool(MemoryReader):
 
     async def recall(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
         await trio.lowlevel.checkpoint()
+        return self._recollection(keys, events, since)
+
+    def _recollection(self, keys: Sequence[bytes], events: Sequence[str], since: float) -> Recollection:
         states = {
             name: stored.state for name in events if (stored := self._events.get(name)) and stored.state is not None
         }

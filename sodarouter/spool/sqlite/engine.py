@@ -17,7 +17,6 @@ from sodarouter.event import Event
 from sodarouter.link import IncidentLink
 from sodarouter.seal import key_file, load_keys
 from sodarouter.spool.sqlite import intake, keeping, operate, queue, remembering
-from sodarouter.spool.sqlite.held import held
 from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
 from sodarouter.spool.sqlite.reader import SqliteReader
@@ -28,6 +27,7 @@ from sodarouter.spool.sqlite.writer import ItemT, ResultT, Work, Writer
 from sodarouter.spool.values import (
     Appended,
     Claims,
+    Deciding,
     Outcome,
     Recollection,
     Refused,
@@ -76,7 +76,9 @@ class SqliteSpool:
         with opening(self._path):
             # the payloads are nobody else's business, and SQLite gives its -wal and -shm the mode of the file
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
             connection.row_factory = sqlite3.Row
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -97,10 +99,12 @@ class SqliteSpool:
     async def aclose(self) -> None:
         await self._writer.aclose()
 
-    async def append(self, event: Event, *, window: float) -> Appended:
-        return await self._take_in(intake.append, self._arrival(event, window))
+    async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
+        return await self._take_in(intake.append, self._arrival(event, window, deciding))
 
-    async def append_all(self, events: Sequence[tuple[Event, float]]) -> list[Appended | BaseException]:
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
         try:
             self._refuse_if_full()
             found = await self._writer.do_each(intake.append, [self._arrival(*one) for one in events])
@@ -109,7 +113,7 @@ class SqliteSpool:
         self._trouble = next((str(one) for one in found if isinstance(one, SpoolError)), "")
         return found
 
-    def _arrival(self, event: Event, window: float) -> Arrival:
+    def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
         incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
         return Arrival(
@@ -118,6 +122,7 @@ class SqliteSpool:
             incident_update(event),
             *self._seals.seal(event.raw, callback, event.id),
             incident.id if incident and callback else None,
+            deciding,
         )
 
     async def quarantine(self, refused: Refused) -> None:
@@ -130,7 +135,20 @@ class SqliteSpool:
         return await self._writer.once(partial(intake.dismiss, refused=refused))
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
-        return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals))
+        asked = partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=False)
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        asked = partial(queue.exchange, outcomes=outcomes, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=once or bool(outcomes))
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         return await self._writer.do(queue.settle, outcomes)
@@ -241,11 +259,11 @@ class SqliteSpool:
             )
 
     def _measure(self, connection: sqlite3.Connection) -> None:
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        self._bytes = (pages - free) * size
-        self._backlog = held(connection, "backlog")
+        # one statement, as it comes after every commit
+        self._bytes, self._backlog = connection.execute(
+            "SELECT (page_count - freelist_count) * page_size, (SELECT amount FROM held WHERE what = 'backlog')"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        ).fetchone()
 
 
 def _have_a_log(connection: sqlite3.Connection, path: Path) -> None:

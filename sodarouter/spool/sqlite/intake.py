@@ -6,10 +6,11 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from sodarouter.event import Event
+from sodarouter.spool.sqlite.decisions import Made, decide_at_once, record
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.planning import Plan, plan
 from sodarouter.spool.sqlite.rows import insert, micros, placeholders
-from sodarouter.spool.values import ROUTE, Appended, IncidentUpdate, Refused, digest
+from sodarouter.spool.values import ROUTE, Appended, Decided, Deciding, IncidentUpdate, Refused, digest
 
 FORGOTTEN = 3
 """Digests beyond the window that are deleted for each event that comes: this keeps the table at the size of the window
@@ -28,6 +29,8 @@ class Arrival(NamedTuple):
     """these, encrypted."""
     incident: str | None = None
     """Soda's id of the incident whose callback URL is among them."""
+    deciding: Deciding | None = None
+    """As `Spool.append` takes it."""
 
 
 class Detained(NamedTuple):
@@ -63,22 +66,23 @@ def append(connection: Connection, arrivals: Sequence[Arrival]) -> list[Appended
         seen[key] = (received + micros(window), last, event.id)
         fresh.append((last, arrival))
         appended.append(Appended(event.id, duplicate=False))
+    decided: dict[str, Decided] = {}
     if fresh:
-        _store(connection, fresh)
+        decided = _store(connection, fresh)
         now = min(micros(arrival.event.received) for _, arrival in fresh)
         _remember(connection, [(key, seq, until) for key, (until, seq, _) in seen.items()], now)
     connection.executemany("UPDATE event SET repeats = repeats + 1 WHERE seq = ?", repeated)
-    return appended
+    return [one if one.duplicate else one._replace(decided=decided.get(one.id)) for one in appended]
 
 
-def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> None:
-    """Inserts events under their numbers, each with the work of deciding it."""
-    rows, work, size = [], [], 0
-    for seq, (event, _, update, raw, sealed, incident) in fresh:
+def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> dict[str, Decided]:
+    """Inserts events under their numbers, each with its decision, which is given by the event's id, or the work of it."""
+    rows, asked, size = [], [], 0
+    for seq, (event, _, update, raw, sealed, incident, deciding) in fresh:
         received = micros(event.received)
         late = update is not None and _is_late(connection, event.source, update, received)
         rows.append((seq, event.id, event.source, received, event.type, raw, sealed, int(late)))
-        work.append(Plan(seq, ROUTE, received, received))
+        asked.append((deciding, late))
         if incident is not None:
             connection.execute(
                 "INSERT OR REPLACE INTO callback (source, incident, event) VALUES (?, ?, ?)",
@@ -86,7 +90,11 @@ def _store(connection: Connection, fresh: Sequence[tuple[int, Arrival]]) -> None
             )
         size += len(raw)
     insert(connection, "event", ("seq", "id", "source", "received", "type", "raw", "sealed", "late"), rows)
-    hold(connection, {"backlog": plan(connection, work), "events": size})
+    decided = decide_at_once(connection, asked, min(arrival.event.received for _, arrival in fresh).timestamp())
+    planned = record(connection, [Made(row[0], 0, one) for row, one in zip(rows, decided, strict=False)])
+    waiting = [Plan(seq, ROUTE, received, received) for seq, _, _, received, *_ in rows[len(decided) :]]
+    hold(connection, {"backlog": planned + plan(connection, waiting), "events": size})
+    return {row[1]: one for row, one in zip(rows, decided, strict=False)}
 
 
 def _is_late(connection: Connection, source: str, update: IncidentUpdate, received: int) -> bool:

@@ -74,15 +74,20 @@ def plan(connection: Connection, plans: Sequence[Plan]) -> int:
         )
         for p in plans
     ]
-    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM delivery").fetchone()
+    ordered = [(p, p.keys) for p in plans if p.keys is not None]
+    last = _last(connection) if ordered else 0
     planned = insert(connection, "delivery", _COLUMNS, rows, verb="INSERT OR IGNORE")
-    for p in plans:
-        if p.keys is not None:
-            seq = _seq(connection, p)
-            # one that was there already has its place in the order, or has left it
-            if seq > last:
-                queue_up(connection, seq, p.destination, p.keys)
+    for p, keys in ordered:
+        seq = _seq(connection, p)
+        # one that was there already has its place in the order, or has left it
+        if seq > last:
+            queue_up(connection, seq, p.destination, keys)
     return planned
+
+
+def _last(connection: Connection) -> int:
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM delivery").fetchone()
+    return int(last)
 
 
 def hand_over(connection: Connection, wanted: Plan) -> int:
