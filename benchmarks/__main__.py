@@ -21,7 +21,7 @@ from benchmarks.scale import FULL, QUICK, SHORTEST, Scale
 from benchmarks.suite import PARTS, run
 from benchmarks.tables import table
 
-KNOBS = ("rounds", "seconds", "connections", "load", "only")
+KNOBS = ("rounds", "starts", "seconds", "connections", "histories", "load", "only")
 """What can be set by itself, whatever the form."""
 WIDTH = 190
 """Of the tables, where the output is no terminal."""
@@ -69,8 +69,10 @@ def arguments() -> argparse.Namespace:
         "--shortest", dest="scale", action="store_const", const=SHORTEST, help="seconds: shows that all run, no more"
     )
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--starts", type=int, help="rounds of what begins with a start")
     parser.add_argument("--seconds", type=float, help="of each load")
     parser.add_argument("--connections", type=int, nargs="+", help="of `intake` and `large`")
+    parser.add_argument("--histories", type=int, nargs=2, metavar=("FEW", "MANY"), help="events of `history`")
     parser.add_argument("--load", type=float, metavar="SECONDS", help="of load in `memory`, such as 3600")
     parser.add_argument(
         "--only",

@@ -18,6 +18,7 @@ INTAKE = """
 [server]
 listen = ["127.0.0.1:{port}"]
 http = "{http}"
+workers = {workers}
 [admin]
 listen = ["127.0.0.1:{admin}"]
 [log]
@@ -54,13 +55,14 @@ class Contender:
         return f"{self.name} is left out: {', '.join(lacking)} not installed" if lacking else ""
 
 
-def configured(port: int, more: str = "", *, http: str = "lean") -> str:
+def configured(port: int, more: str = "", *, http: str = "lean", workers: int = 0) -> str:
     """A router.toml whose source takes the signed webhooks."""
-    return INTAKE.format(port=port, http=http, admin=free_port(), header=HEADER, secret=SECRET) + more
+    told = {"port": port, "http": http, "workers": workers, "admin": free_port(), "header": HEADER, "secret": SECRET}
+    return INTAKE.format(**told) + more
 
 
-def _router(folder: Path, port: int, *, more: str = "", http: str = "lean") -> list[str]:
-    (folder / "router.toml").write_text(configured(port, more, http=http), encoding="utf-8")
+def _router(folder: Path, port: int, *, more: str = "", http: str = "lean", workers: int = 0) -> list[str]:
+    (folder / "router.toml").write_text(configured(port, more, http=http, workers=workers), encoding="utf-8")
     return [*ROUTER, "--config", "router.toml"]
 
 
@@ -105,6 +107,7 @@ DELIVERING = Contender(
 CONTENDERS = (
     BARE,
     Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True),
+    Contender("sodarouter, 2 workers", partial(_router, workers=2), partial(webhooks, "/webhooks/soda"), syncs=True),
     DELIVERING,
     Contender(
         "sodarouter, on hypercorn", partial(_router, http="hypercorn"), partial(webhooks, "/webhooks/soda"), syncs=True

@@ -32,11 +32,14 @@ def sink(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def router(folder: Path, sink_port: int, destinations: int, routes: list[dict[str, Any]]) -> Iterator[Running]:
+def router(
+    folder: Path, sink_port: int, destinations: int, routes: list[dict[str, Any]], *, to_all: str = "*"
+) -> Iterator[Running]:
     """A router that forwards to the sink, ``d0`` and so on.
 
     Args:
-        routes: Matches, besides the one that sends every event to all destinations.
+        routes: Matches, besides the one that sends events to all destinations.
+        to_all: Which type of events that one takes.
     """
     port = free_port()
     tables = '[outgoing]\nallow = ["127.0.0.0/8"]\n'
@@ -45,6 +48,7 @@ def router(folder: Path, sink_port: int, destinations: int, routes: list[dict[st
     for match in routes:
         tables += f'[[route]]\nto = ["d0"]\nmatch = {inline(match)}\n'
     tables += f"[[route]]\nto = {json.dumps([f'd{number}' for number in range(destinations)])}\n"
+    tables += f"match = {inline({'event': to_all})}\n" if to_all != "*" else ""
     (folder / "router.toml").write_text(configured(port, tables), encoding="utf-8")
     with started([*ROUTER, "--config", "router.toml"], port, folder) as pid:
         yield Running(pid, port, sink_port)

@@ -35,10 +35,10 @@ def started(
     Raises:
         SystemExit: It ended by itself, or answered nothing within half a minute.
     """
+    # a program that is installed has its bytecode, whoever starts it; without, a start would mostly be compiling
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(environment or {})}
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **(environment or {})}, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
     try:
         _await(process, port, folder / "log")
         yield process.pid

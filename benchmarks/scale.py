@@ -23,6 +23,8 @@ class Scale:
     routes: tuple[int, ...]
     backlogs: tuple[int, int]
     """Pending deliveries: a small backlog, to which the large one is compared."""
+    histories: tuple[int, int]
+    """Events that were delivered long ago: few, to which the many are compared."""
     neighbours: int
     """Kinds of bad destinations beside a good one."""
     found_out: float
@@ -49,6 +51,7 @@ FULL = Scale(
     destinations=(1, 5, 50),
     routes=(20, 1000),
     backlogs=(10_000, 1_000_000),
+    histories=(10_000, 10_000_000),
     neighbours=5,
     found_out=15.0,
     queued=5000,
@@ -65,6 +68,7 @@ QUICK = replace(
     slow_connections=(64,),
     deliveries=1000,
     backlogs=(10_000, 100_000),
+    histories=(10_000, 100_000),
     queued=2000,
     load=2.0,
     stored=5000,
@@ -81,6 +85,7 @@ SHORTEST = replace(
     destinations=(1, 2),
     routes=(2,),
     backlogs=(50, 200),
+    histories=(100, 300),
     neighbours=1,
     found_out=0.0,
     queued=20,

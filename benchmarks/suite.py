@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from benchmarks import backlog, backtest, decide, endtoend, hostile, intake, isolation, memory, processes
+from benchmarks import (
+    backlog,
+    backtest,
+    decide,
+    endtoend,
+    history,
+    hostile,
+    intake,
+    isolation,
+    memory,
+    processes,
+    yielding,
+)
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
 
@@ -34,6 +46,14 @@ PARTS = (
         "deliveries/s",
     ),
     Part("backlog", "A backlog of pending deliveries", backlog.backlog, backlog.against, "deliveries/s"),
+    Part("history", "A spool with what was delivered long ago", history.history, history.against, "µs"),
+    Part(
+        "yielding",
+        "The intake while a backlog drains",
+        yielding.yielding,
+        _always(yielding.AGAINST),
+        "200, p99 ms",
+    ),
     Part(
         "isolation",
         "A good destination beside one that is not",

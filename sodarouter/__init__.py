@@ -17,6 +17,7 @@ from sodarouter.delivery import (
     Settled,
     State,
     Stats,
+    Workers,
 )
 from sodarouter.destination import Destination
 from sodarouter.errors import Reject, Retry, SpoolError, Untranslatable, Unverified
@@ -101,6 +102,7 @@ __all__ = [
     "VerificationType",
     "View",
     "WebhookRequest",
+    "Workers",
     "hookimpl",
     "sees",
 ]

@@ -15,17 +15,16 @@ import trio
 
 from sodarouter.address import Address
 from sodarouter.config import Config
-from sodarouter.config.tables import ListenerTable
 from sodarouter.errors import ConfigError, Fault
+from sodarouter.front import Alone, Front, IntakeFront
 from sodarouter.lag import monitored
 from sodarouter.reload import going_live
-from sodarouter.serve import Limits, Listener, Tls, bind, serve
-from sodarouter.serve.asgi import App
-from sodarouter.serve.server import Http
+from sodarouter.serve import Listener, bind
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
 from sodarouter.upkeep import choose_links, prune, tell_homeless, tell_silences
+from sodarouter.workers.crew import Crew
 
 log = structlog.get_logger()
 
@@ -87,23 +86,24 @@ async def run(
                         await notifier.ready(failed + status)
                 return faults
 
-            stations = Stations(live, spool, monitor.lag, stopping.is_set, reload)
-            server = _Front(stations.receiver, public, config, config.file.server)
-            admin = _Front(stations.admin, private, config, config.file.admin)
+            stations = Stations(
+                live, spool, lambda: server.lag(monitor.lag()), lambda: server.workers, stopping.is_set, reload
+            )
+            taking_in = Crew if config.file.server.workers else Alone
+            server: IntakeFront = taking_in(config, public, stations.admission)
+            admin = Front(stations.admin, private, config.file.server, config.file.admin)
 
             def prepare() -> None:
-                for front in (server, admin):
-                    if front.tls:
-                        front.tls.check()
+                server.prepare()
+                admin.prepare()
 
             def change() -> None:
                 stations.change()
                 applied(live.config)
-                for front in (server, admin):
-                    if front.tls:
-                        _renew(front.tls)
+                server.replace(live.config)
+                admin.renew()
 
-            live.taken_up_by(change, prepare=prepare)
+            live.taken_up_by(change, prepare=prepare, changed=server.taken_up)
             running = Running(
                 [listener.address for listener in public], [listener.address for listener in private], reload
             )
@@ -130,46 +130,6 @@ async def run(
                 background.cancel_scope.cancel()
             await stations.aclose()
     log.info("stopped")
-
-
-class _Front:
-    """A listener and what it serves."""
-
-    def __init__(self, app: App, listeners: Sequence[Listener], config: Config, table: ListenerTable) -> None:
-        self._app = app
-        self._listeners = listeners
-        server = config.file.server
-        self._limits = Limits(
-            max_connections=server.max_connections,
-            keep_alive_timeout=server.keep_alive,
-            header_timeout=server.header_timeout,
-            graceful_timeout=server.stop_timeout,
-        )
-        # Quart, behind the other, was made for hypercorn, and nobody is in a hurry there
-        self._http: Http = server.http if table is server else "hypercorn"
-        self.tls = Tls(table.tls.cert, table.tls.key, table.tls.client_ca) if table.tls else None
-
-    async def serve(
-        self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        await serve(
-            self._app,
-            self._listeners,
-            tls=self.tls,
-            limits=self._limits,
-            http=self._http,
-            stopping=stopping,
-            task_status=task_status,
-        )
-
-
-def _renew(tls: Tls) -> None:
-    try:
-        tls.renew()
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; the files were fine a moment ago
-        log.error(
-            "a certificate could not be renewed; the last one is still used", cert=str(tls.cert), error=str(error)
-        )
 
 
 def _tell_ready(config: Config, running: Running) -> None:

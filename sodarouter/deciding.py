@@ -10,7 +10,7 @@ import structlog
 
 from sodarouter.decide import VALIDATE, Rules, Silence, State, Step, decide
 from sodarouter.decide.facts import Subject
-from sodarouter.decide.memory import Memory, dump_memory, dump_state, parse_memories, parse_state
+from sodarouter.decide.memory import dump_memory, dump_state, parse_state
 from sodarouter.event import Event
 from sodarouter.spool import Decided, Recollection, StoredSilence
 
@@ -95,20 +95,19 @@ def decided(
         failed: Steps that tell of plugins which should have added something.
         enriched: What plugins have just added, a JSON object.
     """
-    learnt: Mapping[bytes, Memory] = {}
+    learnt: Mapping[bytes, str] = {}
     marks: tuple[Step, ...] = ()
     if replay:
         text = known.states.get(event.id)
         state = State(parse_state(event, text) if text is not None else {})
         marks = ({"replay": replay},)
     else:
-        memory = parse_memories({key: known.memory[key] for key in keys if key in known.memory})
-        state = State(memory, silences.of(known.silences))
-        text = dump_state(keys, memory)
+        text = dump_state(keys, known.memory)
+        state = State(parse_state(event, text), silences.of(known.silences))
     # the rules may ask of the memory what has to be told it anyway
     subject = Subject(event, state.memory, ruleset.rules.teams)
     if not replay:
-        learnt = subject.recalled.after
+        learnt = {key: dump_memory(memory) for key, memory in subject.recalled.after.items()}
     decision = decide(event, ruleset.rules, state, subject=subject)
     return Decided(
         (*marks, *failed, *decision.trace),
@@ -117,7 +116,7 @@ def decided(
         ruleset.config,
         decision.withheld,
         text,
-        {key: dump_memory(memory) for key, memory in learnt.items()},
+        learnt,
         enriched,
     )
 

@@ -6,27 +6,38 @@ Each destination has its own `Lane`, with its own limits; a lane that hangs or f
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-import structlog
 import trio
 
 from sodarouter.attempt import attempt
 from sodarouter.callback import is_mentioned
-from sodarouter.delivery import Breaker, Settled, State
-from sodarouter.errors import Reject
+from sodarouter.delivery import Breaker, State
+from sodarouter.errors import SpoolError
 from sodarouter.event import Enrich, Event
 from sodarouter.failures import storable
 from sodarouter.lane import Lane
 from sodarouter.linking import linking_of
 from sodarouter.observe import Observers
 from sodarouter.redact import Redactor
-from sodarouter.settle import Ending, settle
+from sodarouter.settle import settle
 from sodarouter.spool import Claim, Claims, Outcome, Spool, patiently
 from sodarouter.store import Store
+from sodarouter.telling import tell, turn_breaker
 from sodarouter.wake import Wake
 
-log = structlog.get_logger()
+GATHER = 0.002
+"""Seconds for which an attempt that has ended waits for others of its destination, as long as some are under way. A
+transaction costs as much as many deliveries."""
+
+
+class _Ended(NamedTuple):
+    """An attempt that has ended, and is to be settled."""
+
+    lane: Lane
+    outcomes: Sequence[Outcome]
 
 
 class Deliverer:
@@ -64,14 +75,20 @@ class Deliverer:
         self._now = now
         self._chance = chance
         self._stopping = False
+        self._trying = 0
+        """Attempts that have not ended."""
+        self._ended: list[_Ended] = []
+        """Those that have, and are not settled."""
         self.wake = Wake()
         """To be set when there may be something due."""
 
     async def run(self) -> None:
-        """Returns after `stop`, once the attempts that were under way have ended."""
+        """Returns after `stop`, once the attempts that were under way have ended and are settled."""
         async with trio.open_nursery() as attempts:
-            while not self._stopping:
-                again = await patiently(lambda: self._claim(attempts))
+            while True:
+                again = await patiently(lambda: self._turn(attempts))
+                if self._stopping and not self._trying and not self._ended:
+                    return
                 await self.wake.wait(again - trio.current_time())
 
     def stop(self) -> None:
@@ -96,117 +113,122 @@ class Deliverer:
         """The state of each destination's breaker; closed for one that has none."""
         return {name: lane.circuit.state(trio.current_time()) for name, lane in self._lanes.items()}
 
-    async def _claim(self, attempts: trio.Nursery) -> float:
-        """Starts an attempt of each delivery that is due and has room. Gives when to look again, on trio's clock."""
+    async def _turn(self, attempts: trio.Nursery) -> float:
+        """Settles the attempts that have ended, and starts one of each delivery that is due and has room.
+
+        Gives when to look again, on trio's clock.
+        """
         now, lanes, redact, enrich = trio.current_time(), self._lanes, self._redact, self._enrich
-        free = {name: room for name, lane in lanes.items() if (room := lane.room(now))}
-        leases = {name: lanes[name].lease for name in free}
-        later = [lane.ready_at(now) for name, lane in lanes.items() if name not in free]
+        if self._stopping:
+            lanes = {}
+        ended, self._ended = self._ended, []
+        leaving = Counter(one.lane for one in ended)
+        free = {name: room for name, lane in lanes.items() if (room := lane.room(now, leaving[lane]))}
+        later = [lane.ready_at(now, leaving[lane]) for name, lane in lanes.items() if name not in free]
         for name, room in free.items():
             lanes[name].busy += room
         try:
             wanted = {name: room * max(lanes[name].batch, 1) for name, room in free.items()}
-            found = await self._spool.claim(wanted, self._now(), leases) if free else Claims([], None)
+            found = await self._exchange([lane for lane in lanes.values() if lane.name in free], wanted, ended)
             for lane, claims in _attempts(lanes, found.claims):
                 free[lane.name] -= 1
+                wanted[lane.name] -= len(claims)
                 lane.start(trio.current_time())
+                self._trying += 1
                 attempts.start_soon(self._attempt, lane, claims, redact, enrich, name=f"destination {lane.name}")
+        except SpoolError:
+            # each by itself: one of which the spool cannot take what came of it must not keep the others
+            for one in ended:
+                attempts.start_soon(self._settle, one)
+            raise
         finally:
             for name, room in free.items():
                 lanes[name].release(room)
-        if found.claims:
-            return now
+        now = trio.current_time()
+        later += [lanes[name].ready_at(now) for name, left in wanted.items() if not left]
         if found.next_due is not None:
-            later.append(trio.current_time() + found.next_due - self._now())
+            later.append(now + found.next_due - self._now())
         return min(later, default=math.inf)
 
+    async def _exchange(self, lanes: Sequence[Lane], wanted: Mapping[str, int], ended: Sequence[_Ended]) -> Claims:
+        outcomes = [outcome for one in ended for outcome in one.outcomes]
+        if not wanted and not ended:
+            return Claims([], None)
+        leases = {lane.name: lane.lease for lane in lanes}
+        once = any(lane.policy is None for lane in lanes)
+        settled, found = await self._spool.exchange(outcomes, wanted, self._now(), leases, once=once)
+        self._over(ended, settled)
+        return found
+
+    async def _settle(self, one: _Ended) -> None:
+        # patiently: what was delivered must not be delivered again because the disk was full for a moment
+        self._over([one], await patiently(lambda: self._spool.settle(one.outcomes)))
+        self.wake.set()
+
+    def _over(self, ended: Sequence[_Ended], settled: Iterable[bool]) -> None:
+        """These attempts are settled: their places are free. What counts is told."""
+        counting = iter(settled)
+        for one in ended:
+            one.lane.release(1)
+            for outcome in one.outcomes:
+                if next(counting):
+                    tell(self._observers, one.lane, outcome)
+
     async def _attempt(self, lane: Lane, claims: Sequence[Claim], redact: Redactor, enrich: Enrich | None) -> None:
+        outcomes: Sequence[Outcome] = ()
+        try:
+            outcomes = await self._outcomes(lane, claims, redact, enrich)
+        finally:
+            lane.trying -= 1
+            self._trying -= 1
+            self._ended.append(_Ended(lane, outcomes))
+            if lane.trying:
+                self.wake.within(GATHER)
+            else:
+                self.wake.set()
+
+    async def _outcomes(
+        self, lane: Lane, claims: Sequence[Claim], redact: Redactor, enrich: Enrich | None
+    ) -> list[Outcome]:
         started, before = self._now(), trio.current_time()
         hidden = [_with_callback(redact, claim.event) for claim in claims]
         stores = [self._store(lane, hide) for hide in hidden]
         prefer = self._prefer
-        try:
-            endings = await attempt(lane, claims, stores, enrich)
-            after = trio.current_time()
-            outcomes = []
-            for claim, ended, store, hide in zip(claims, endings, stores, hidden, strict=True):
-                verdict = settle(
-                    ended.ending,
-                    lane.policy,
-                    tries=claim.tries,
-                    since=claim.since,
-                    now=self._now(),
-                    chance=self._chance(),
+        endings = await attempt(lane, claims, stores, enrich)
+        after = trio.current_time()
+        outcomes = []
+        for claim, ended, store, hide in zip(claims, endings, stores, hidden, strict=True):
+            verdict = settle(
+                ended.ending,
+                lane.policy,
+                tries=claim.tries,
+                since=claim.since,
+                now=self._now(),
+                chance=self._chance(),
+            )
+            linking = linking_of(lane, claim.event, ended.link, verdict, prefer, self._answering, hide)
+            outcomes.append(
+                Outcome(
+                    claim,
+                    verdict.state,
+                    started,
+                    after - before,
+                    verdict.next_at,
+                    storable(hide(verdict.reason)) if verdict.reason else "",
+                    storable(hide(verdict.response)) if verdict.response else "",
+                    verdict.cause,
+                    lane.fallback if verdict.state is State.DEAD else None,
+                    store.seal(),
+                    linking,
                 )
-                linking = linking_of(lane, claim.event, ended.link, verdict, prefer, self._answering, hide)
-                outcomes.append(
-                    Outcome(
-                        claim,
-                        verdict.state,
-                        started,
-                        after - before,
-                        verdict.next_at,
-                        storable(hide(verdict.reason)),
-                        storable(hide(verdict.response)),
-                        verdict.cause,
-                        lane.fallback if verdict.state is State.DEAD else None,
-                        store.seal(),
-                        linking,
-                    )
-                )
-            _turn_breaker(lane, [ended.ending for ended in endings], before, after, outcomes[0].reason)
-            # patiently: what was delivered must not be delivered again because the disk was full for a moment
-            settled = await patiently(lambda: self._spool.settle(outcomes))
-            for outcome, counts in zip(outcomes, settled, strict=True):
-                if counts:
-                    self._tell(lane, outcome)
-        finally:
-            lane.release(1)
-            self.wake.set()
+            )
+        turn_breaker(lane, [ended.ending for ended in endings], before, after, outcomes[0].reason)
+        return outcomes
 
     def _store(self, lane: Lane, hide: Callable[[str], str]) -> Store:
         return Store(
             lambda key: self._spool.kept(lane.name, key, self._now()), self._now(), lambda text: hide(text) != text
         )
-
-    def _tell(self, lane: Lane, outcome: Outcome) -> None:
-        delivery, event = outcome.claim.delivery, outcome.claim.event
-        self._observers.delivery_settled(
-            Settled(
-                delivery,
-                event.type,
-                event.source,
-                event.received,
-                outcome.state,
-                outcome.seconds,
-                outcome.reason,
-                outcome.cause,
-            )
-        )
-        known = {
-            "event_id": event.id,
-            "destination": lane.name,
-            "outcome": outcome.state.value,
-            "attempts": delivery.attempt,
-            "seconds": round(outcome.seconds, 3),
-        }
-        if outcome.state is State.DELIVERED:
-            if lane.failing:
-                log.info("the destination takes deliveries again", destination=lane.name)
-            log.debug("delivered", **known)
-        elif outcome.state is State.DEAD:
-            handed = {"fallback": outcome.fallback} if outcome.fallback else {}
-            log.error(
-                "delivery given up; `sodarouter retry` tries it again",
-                **known,
-                cause=str(outcome.cause),
-                reason=outcome.reason,
-                **handed,
-            )
-        elif outcome.reason != lane.failing:
-            # once for each reason, not at every attempt of every delivery
-            lane.sparing(log.warning, "delivery failed, it will be tried again", **known, reason=outcome.reason)
-        lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
 
 
 def _attempts(lanes: Mapping[str, Lane], claims: Sequence[Claim]) -> Iterator[tuple[Lane, list[Claim]]]:
@@ -217,21 +239,6 @@ def _attempts(lanes: Mapping[str, Lane], claims: Sequence[Claim]) -> Iterator[tu
     for name, own in by_lane.items():
         size = max(lanes[name].batch, 1)
         yield from ((lanes[name], own[start : start + size]) for start in range(0, len(own), size))
-
-
-def _turn_breaker(lane: Lane, endings: Sequence[Ending], started: float, ended: float, reason: str) -> None:
-    circuit = lane.circuit
-    if any(ending is None or isinstance(ending, Reject) for ending in endings):
-        if circuit.succeeded(ended):
-            log.info("the destination answers again, its breaker is closed", destination=lane.name)
-    elif circuit.failed(started, ended):
-        log.warning(
-            "the destination fails again and again, its breaker is open",
-            destination=lane.name,
-            failures=circuit.failures,
-            pause=circuit.pause,
-            reason=reason,
-        )
 
 
 def _with_callback(redact: Redactor, event: Event) -> Callable[[str], str]:

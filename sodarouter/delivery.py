@@ -143,6 +143,18 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes that take in."""
+
+    wanted: int
+    """How many there are to be."""
+    running: int
+    """How many serve."""
+    restarts: int
+    """How many have ended by themselves and were replaced."""
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """What a destination or a plugin says of itself."""
 
@@ -172,6 +184,8 @@ class Stats:
     """The backlog at which nothing more is taken in; 0: it is not known."""
     loaded: Loaded = Loaded()
     lag: Lag = field(default_factory=Lag)
+    workers: Workers | None = None
+    """``None``: the router takes in itself."""
     destinations: Mapping[str, Condition] = field(default_factory=dict)
     """What those that are configured say of themselves, if they say anything."""
     plugins: Mapping[str, Condition] = field(default_factory=dict)

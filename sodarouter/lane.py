@@ -49,7 +49,9 @@ class Lane:
     sparing: Sparing = field(default_factory=lambda: Sparing(most=MOST_TOLD))
     """For failures: a plugin that names the event in each would otherwise write a traceback for each."""
     busy: int = 0
-    """Places that are taken: by attempts, and by claims that are under way."""
+    """Places that are taken: by attempts until they are settled, and by claims that are under way."""
+    trying: int = 0
+    """Attempts that have not ended."""
     limiter: trio.CapacityLimiter = field(init=False)
     circuit: Circuit = field(init=False)
 
@@ -65,21 +67,26 @@ class Lane:
         """Seconds. No time makes due what must not be tried twice."""
         return LONGEST if self.policy is None else self.timeout + LEASE_MARGIN
 
-    def room(self, now: float) -> int:
-        """How many attempts may start."""
-        if self.ready_at(now) > now:
+    def room(self, now: float, leaving: int = 0) -> int:
+        """How many attempts may start.
+
+        Args:
+            leaving: Places that will have been given back by then.
+        """
+        if self.ready_at(now, leaving) > now:
             return 0
-        free = self.concurrency - self.busy if self.circuit.state(now) is Breaker.CLOSED else 1
+        free = self.concurrency - self.busy + leaving if self.circuit.state(now) is Breaker.CLOSED else 1
         return min(free, self._bucket.tokens(now)) if self._bucket else free
 
-    def ready_at(self, now: float) -> float:
+    def ready_at(self, now: float, leaving: int = 0) -> float:
         """When an attempt may start: ``now`` if one may, infinity if another must end first."""
-        if self.busy >= self.concurrency:
+        if self.busy - leaving >= self.concurrency:
             return math.inf
         return max(self.circuit.ready_at(now), self._bucket.next_at(now) if self._bucket else now)
 
     def start(self, now: float) -> None:
         """An attempt starts, in a place that was taken for it."""
+        self.trying += 1
         self.circuit.started(now)
         if self._bucket:
             self._bucket.take(now)

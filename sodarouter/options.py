@@ -18,11 +18,15 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     ConfigDict,
+    GetJsonSchemaHandler,
     PlainValidator,
     SecretStr,
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema
+
+from sodarouter.descriptions import descriptions
 
 
 class Options(BaseModel):
@@ -36,10 +40,19 @@ class Options(BaseModel):
         strict=True,
         frozen=True,
         validate_default=True,
-        use_attribute_docstrings=True,
         # the input may be a secret that stands where it does not belong
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        written = descriptions(cls)
+        for name, info in cls.model_fields.items():
+            if name in written and (key := info.alias or name) in properties:
+                properties[key].setdefault("description", written[name])
+        return schema
 
 
 @dataclass

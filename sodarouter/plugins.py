@@ -39,6 +39,7 @@ from sodarouter.http import HttpRoute
 from sodarouter.metrics import Metrics
 from sodarouter.options import Given, Options
 from sodarouter.plugin import Plugin, making
+from sodarouter.redact import Redactor
 from sodarouter.source import SourceType
 from sodarouter.store import Store
 from sodarouter.verification import VerificationType
@@ -119,10 +120,11 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
     """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
     blocked = set(disabled)
     found: dict[str, Found] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _distribution(entry))):
+    named = [(entry.name, _distribution(entry), entry) for entry in entry_points(group=GROUP)]
+    for _, distribution, entry in sorted(named, key=lambda one: one[:2]):
         if entry.name in blocked:
             continue
-        plugin = Found(entry.name, *_distribution(entry))
+        plugin = Found(entry.name, *distribution)
         if entry.name in found:
             found[entry.name].fault = f"{plugin.distribution} {plugin.version} offers a plugin of the same name"
             continue
@@ -138,6 +140,26 @@ def find(disabled: Iterable[str] = ()) -> list[Found]:
         except BaseException as error:  # a plugin may raise whatever it likes while it is imported
             plugin.fault = f"it cannot be imported: {describe(error)}"
     return list(found.values())
+
+
+def made_again(given: Mapping[str, Given | None], redact: Redactor) -> "Plugins":
+    """Some of the installed plugins once more, in another process, and no others.
+
+    Args:
+        given: What their options are made of, by their names.
+        redact: Gets to know their secrets before they are made.
+    """
+    found = find(installed() - given.keys())
+    secrets: set[str] = set()
+    options: dict[str, Options] = {}
+    try:
+        for plugin in found:
+            one = given[plugin.name]
+            if plugin.options_type is not None and one is not None:
+                options[plugin.name] = one.validated(plugin.options_type, secrets)
+    finally:
+        redact.learn(secrets)
+    return Plugins(found, options, redact)
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:

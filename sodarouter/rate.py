@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
 
 from sodarouter.options import Options
 
@@ -41,21 +42,22 @@ def parse_limit(value: object) -> Limit:
 _LIMIT_SCHEMA = {"type": "string", "pattern": r"^\s*[0-9]{1,9}\s*/\s*[smhd]\s*$", "examples": ["10/s", "100/m"]}
 
 
-def _or_limit_alone(schema: dict[str, Any]) -> None:
-    table = dict(schema)
-    schema.clear()
-    schema.update(anyOf=[_LIMIT_SCHEMA, table])
-
-
 class Rate(Options):
     """How many attempts may be started in a time: `"10/s"`, or `{ limit = "100/m", burst = 20 }`."""
-
-    model_config = ConfigDict(json_schema_extra=_or_limit_alone)
 
     limit: Annotated[Limit, BeforeValidator(parse_limit), WithJsonSchema(_LIMIT_SCHEMA)]
     """How many in a second (`s`), minute (`m`), hour (`h`) or day (`d`)."""
     burst: int | None = Field(default=None, ge=1)
     """How many at once after a rest; by default what the limit gives in a second, at least one."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        found = handler.resolve_ref_schema(schema)
+        table = dict(found)
+        found.clear()
+        found["anyOf"] = [_LIMIT_SCHEMA, table]  # or the limit alone
+        return schema
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 """What `/readyz` says: a pure function of what the router holds."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,8 @@ def readiness(found: Stats | SpoolError, now: datetime, *, stopping: bool) -> di
     elif found.writer_lag > MAX_WRITER_LAG:
         waited = f"a change has waited {found.writer_lag:.0f} seconds to be on disk"
         reasons["spool"] = f"{waited}; see to the disk under the spool"
+    if found.workers is not None and not found.workers.running:
+        reasons["workers"] = "no intake process runs; the log says why"
     return {
         "ready": not reasons,
         "reasons": reasons,
@@ -49,6 +52,7 @@ def readiness(found: Stats | SpoolError, now: datetime, *, stopping: bool) -> di
         },
         "config": _config(found.loaded),
         "event_loop": {"longest_step": round(found.lag.longest, 3), "blocked": dict(found.lag.blocked)},
+        **({"workers": asdict(found.workers)} if found.workers else {}),
     }
 
 

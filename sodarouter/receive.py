@@ -1,7 +1,7 @@
 """Receives: the webhook endpoint, plain ASGI. A 200 means that the event is on disk.
 
-Bytes come in, are verified, parsed and appended to the spool, in this order; a body that was verified and cannot be
-parsed goes to quarantine.
+Bytes come in, are verified, parsed and handed to `sodarouter.admit`, in this order; a body that was verified and cannot
+be parsed goes to quarantine.
 """
 
 import time
@@ -17,27 +17,26 @@ import structlog
 import trio
 
 from sodarouter.address import LIVE_PATH
+from sodarouter.admit import LARGE, Admission, Arrival
 from sodarouter.body import decompressed, joined, too_large
+from sodarouter.config import ConfiguredSource
+from sodarouter.config.tables import Server
 from sodarouter.errors import Forbidden, Malformed, PluginFailed, SenderError, SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.http import WebhookRequest
 from sodarouter.ids import new_id
-from sodarouter.observe import Observers
 from sodarouter.parse import parse
 from sodarouter.problem import HAS_ENDED, WHOLE_BODY, Answer, Receive, Scope, Send, accepted, answer, problem
-from sodarouter.replies import Replies, Reply
+from sodarouter.replies import Reply
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
-from sodarouter.spool import Appended, Decided, Deciding, Refused, Spool
+from sodarouter.spool import Refused
 from sodarouter.translate import Translator
 from sodarouter.verify import Ip, Proxy, Request, Verification, client_address, verify, verify_head
 from sodarouter.vet import Vetting
 
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
-
-LARGE = 64 * 1024
-"""Bytes of a body that is parsed in a thread: this much takes a few milliseconds, in which the loop would stand still."""
 
 log = structlog.get_logger()
 
@@ -58,6 +57,19 @@ class Source:
     reply_with_link: float | None = None
     """Seconds that the answer to an ``incidentCreated`` may wait for a link."""
 
+    @classmethod
+    def of(cls, configured: ConfiguredSource) -> "Source":
+        table = configured.table
+        return cls(
+            configured.name,
+            table.path,
+            configured.verifications,
+            table.duplicate_window,
+            configured.vettings,
+            configured.translator,
+            table.reply_with_link,
+        )
+
     @property
     def methods(self) -> tuple[str, ...]:
         return self.translator.source.methods if self.translator else ("POST",)
@@ -77,6 +89,18 @@ class Intake:
     max_memory: int = 64 * 1024 * 1024
     """Bytes of bodies at once, of all sources together."""
 
+    @classmethod
+    def of(cls, server: Server) -> "Intake":
+        """The share of one process, where several take in."""
+        processes = max(server.workers, 1)
+        return cls(
+            server.max_body,
+            server.body_timeout,
+            tuple(server.trusted_proxies),
+            max(server.max_connections // processes, 1),
+            server.max_memory // processes,
+        )
+
 
 class _Waiting(NamedTuple):
     """An answer that waits for a link, and how many seconds it may."""
@@ -94,31 +118,18 @@ class Receiver:
     """The ASGI application of the listener that faces the internet: the sources, and ``/livez``.
 
     Args:
-        coming: Told of each event before it is on disk; gives what decides it there.
-        forget: Told of one that is a repeat, or could not be stored.
-        arrived: Told of a new one that is, and of its decision, if that is too.
-        replies: Where answers wait for links.
+        admission: What takes in that which was verified and parsed.
     """
 
     def __init__(
         self,
         sources: Iterable[Source],
-        spool: Spool,
-        observers: Observers,
         intake: Intake,
-        coming: Callable[[Event], Deciding | None],
-        forget: Callable[[Event], None],
-        arrived: Callable[[Event, Decided | None], None],
-        replies: Replies | None = None,
+        admission: Admission,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._spool = spool
-        self._observers = observers
-        self._coming = coming
-        self._forget = forget
-        self._arrived = arrived
-        self._replies = replies or Replies()
+        self._admission = admission
         self._now = now
         self._sparing = Sparing()
         # pydantic keeps Python's lock while it parses: a second large body at a time would only take memory
@@ -145,7 +156,7 @@ class Receiver:
                 await self._reply(given, scope, receive, send)
                 return
         except Disconnected:
-            self._observers.event_refused(source.name if source else None, 499, "disconnected")
+            self._admission.refused(source.name if source else None, 499, "disconnected")
             return
         except SpoolError as error:
             told = {"source": source.name if source else None, "error": str(error)}
@@ -177,7 +188,7 @@ class Receiver:
         self._sparing(write, "a request was refused", error.status, *kind, **known)
 
     def _refused(self, source: Source | None, reason: str, given: Answer) -> Answer:
-        self._observers.event_refused(source.name if source else None, given.status, reason)
+        self._admission.refused(source.name if source else None, given.status, reason)
         return given
 
     async def _take(self, source: Source | None, scope: Scope, receive: Receive) -> Answer | _Waiting:
@@ -222,24 +233,10 @@ class Receiver:
             await self._quarantine(source, received, raw, error)
             raise
         seconds = source.reply_with_link if event.type == "incidentCreated" else None
-        # before it is on disk: afterwards a link may be made at any time
-        reply = None if seconds is None else self._replies.expect(event.id)
-        # the sender may hang up now, but the spool finishes what it has begun: a repeat will then be known as one
-        stored: Appended | None = None
-        try:
-            deciding = self._coming(event)
-            stored = await self._spool.append(event, window=source.duplicate_window, deciding=deciding)
-        finally:
-            if stored is None or stored.duplicate:
-                self._forget(event)
-                if reply is not None:
-                    reply.end()
-        if not stored.duplicate:
-            self._arrived(event, stored.decided)
-        self._observers.event_accepted(event, duplicate=stored.duplicate)
-        if reply is not None and seconds is not None and not stored.duplicate:
-            return _Waiting(event.id, reply, seconds)
-        return accepted(stored.id, duplicate=stored.duplicate)
+        admitted = await self._admission.admit(Arrival(event, source.duplicate_window, seconds is not None))
+        if admitted.reply is not None and seconds is not None:
+            return _Waiting(admitted.id, admitted.reply, seconds)
+        return accepted(admitted.id, duplicate=admitted.duplicate)
 
     async def _reply(self, waiting: _Waiting, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with the link, if it is made in time and the sender still waits for it."""
@@ -287,9 +284,7 @@ class Receiver:
         said: tuple[int, str, str, tuple[str, ...]] = (500, "Plugin failed", str(error), ())
         if isinstance(error, Malformed):
             said = error.status, error.title, error.detail, tuple(map(str, error.faults))
-        refused = Refused(new_id(), source.name, received, raw, *said)
-        await self._spool.quarantine(refused)
-        log.warning("a body went to quarantine", source=source.name, quarantine=refused.id, error=str(error))
+        await self._admission.quarantine(Refused(new_id(), source.name, received, raw, *said))
 
 
 UNAVAILABLE = problem(
@@ -319,6 +314,11 @@ _REASONS = {
 }
 """The words that observers are told for a status; a 400 is ``malformed``."""
 
+REASONS = frozenset(
+    {*_REASONS.values(), "malformed", "disconnected", "spool_full", "spool_failed", "overloaded", "plugin_failed"}
+)
+"""All the words that observers are told."""
+
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     # RFC 9110 asks for these: 15.5.2 and 15.5.16, and for Allow in 15.5.6
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
@@ -343,11 +343,7 @@ def _event(source: str, received: datetime, raw: bytes) -> Event:
     Raises:
         Malformed: It cannot be made an event.
     """
-    event = Event.taken_in(source, received, raw, parse(raw))
-    if len(raw) > LARGE:
-        # what asks for it on the way to the disk must not be the one to make it
-        _ = event.view
-    return event
+    return Event.taken_in(source, received, raw, parse(raw))
 
 
 def _request(scope: Scope, headers: Mapping[str, str], body: bytes, client: Ip | None) -> WebhookRequest:

@@ -5,7 +5,7 @@ that are new or have changed are opened. Then everything is swapped at once. Wha
 began with, and the destinations that are replaced are closed when nothing of theirs is under way any more.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ class Live:
         self._thread = trio.CapacityLimiter(1)
         self._prepare: Callable[[], None] = lambda: None
         self._change: Callable[[], None] = lambda: None
+        self._changed: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
     @property
     def opened(self) -> Sequence[Opened]:
@@ -51,14 +52,17 @@ class Live:
     def lanes(self) -> list[Lane]:
         return [one.lane for one in self._opened]
 
-    def taken_up_by(self, change: Callable[[], None], *, prepare: Callable[[], None]) -> None:
+    def taken_up_by(
+        self, change: Callable[[], None], *, prepare: Callable[[], None], changed: Callable[[], Awaitable[None]]
+    ) -> None:
         """Says who goes on under another configuration.
 
         Args:
             change: Called when `config` and `lanes` have become others. It must not fail.
             prepare: Called before; what it raises as `ConfigError` are faults like any others.
+            changed: Called afterwards; returns when all have taken it up.
         """
-        self._change, self._prepare = change, prepare
+        self._change, self._prepare, self._changed = change, prepare, changed
 
     async def reload(self) -> Sequence[Fault]:
         """Reads the file again. Gives its faults; when there are some, nothing has changed.
@@ -82,6 +86,7 @@ class Live:
             for one in replaced:
                 self._nursery.start_soon(self._close, one)
             self._change()
+            await self._changed()
             for warning in config.warnings:
                 log.warning(str(warning))
             log.info(

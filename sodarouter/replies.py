@@ -19,6 +19,7 @@ class Reply:
         self.sent = False
         """To be set when the answer has gone out with the link."""
         self._link: IncidentLink | None = None
+        self._tell: Callable[[IncidentLink], object] | None = None
         self._waiting = True
         self._given = trio.Event()
         self._over = trio.Event()
@@ -33,12 +34,26 @@ class Reply:
             self._waiting = False
         return self._link
 
-    async def give(self, link: IncidentLink) -> bool:
-        """Hands over the link. Gives whether it went out with the answer."""
+    def tell(self, told: Callable[[IncidentLink], object]) -> None:
+        """Has the link told when it is made, where nobody waits for it."""
+        self._tell = told
+        if self._link is not None:
+            told(self._link)
+
+    def hand(self, link: IncidentLink) -> bool:
+        """Hands over the link. Gives whether it is taken."""
         if not self._waiting:
             return False
         self._link = link
         self._given.set()
+        if self._tell is not None:
+            self._tell(link)
+        return True
+
+    async def give(self, link: IncidentLink) -> bool:
+        """Hands over the link. Gives whether it went out with the answer."""
+        if not self.hand(link):
+            return False
         await self._over.wait()
         return self.sent
 

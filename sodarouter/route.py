@@ -30,9 +30,11 @@ GATHER = 0.005
 """Seconds after a batch in which events gather for the next. Each batch takes three turns of the spool's writer, however
 few it has; and an event that comes while nothing is decided need not wait."""
 COMING = 256
-"""Events that are kept in memory with what was parsed of them; a backlog waits on disk."""
+"""Events that are kept in memory with what was made of them; a backlog waits on disk."""
+KEPT = 256 * 1024
+"""Bytes of an event that is: what is made of it takes some three times as much."""
 SMALL = 64 * 1024
-"""Bytes of an event that is: parsed, it takes fifteen times as much."""
+"""Bytes of an event that is decided in the loop: a larger one may have so many results that a thread is better."""
 SMALL_CONTRACT = 2 * 1024
 """The same of one with a contract, as that is compared with the one before: 10 KB of it take 13 ms, 100 KB up to 600."""
 LEASE = 60.0
@@ -103,9 +105,9 @@ class Router:
     def coming(self, event: Event) -> AtOnce | None:
         """Told of an event before it is on disk. Gives what decides it as it is stored, if it need not wait for its turn.
 
-        A few small ones are kept until their turn, not to be parsed again, should it come after all.
+        A few are kept until their turn, so that they need not be read again, should it come after all.
         """
-        if len(self._coming) < COMING and len(event.raw) <= SMALL:
+        if len(self._coming) < COMING and len(event.raw) <= KEPT:
             self._coming[event.id] = event
         ruleset = self._ruleset
         if self._enrichment is not None or ruleset is not self._kept or not _is_small(event):

@@ -7,10 +7,13 @@ missing, every leaf may be of any type, and unknown fields are kept. `sodarouter
 Sources: the webhook pages of Soda's v3 documentation (2022 to 2025) and of its v4 documentation (2025 and 2026).
 """
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from sodarouter.shape import shape
 
 Leaf = object
 """A value the router only reads: whatever JSON type Soda gave it."""
@@ -186,11 +189,34 @@ EVENT_TYPES = ("validate", *SCOPES)
 FIELDS = frozenset(field.alias or name for model in Body.__subclasses__() for name, field in model.model_fields.items())
 """Every field name that the models know, as Soda spells it."""
 
+_KNOWN = (Validate, CheckEvaluation, IncidentEvent, ContractPublished, AgreementEvent)
+
 _known: TypeAdapter[Payload] = TypeAdapter(
     Annotated[
         Validate | CheckEvaluation | IncidentEvent | ContractPublished | AgreementEvent, Field(discriminator="event")
     ]
 )
+_is_known = shape(
+    {event: kind for kind in _KNOWN for event in get_args(kind.model_fields["event"].annotation)}, "event"
+)
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """A body as JSON types, of which `validate` accepts the shape. The models take four times as long.
+
+    Raises:
+        pydantic.ValidationError: As `validate`.
+        ValueError: It has NaN or Infinity, which `validate` takes for numbers.
+    """
+    try:
+        # its names come again, its values seldom: looking for them costs a quarter
+        body: dict[str, Any] = from_json(raw, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        validate(raw)  # what it says of a fault is for people
+        raise
+    if not _is_known(body):
+        validate(raw)  # this one takes events that nobody has documented
+    return body
 
 
 def validate(raw: bytes) -> Payload:

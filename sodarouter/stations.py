@@ -1,16 +1,17 @@
 """The stations that an event goes through, made from the live configuration, and given another one while they work."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
 import trio
 
+from sodarouter.admit import Here
 from sodarouter.api import add_api
 from sodarouter.config import Config
 from sodarouter.deciding import Ruleset
 from sodarouter.deliver import Deliverer
-from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats
+from sodarouter.delivery import Condition, Lag, Loaded, Queue, Stats, Workers
 from sodarouter.enrich import AT_ONCE, Enrichment
 from sodarouter.event import Enrich
 from sodarouter.health import Checkup
@@ -19,7 +20,6 @@ from sodarouter.linkback import LinkBack
 from sodarouter.metrics import Metrics
 from sodarouter.observe import Observers
 from sodarouter.operations import Operations
-from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.reload import Live
 from sodarouter.replies import Replies
 from sodarouter.route import Router
@@ -35,7 +35,8 @@ class Stations:
     Args:
         live: The configuration that runs.
         spool: Open.
-        lag: How late the event loop is.
+        lag: How late the event loops are.
+        workers: Which processes take in.
         stopping: Whether the daemon has been asked to stop.
         reload: Puts the configuration of today in place, if it can be.
     """
@@ -45,12 +46,14 @@ class Stations:
         live: Live,
         spool: SqliteSpool,
         lag: Callable[[], Lag],
+        workers: Callable[[], Workers | None],
         stopping: Callable[[], bool],
         reload: Callable[[], Awaitable[object]],
     ) -> None:
         self._live = live
         self._spool = spool
         self._lag = lag
+        self._workers = workers
         self._checkup = Checkup(live.config.redact)
         # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
         self._threads = trio.to_thread.current_default_thread_limiter()
@@ -71,16 +74,7 @@ class Stations:
         enrichment = Enrichment(enrichers, config.redact) if enrichers else None
         self._own_threads += AT_ONCE * len(enrichers)
         self.router = Router(_ruleset(config), spool, config.redact, self.deliverer.wake.set, enrichment=enrichment)
-        self.receiver = Receiver(
-            _sources(config),
-            spool,
-            observers,
-            _intake(config),
-            self.router.coming,
-            self.router.forget,
-            self.router.arrived,
-            replies,
-        )
+        self.admission = Here(spool, observers, self.router.coming, self.router.forget, self.router.arrived, replies)
         self.survey = Survey(self._look)
         self.admin = admin_app(Pages(stopping, self.survey), config.plugins.routes, self._token)
         self.silences = Wake()
@@ -109,7 +103,6 @@ class Stations:
         self._linkback.replace(config.file.links.hosts, config.file.outgoing)
         self.deliverer.replace(self._lanes, config.redact, _enrich(config), config.file.links.prefer)
         self.router.replace(_ruleset(config))
-        self.receiver.replace(_sources(config), _intake(config))
         self._make_room()
         self.links.set()
 
@@ -139,6 +132,7 @@ class Stations:
             max_backlog=table.max_backlog,
             loaded=self._live.loaded,
             lag=self._lag(),
+            workers=self._workers(),
             destinations=await self._conditions(
                 "destination", ((one.lane.name, one.metrics, one.health) for one in self._live.opened)
             ),
@@ -179,29 +173,3 @@ def _enrich(config: Config) -> Enrich | None:
 
 def _ruleset(config: Config) -> Ruleset:
     return Ruleset(config.rules, config.hash, config.routing.dump())
-
-
-def _sources(config: Config) -> Sequence[Source]:
-    return [
-        Source(
-            one.name,
-            one.table.path,
-            one.verifications,
-            one.table.duplicate_window,
-            one.vettings,
-            one.translator,
-            one.table.reply_with_link,
-        )
-        for one in config.sources
-    ]
-
-
-def _intake(config: Config) -> Intake:
-    server = config.file.server
-    return Intake(
-        server.max_body,
-        server.body_timeout,
-        tuple(server.trusted_proxies),
-        server.max_connections,
-        server.max_memory,
-    )

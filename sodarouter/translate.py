@@ -90,10 +90,10 @@ class Translator:
         if len(given) > self._largest:
             raise ValueError(f"translate gave {len(given):,} bytes, and {self._largest:,} are the most")
         try:
-            payload = parse(given)
+            body = parse(given)
         except Malformed as error:
             raise ValueError(f"translate gave no event: {error}") from None
-        event = Event.taken_in(self.source.name, received, given, payload)
+        event = Event.taken_in(self.source.name, received, given, body)
         _ = event.view  # what asks for it in the loop must not be the one to make it
         return event
 

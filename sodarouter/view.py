@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from sodarouter import soda
+from sodarouter.frozen import maker
 from sodarouter.redact import REDACTED
 
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -173,6 +174,9 @@ class View:
 
 Json = dict[str, Any]
 
+# an event may have hundreds of these
+_made_person, _made_dataset, _made_result = maker(Person), maker(Dataset), maker(Result)
+
 
 def normalise(body: Json) -> View:
     """The view of a body that `sodarouter.soda.validate` accepts, as JSON types. What cannot be read is left out.
@@ -218,21 +222,16 @@ def _snake(text: str) -> str:
 
 
 def _text(value: object) -> str | None:
+    if value is None:  # as often as not, and to be told that it is no text takes twice as long
+        return None
     if isinstance(value, str):
         return value or None
-    if value is None:  # as often as not, so it is not asked for its type again
-        return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return str(value)
         except ValueError:  # an integer of more than 4,300 digits
             return None
     return None
-
-
-def _objects(value: Iterable[Json | None] | None) -> list[Json]:
-    """Those of an array, without the nulls."""
-    return [one for one in value or () if one is not None]
 
 
 def _time(value: object) -> datetime | None:
@@ -248,11 +247,9 @@ def _time(value: object) -> datetime | None:
         return None
 
 
-def _person(owner: Json | None) -> Person | None:
-    if owner is None:
-        return None
+def _person(owner: Json) -> Person:
     kind = owner.get("type")
-    return Person(
+    return _made_person(
         _text(owner.get("id")),
         _text(owner.get("email")),
         _text(owner.get("name")),
@@ -261,8 +258,12 @@ def _person(owner: Json | None) -> Person | None:
 
 
 def _people(owners: Iterable[Json | None]) -> tuple[Person, ...]:
-    people = [person for owner in owners if (person := _person(owner))]
+    people = [_person(owner) for owner in owners if owner is not None]
     return tuple(dict.fromkeys(people) if len(people) > 1 else people)
+
+
+def _one(owner: Json | None) -> Person | None:
+    return None if owner is None else _person(owner)
 
 
 def _datasource(value: object) -> str | None:
@@ -270,21 +271,29 @@ def _datasource(value: object) -> str | None:
 
 
 def _attributes(value: list[Json | None] | Json | None) -> Mapping[str, object]:
+    if not value:
+        return {}
     if isinstance(value, dict):
         return value
-    return {name: a.get("value") for a in _objects(value) if (name := _text(a.get("name")) or _text(a.get("label")))}
+    return {
+        name: one.get("value")
+        for one in value
+        if one is not None and (name := _text(one.get("name")) or _text(one.get("label")))
+    }
 
 
 def _dataset(dataset: Json) -> Dataset:
-    return Dataset(
+    tags = dataset.get("tags")
+    return _made_dataset(
         _text(dataset.get("id")),
         _text(dataset.get("name")),
         _text(dataset.get("label")),
         _text(dataset.get("sodaCloudUrl")),
         _datasource(dataset.get("datasource")),
         _people([*(dataset.get("owners") or ()), dataset.get("owner")]),
-        tuple([tag for value in dataset.get("tags") or () if (tag := _tag(value))]),
+        tuple([tag for value in tags if (tag := _tag(value))]) if tags else (),
         _attributes(dataset.get("attributes")),
+        None,
     )
 
 
@@ -303,7 +312,7 @@ def _result(result: Json) -> Result:
     value, diagnostics = result.get("value"), result.get("diagnostics")
     if value is None and isinstance(diagnostics, dict):
         value = diagnostics.get("value")
-    return Result(
+    return _made_result(
         _text(result.get("id")),
         _text(result.get("name")) or _summary(definition),
         _text(result.get("sodaCloudUrl")),
@@ -312,7 +321,7 @@ def _result(result: Json) -> Result:
         word(result.get("evaluationStatus") or result.get("outcome")),
         value,
         _time(result.get("dataTimestamp")),
-        tuple([_dataset(dataset) for dataset in _objects(result.get("datasets"))]),
+        tuple([_dataset(dataset) for dataset in result.get("datasets") or () if dataset is not None]),
         _attributes(result.get("attributes")),
     )
 
@@ -340,11 +349,12 @@ def _incident(incident: Json, callback: str | None) -> Incident:
         links=tuple(
             [
                 Link(_text(link.get("url")), _text(link.get("name")), _text(link.get("integrationType")))
-                for link in _objects(incident.get("links"))
+                for link in incident.get("links") or ()
+                if link is not None
             ]
         ),
-        lead=_person(incident.get("lead")),
-        reporter=_person(incident.get("reporter")),
+        lead=_one(incident.get("lead")),
+        reporter=_one(incident.get("reporter")),
         # a spool whose key is lost gives what stands in its place
         callback_url=SecretStr(callback) if callback and callback != REDACTED else None,
         status_words=frozenset([w for w in (plain_word(status), word(status)) if w]),
@@ -355,7 +365,7 @@ def _contract(contract: Json) -> Contract:
     return Contract(
         dataset=_text(contract.get("dataset")),
         datasource=_datasource(contract.get("datasource")),
-        author=_person(contract.get("author")),
+        author=_one(contract.get("author")),
         contents=_text(contract.get("contents")),
     )
 
@@ -369,6 +379,6 @@ def _agreement(agreement: Json) -> Agreement:
         path=_text(file.get("path")),
         contents=_text(file.get("contents")),
         author=next(
-            (person for key in ("createdBy", "updatedBy", "deletedBy") if (person := _person(agreement.get(key)))), None
+            (person for key in ("createdBy", "updatedBy", "deletedBy") if (person := _one(agreement.get(key)))), None
         ),
     )

@@ -1,5 +1,7 @@
 """A call to look again, for a task that waits for work."""
 
+from math import inf
+
 import trio
 
 LONGEST = 60.0
@@ -11,12 +13,23 @@ class Wake:
 
     def __init__(self) -> None:
         self._event = trio.Event()
+        self._by = inf
+        """When it is set by itself, on trio's clock."""
+        self._waiting = trio.CancelScope()
+        """Of the last wait."""
 
     def set(self) -> None:
         self._event.set()
 
+    def within(self, seconds: float) -> None:
+        """As `set`, once there was so much time for more to come."""
+        self._waiting.deadline = self._by = min(self._by, trio.current_time() + seconds)
+
     async def wait(self, seconds: float | None = None) -> None:
         """Returns when set since the last wait, or after ``seconds``, a minute at most."""
-        with trio.move_on_after(LONGEST if seconds is None else min(max(seconds, 0.0), LONGEST)):
+        self.within(LONGEST if seconds is None else min(max(seconds, 0.0), LONGEST))
+        self._waiting = trio.CancelScope(deadline=self._by)
+        with self._waiting:
             await self._event.wait()
         self._event = trio.Event()
+        self._by = inf

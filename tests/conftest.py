@@ -31,6 +31,14 @@ def http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Htt
     return request.param
 
 
+@pytest.fixture(params=[*((http, 0) for http in get_args(Http)), ("lean", 1)], ids=[*get_args(Http), "workers"])
+def intake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the routers of a test take in in each of the ways in which they can."""
+    http, workers = request.param
+    monkeypatch.setattr(Served, "http", http)
+    monkeypatch.setattr(Served, "workers", workers)
+
+
 @pytest.fixture
 def sodarouter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command line in this process and in the folder of the test. Never a traceback, never a secret."""

@@ -101,6 +101,8 @@ class Served:
     scope: trio.CancelScope
     http: ClassVar[Http] = "lean"
     """What reads and writes in every server, see the fixture of this name."""
+    workers: ClassVar[int] = 0
+    """How many processes take in for every router, see the fixture `intake`."""
 
     @asynccontextmanager
     async def connect(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:

@@ -62,7 +62,7 @@ async def running_router(
 ) -> AsyncIterator[Running]:
     """Runs a configuration on free ports; it is stopped gracefully at the end."""
     path = folder / "router.toml"
-    path.write_text(_served(listen) + source + toml, encoding="utf-8")
+    path.write_text(as_served(listen) + source + toml, encoding="utf-8")
     config = load(path)
     stopping = trio.Event()
     with trio.fail_after(30):
@@ -132,7 +132,7 @@ def router_process(
         known: As `subprocess.Popen` knows it.
     """
     if toml is not None:
-        (folder / "router.toml").write_text(_served(LISTEN) + SOURCE + toml, encoding="utf-8")
+        (folder / "router.toml").write_text(as_served(LISTEN) + SOURCE + toml, encoding="utf-8")
     with (folder / "router.log").open("wb") as log:
         popen = subprocess.Popen([*launcher, *COMMAND], cwd=folder, stderr=log, stdout=log, **known)
     process = Process(popen, folder)
@@ -145,9 +145,11 @@ def router_process(
             popen.wait(30)
 
 
-def _served(listen: str) -> str:
-    """As the fixture `http` wants it, if the test has it."""
-    return listen if Served.http == "lean" else listen.replace("[server]", f'[server]\nhttp = "{Served.http}"', 1)
+def as_served(listen: str) -> str:
+    """As the fixtures `http` and `intake` want it, if the test has one of them."""
+    http = "" if Served.http == "lean" else f'\nhttp = "{Served.http}"'
+    workers = f"\nworkers = {Served.workers}" if Served.workers else ""
+    return listen.replace("[server]", f"[server]{http}{workers}", 1)
 
 
 def _until_ready(process: Process) -> dict[str, Any]:

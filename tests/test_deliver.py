@@ -1,7 +1,7 @@
 """What each destination is granted: its rate, its breaker, its one attempt, and other lanes while it runs."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import pytest
@@ -17,7 +17,7 @@ from sodarouter.breaker import BreakerPolicy
 from sodarouter.delivery import Breaker, Cause
 from sodarouter.errors import SpoolError
 from sodarouter.redact import Redactor
-from sodarouter.spool import Claims, MemorySpool
+from sodarouter.spool import Claims, MemorySpool, Outcome, Routed
 
 BREAKER = BreakerPolicy(failures=3, pause=30.0, max_pause=100.0)
 
@@ -454,3 +454,91 @@ async def test_a_delivery_s_due_time_and_the_lane_s_own_are_both_waited_for(auto
     async with house.running():
         await trio.sleep(20)
         assert moody.times == [0.0, 10.0]
+
+
+# turns
+
+
+class Counting(MemorySpool):
+    """A spool that remembers how many attempts it settled in each transaction, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[int] = []
+        self.failing = False
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        if self.failing:
+            raise SpoolError("the disk is gone")
+        self.settled.append(len(outcomes))
+        return await super().exchange(outcomes, wanted, now, leases, once=once)
+
+    async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
+        if self.failing:
+            raise SpoolError("the disk is gone")
+        return await super().settle(outcomes)
+
+
+async def test_attempts_that_end_nearly_together_are_settled_together(autojump_clock):
+    """The last of a destination waits for none."""
+    waits = iter([0.0001, 0.0002, 0.0003, 5.0, 7.0])
+    ended = []
+
+    async def deliver(event: Event, delivery: Delivery) -> None:
+        await trio.sleep(next(waits))
+        ended.append(trio.current_time())
+
+    spool = Counting()
+    house = House(lane("there", deliver, concurrency=5), spool=spool)
+    for _ in range(5):
+        await house.plan("there")
+    async with house.running():
+        await trio.sleep(10)
+    assert len(ended) == 5
+    assert [settled for settled in spool.settled if settled] == [3, 1, 1]
+
+
+async def test_what_ends_while_the_spool_fails_is_settled_once_it_works_again(autojump_clock):
+    told: list[Settled] = []
+    release = trio.Event()
+
+    async def deliver(event: Event, delivery: Delivery) -> None:
+        await release.wait()
+
+    spool, there = Counting(), lane("there", deliver, concurrency=2)
+    house = House(there, spool=spool, told=told.append)
+    for _ in range(4):
+        await house.plan("there")
+    async with house.running():
+        await wait_all_tasks_blocked()
+        spool.failing = True
+        release.set()
+        await trio.sleep(30)
+        assert (told, there.busy) == ([], 2)
+        spool.failing = False
+        await trio.sleep(2)
+    assert [settled.state for settled in told] == [State.DELIVERED] * 4
+    assert [len(spool.attempts(stored.id)) for stored in house.all_stored("there")] == [1] * 4
+
+
+async def test_stopping_settles_what_was_under_way(autojump_clock):
+    async def deliver(event: Event, delivery: Delivery) -> None:
+        await trio.sleep(5)
+
+    house = House(lane("there", deliver, concurrency=1))
+    for _ in range(2):
+        await house.plan("there")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.deliverer.run)
+        await trio.sleep(1)
+        house.deliverer.stop()
+    assert trio.current_time() == 5.0
+    assert house.states("there") == [State.PENDING, State.DELIVERED]

@@ -331,7 +331,7 @@ def shown(page: str, mark: str, folder: Path) -> ModuleType:
     path = folder / "shown.py"
     path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("shown", path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules["shown"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

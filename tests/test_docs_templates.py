@@ -8,9 +8,8 @@ import pytest
 from support import make_delivery, make_event
 
 from sodarouter import Team, Template, View
-from sodarouter.template import MAX_OUTPUT
 from sodarouter.template.budget import LARGEST
-from sodarouter.template.compiled import NAMES
+from sodarouter.template.compiled import MAX_OUTPUT, NAMES
 from sodarouter.template.markup import FILTERS as MARKUP
 from sodarouter.template.times import FILTERS as TIMES
 

@@ -543,23 +543,35 @@ async def test_a_body_that_never_comes_is_not_waited_for(sink, monkeypatch, stat
 # cancellation
 
 
-async def test_cancelled_requests_leave_the_pool_as_it_was(sink, monkeypatch):
-    monkeypatch.setattr("sodarouter.outgoing.transport.MAX_CONNECTIONS", 4)
+async def test_what_is_cancelled_takes_no_connection_from_others(sink):
     never, event = trio.Event(), make_event()
     async with forwarding(sink.url) as forward:
-        for round_ in range(1, 4):
-            sink.script(Answer(hold=never))
-            async with trio.open_nursery() as nursery:
-                for _ in range(50):
-                    nursery.start_soon(forward.deliver, event, make_delivery(event), make_store())
-                await sink.until_requests(round_ * 8 - 4)
-                nursery.cancel_scope.cancel()
-            await sink.until_closed()
-            sink.script(Answer(200))
+
+        async def four() -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
                     nursery.start_soon(forward.deliver, event, make_delivery(event), make_store())
-            assert len(sink.requests) == round_ * 8
+
+        await four()
+        sink.script(Answer(hold=never))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(four)
+            await sink.until_requests(8)
+            nursery.cancel_scope.cancel()
+        await sink.until_closed()
+        sink.script(Answer(200))
+        await four()
+        await four()
+        assert (len(sink.requests), sink.connections) == (16, 8)
+
+
+async def test_a_connection_that_nobody_has_used_for_long_is_left(sink, monkeypatch):
+    monkeypatch.setattr("sodarouter.outgoing.connections.IDLE_SECONDS", -1.0)
+    event = make_event()
+    async with forwarding(sink.url) as forward:
+        for connections in (1, 2, 3):
+            await forward.deliver(event, make_delivery(event), make_store())
+            assert (sink.connections, sink.open_connections) == (connections, 1)
 
 
 async def test_fifty_cancelled_at_once_close_their_connections(sink):

@@ -19,10 +19,11 @@ from distributions import SitePackages
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from running import LISTEN, running_router
+from running import LISTEN, as_served, running_router
 from structlog.testing import capture_logs
 
 from sodarouter import HttpResponse, Options, SourceType, Untranslatable, Unverified, VerificationType, WebhookRequest
+from sodarouter.admit import Here
 from sodarouter.config import load
 from sodarouter.errors import ConfigError
 from sodarouter.observe import Observers
@@ -30,6 +31,7 @@ from sodarouter.options import Place
 from sodarouter.plugins import Plugins, find
 from sodarouter.receive import Intake, Receiver, Source
 from sodarouter.redact import Redactor
+from sodarouter.replies import Replies
 from sodarouter.spool import MemorySpool
 from sodarouter.translate import THREADS, Translator
 from sodarouter.vet import Vetting
@@ -92,6 +94,7 @@ def refusal(answer: httpx2.Response, status: int) -> Any:
 # those of the docs, through a router that runs
 
 
+@pytest.mark.usefixtures("intake")
 async def test_a_verdict_of_another_tool_becomes_an_event_that_is_routed_and_delivered(assay, tmp_path):
     async with running_router(tmp_path, ASSAY, source="") as router:
         body = json.dumps(VERDICT).encode()
@@ -110,6 +113,7 @@ async def test_a_verdict_of_another_tool_becomes_an_event_that_is_routed_and_del
         assert json.loads(line)["payload"]["assay"] == VERDICT
 
 
+@pytest.mark.usefixtures("intake")
 async def test_a_handshake_is_answered_and_nothing_is_kept(assay, tmp_path):
     async with running_router(tmp_path, ASSAY, source="") as router:
         answer = await router.server.get("/assay?challenge=a%20b&challenge=c", headers=stamped(b""))
@@ -141,6 +145,7 @@ async def test_who_does_not_pass_is_told_nothing_and_the_log_says_why(assay, tmp
         assert router.reader.quarantined(limit=9) == []
 
 
+@pytest.mark.usefixtures("intake")
 async def test_what_cannot_be_translated_is_explained_and_kept_as_it_came(assay, tmp_path):
     async with running_router(tmp_path, ASSAY, source="") as router:
         body = b'{"monitor": 5}'
@@ -164,18 +169,19 @@ def test_what_the_stamp_of_the_docs_signs_passes_and_anything_else_does_not(body
             stamp.check(WebhookRequest(other, headers=headers), now)
 
 
+@pytest.mark.usefixtures("intake")
 async def test_a_reload_takes_up_another_secret_and_other_options(assay, tmp_path):
     async with running_router(tmp_path, ASSAY, source="") as router:
         body = json.dumps(VERDICT).encode()
         text = ASSAY.replace(SECRET, "another-secret").replace('"warehouse"\n[source', '"lake"\n[source')
-        (tmp_path / "router.toml").write_text(LISTEN + text, encoding="utf-8")
+        (tmp_path / "router.toml").write_text(as_served(LISTEN) + text, encoding="utf-8")
         assert await router.bound.reload() == ()
         assert (await router.post(body, "/assay", headers=stamped(body))).status_code == 401
         answer = await router.post(body, "/assay", headers=stamped(body, "another-secret"))
         event = router.reader.event(answer.json()["id"]).event
         assert event.view.results[0].datasets[0].datasource == "lake"
         bad = text.replace('"stamp"', '"stmap"').replace("datasource", "datasuorce", 1)
-        (tmp_path / "router.toml").write_text(LISTEN + bad, encoding="utf-8")
+        (tmp_path / "router.toml").write_text(as_served(LISTEN) + bad, encoding="utf-8")
         assert len(await router.bound.reload()) == 2
         assert (await router.post(body, "/assay", headers=stamped(body, "another-secret"))).status_code == 200
 
@@ -337,7 +343,8 @@ class House:
         self.refused: list[tuple[str | None, int, str]] = []
         observers = Observers(refused=[("test", lambda source, status, reason: self._tell(source, status, reason))])
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.receiver = Receiver(sources, self.spool, observers, Intake(max_body, 5), nothing, nothing, nothing)
+        admission = Here(self.spool, observers, nothing, nothing, nothing, Replies())
+        self.receiver = Receiver(sources, Intake(max_body, 5), admission)
 
     def _tell(self, source: str | None, status: int, reason: str) -> None:
         self.refused.append((source, status, reason))

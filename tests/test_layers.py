@@ -13,17 +13,17 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address batch blame body callback cut delivery errors event failures faults folders http ids link metrics options
-       outgoing plugin preview problem ready redact replies scaffold seal shares signature soda source sparing store
-       verification view wake zones
+       address batch blame body callback child cut delivery descriptions errors event failures faults folders frozen http ids
+       link metrics options outgoing plugin preview problem ready redact replies scaffold seal shape shares signature soda
+       source sparing store verification view wake zones
        """,
     1: """
        anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify vet
        """,
-    2: "deciding hookspecs lane translate",
-    3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal trial",
+    2: "admit deciding hookspecs lane translate",
+    3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal telling trial",
     4: "api deliver isolation receive route serve systemd web",
-    5: "daemon lanes process reload stations testing upkeep",
+    5: "daemon front lanes process reload stations testing upkeep workers",
     6: "__main__ cli",
 }
 """The modules and packages of the core. Within floors 1 and 4 nothing imports its neighbour."""

@@ -474,7 +474,7 @@ async def test_what_makes_a_link_of_no_incident_is_delivered_all_the_same(tmp_pa
 # with the answer
 
 
-@pytest.mark.usefixtures("http")
+@pytest.mark.usefixtures("intake")
 @pytest.mark.parametrize("with_callback", [True, False])
 async def test_a_link_that_is_made_in_time_goes_with_the_answer_and_nowhere_else(tmp_path, tickets, with_callback):
     source = SOURCE + 'reply_with_link = "9s"\n'
@@ -493,7 +493,7 @@ async def test_a_link_that_is_made_in_time_goes_with_the_answer_and_nowhere_else
         assert there.sink.requests == []
 
 
-@pytest.mark.usefixtures("http")
+@pytest.mark.usefixtures("intake")
 async def test_a_link_that_comes_too_late_for_the_answer_goes_to_the_callback_url(tmp_path, tickets):
     source = SOURCE + 'reply_with_link = "50ms"\n'
     slow = TRACKER + 'slow = "300ms"\n' + ROUTE
@@ -505,7 +505,7 @@ async def test_a_link_that_comes_too_late_for_the_answer_goes_to_the_callback_ur
         await there.sink.until_requests(1)
 
 
-@pytest.mark.usefixtures("http")
+@pytest.mark.usefixtures("intake")
 async def test_a_link_goes_to_the_callback_url_when_the_sender_has_hung_up(tmp_path, tickets):
     source = SOURCE + 'reply_with_link = "9s"\n'
     slow = TRACKER + 'slow = "300ms"\n' + ROUTE
@@ -523,7 +523,7 @@ async def test_a_link_goes_to_the_callback_url_when_the_sender_has_hung_up(tmp_p
         await there.sink.until_requests(1)
 
 
-@pytest.mark.usefixtures("http")
+@pytest.mark.usefixtures("intake")
 async def test_other_events_and_those_that_make_no_link_are_answered_in_the_end(tmp_path, tickets):
     source = SOURCE + 'reply_with_link = "100ms"\n'
     toml = TRACKER + "made = 0\n" + ROUTE

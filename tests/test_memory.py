@@ -1,6 +1,8 @@
 """What is remembered of checks, incidents and contracts, and what follows from it for the next event."""
 
+import json
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -329,13 +331,31 @@ def test_what_is_remembered_comes_back_from_the_disk(coming: list[Event]) -> Non
     for event in coming:
         before = dict(memory)
         keys = memory_keys(event)
-        text = dump_state(keys, memory)
+        text = dump_state(keys, {key: dump_memory(one) for key, one in memory.items()})
         found = recall(event, parse_state(event, text))
         assert found == recall(event, memory)
         assert memory == before
         assert set(found.after) <= set(keys)
         assert parse_memories({key: dump_memory(one) for key, one in found.after.items()}) == found.after
         memory.update(found.after)
+
+
+def test_what_is_on_the_disk_is_found_and_read_by_the_next_version() -> None:
+    created = update(1, "incidentCreated", severity="high", status="reported", lead={"email": "ann\u00e9@example.org"})
+    for event, name, text in (
+        (check("fail", 1), b"check\0soda\0c-1", '["check","fail",1,true,"2026-05-04T11:01:00+00:00"]'),
+        (
+            created,
+            b"incident\0soda\0i-1",
+            '["incident","high","reported","ann\u00e9@example.org","2026-05-04T11:01:00+00:00"]',
+        ),
+        (contract("a: 1\n"), b"contract\0soda\0prod/a", r'["contract","a: 1\n"]'),
+    ):
+        (key,) = memory_keys(event)
+        assert key == blake2b(name, digest_size=16).digest()
+        ((_, now),) = recall(event, {}).after.items()
+        assert dump_memory(now) == text
+        assert parse_memories({key: json.dumps(json.loads(text))}) == {key: now}  # as versions before wrote it
 
 
 @pytest.mark.parametrize(

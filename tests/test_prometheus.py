@@ -31,6 +31,7 @@ from sodarouter import (
     SpoolError,
     State,
     Stats,
+    Workers,
 )
 from sodarouter.plugins import Found, Plugins
 
@@ -129,6 +130,7 @@ def busy() -> tuple[Prometheus, Stats]:
         writer_lag=0.5,
         loaded=Loaded("0123456789ab", datetime(2026, 5, 4, tzinfo=UTC), failed=datetime.now(UTC), faults=("a fault",)),
         lag=Lag(0.25, {"destination there": 3, "plugin other": 1}),
+        workers=Workers(2, 1, 5),
         max_bytes=8192,
         max_backlog=100,
         destinations={"there": Condition(health="it is not well")},
@@ -370,6 +372,12 @@ async def test_whoever_blocks_the_event_loop_is_named_and_every_destination_star
         "plugin other": 1,
         "router": 0,
     }
+
+
+async def test_intake_processes_are_counted_if_there_are_to_be_some() -> None:
+    found = await read(*busy())
+    assert (found("workers_wanted"), found("workers"), found("worker_restarts_total")) == (2, 1, 5)
+    assert (await read(prometheus(), Stats())).all("workers") == []
 
 
 async def test_dead_letters_are_counted_by_cause() -> None:

@@ -13,7 +13,19 @@ import httpx2
 import pytest
 import trio
 
-from sodarouter import Breaker, Condition, Halt, HttpRequest, HttpResponse, HttpRoute, Lag, Loaded, Queue, Stats
+from sodarouter import (
+    Breaker,
+    Condition,
+    Halt,
+    HttpRequest,
+    HttpResponse,
+    HttpRoute,
+    Lag,
+    Loaded,
+    Queue,
+    Stats,
+    Workers,
+)
 from sodarouter.address import Address
 from sodarouter.errors import SpoolError
 from sodarouter.lag import monitored
@@ -144,6 +156,7 @@ async def test_a_reload_that_failed_is_shown_and_leaves_it_ready() -> None:
             {"spool": "a change has waited 7 seconds to be on disk; see to the disk under the spool"},
         ),
         (BUSY, True, {"daemon": "it is stopping"}),
+        (replace(BUSY, workers=Workers(2, 0, 7)), False, {"workers": "no intake process runs; the log says why"}),
         (replace(BUSY, trouble="no"), True, {"daemon": "it is stopping", "spool": "no"}),
     ],
 )
@@ -153,6 +166,11 @@ async def test_what_keeps_events_out_is_503_with_the_reasons(
     status, found = await ready(stats, stopping=stopping)
     assert (status, found["ready"], found["reasons"]) == (503, False, reasons)
     assert found["spool"]["bytes"] == 4096, "all the rest is still shown"
+
+
+async def test_one_intake_process_is_enough() -> None:
+    status, found = await ready(replace(BUSY, workers=Workers(2, 1, 7)))
+    assert (status, found["workers"]) == (200, {"wanted": 2, "running": 1, "restarts": 7})
 
 
 async def test_a_writer_that_is_only_slow_leaves_it_ready() -> None:

@@ -13,10 +13,12 @@ import trio
 from running import Running, running_router, until
 from support import PAYLOADS, SAMPLES, make_event, payload
 
+from sodarouter.admit import Here
 from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.observe import Observers
 from sodarouter.receive import Intake, Receiver, Source
+from sodarouter.replies import Replies
 from sodarouter.spool import MemorySpool
 
 pytestmark = pytest.mark.usefixtures("http")
@@ -242,15 +244,8 @@ class FailingSpool(MemorySpool):
 async def test_a_failing_spool_is_answered_503_until_it_recovers(error: SpoolError, word: str) -> None:
     spool, told = FailingSpool(error), []
     observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
-    receiver = Receiver(
-        [Source("soda", "/in", (), 600)],
-        spool,
-        observers,
-        Intake(1000, 5),
-        lambda _: None,
-        lambda _: None,
-        lambda *_: None,
-    )
+    admission = Here(spool, observers, lambda _: None, lambda _: None, lambda *_: None, Replies())
+    receiver = Receiver([Source("soda", "/in", (), 600)], Intake(1000, 5), admission)
     answer = await ask(receiver)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import trio
 import trustme
-from running import LISTEN, SOURCE, router_process, running_router, until
+from running import LISTEN, SOURCE, as_served, router_process, running_router, until
 from sink import Answer, open_sink
 from support import payload
 
@@ -23,7 +23,7 @@ EVERY = '[[route]]\nto = ["{name}"]\n'
 
 
 def rewrite(folder: Path, toml: str, *, listen: str = LISTEN, source: str = SOURCE) -> None:
-    (folder / "router.toml").write_text(listen + source + toml, encoding="utf-8")
+    (folder / "router.toml").write_text(as_served(listen) + source + toml, encoding="utf-8")
 
 
 def to(name: str) -> str:
@@ -164,6 +164,7 @@ async def test_an_unchanged_destination_goes_on_as_if_nothing_had_happened(tmp_p
         assert {request.connection for request in sink.requests} == {1}
 
 
+@pytest.mark.usefixtures("intake")
 async def test_a_certificate_is_renewed_by_a_reload(tmp_path: Path) -> None:
     def certify(authority: trustme.CA) -> ssl.SSLContext:
         server = authority.issue_cert("127.0.0.1")
@@ -191,6 +192,7 @@ async def test_a_certificate_is_renewed_by_a_reload(tmp_path: Path) -> None:
             assert (await client.post(f"{url}/webhooks/soda", content=body(3))).status_code == 200
 
 
+@pytest.mark.usefixtures("intake")
 async def test_limits_secrets_and_the_level_of_the_log_are_reloaded(tmp_path: Path) -> None:
     async with running_router(tmp_path, to("log")) as router:
         rewrite(tmp_path, to("log") + "[spool]\nmax_size = 1\n")
@@ -203,6 +205,7 @@ async def test_limits_secrets_and_the_level_of_the_log_are_reloaded(tmp_path: Pa
         assert (await router.post(body(2), headers={"X-Key": "a-new-secret"})).status_code == 200
 
 
+@pytest.mark.usefixtures("intake")
 async def test_thirty_reloads_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     hook = (
         '[destination.hook]\ntype = "forward"\nurl = "{url}"\ntimeout = "{timeout}s"\n'

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ from sodarouter.spool import (
 from sodarouter.spool.sqlite.decisions import _UNDECIDED
 from sodarouter.spool.sqlite.queue import _DUE
 from sodarouter.spool.sqlite.reader import _BY_DECISION, _EVENTS
+from sodarouter.spool.sqlite.remembering import remember
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 from sodarouter.spool.sqlite.writer import Writer
 
@@ -93,6 +95,30 @@ async def test_each_source_has_a_window_of_its_own(engine: Engine) -> None:
     )
     again = replace(first, id=new_id(), received=first.received + timedelta(minutes=6))
     assert await engine.spool.append(again, window=600) == Appended(first.id, duplicate=True)
+
+
+async def test_several_events_are_stored_together_and_each_has_its_own_answer(engine: Engine) -> None:
+    first, second = make_event({"event": "x", "n": 1}), make_event({"event": "x", "n": 2})
+    again = replace(first, id=new_id())
+    assert await engine.spool.append_all([(first, 600, None), (second, 600, None), (again, 600, None)]) == [
+        (first.id, False, None),
+        (second.id, False, None),
+        (first.id, True, None),
+    ]
+    assert await engine.spool.append_all([]) == []
+    assert [claim.event for claim in await engine.claim()] == [first, second]
+
+
+async def test_of_several_events_one_that_cannot_be_stored_does_not_keep_out_the_others(tmp_path: Path) -> None:
+    async with open_engine("sqlite", tmp_path) as engine:
+        there = await engine.append()
+        events = [make_event({"event": "x"}), make_event({"event": "y"}, id=there.id), make_event({"event": "z"})]
+        found = await engine.spool.append_all([(event, 600, None) for event in events])
+        assert isinstance(found[1], SpoolError)
+        assert (found[0], found[2]) == ((events[0].id, False, None), (events[2].id, False, None))
+        engine.spool.max_backlog = 1
+        assert [type(one) for one in await engine.spool.append_all([(make_event(), 600, None)] * 2)] == [SpoolFull] * 2
+        assert "max_backlog" in (await engine.spool.stats()).trouble
 
 
 async def test_an_attempt_is_settled_once_even_if_it_is_told_twice(engine: Engine) -> None:
@@ -535,8 +561,8 @@ async def test_reading_changes_nothing_and_sees_what_is_committed(tmp_path: Path
         ("SELECT destination, count(*) FROM delivery WHERE state = 'dead' GROUP BY destination", "delivery_dead"),
         ("SELECT digest FROM recent WHERE until <= 5 LIMIT 3", "recent_until"),
         (f"{_BY_DECISION} WHERE withheld = 1 ORDER BY decision.event DESC LIMIT 9", "decision_withheld"),
-        ("SELECT key, value FROM memory WHERE key IN (x'01', x'02')", "PRIMARY KEY"),
-        ("SELECT key FROM memory WHERE seen < 5 ORDER BY seen LIMIT 9", "COVERING INDEX memory_seen"),
+        ("SELECT key, value FROM memory WHERE key IN (x'01', x'02')", "(key=?)"),
+        ("SELECT seq FROM memory WHERE seen < 5 ORDER BY seen LIMIT 9", "COVERING INDEX memory_seen"),
         ("SELECT count(*) FROM memory INDEXED BY memory_seen", "COVERING INDEX memory_seen"),
         ("SELECT * FROM silence WHERE ends > 5", "silence_ends"),
         (
@@ -581,6 +607,44 @@ async def test_a_spool_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         held = dict(connection.execute("SELECT * FROM held").fetchall())
         connection.close()
         assert held == {"backlog": 1, "events": 2, "quarantine": 0, "attempts": 6, "dead_letters": 2}
+
+
+async def test_a_spool_of_the_fourth_version_keeps_what_it_remembers(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    connection.executescript(f"""
+        {"".join(MIGRATIONS[:4])} PRAGMA user_version = 4;
+        INSERT INTO memory VALUES (x'01', 9, '["check"]'), (x'02', 5, '["incident"]'), (x'03', 9, '["contract"]');
+    """)
+    connection.close()
+    async with open_engine("sqlite", tmp_path) as engine:
+        assert engine.reader.recollection([b"\1", b"\2", b"\3"]) == {
+            b"\1": '["check"]',
+            b"\2": '["incident"]',
+            b"\3": '["contract"]',
+        }
+    connection = sqlite3.connect(tmp_path / "spool.db")
+    assert connection.execute("SELECT key, seen FROM memory ORDER BY seq").fetchall() == [
+        (b"\2", 5),
+        (b"\1", 9),
+        (b"\3", 9),
+    ]
+    connection.close()
+
+
+async def test_what_is_remembered_of_one_event_stands_together(tmp_path: Path) -> None:
+    """However many checks there are, an event writes few pages anew, each of which has 16 KB."""
+    await SqliteSpool(tmp_path / "spool.db", SIZE, MOST).aclose()
+    connection = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
+    checks = [[blake2b(b"%d/%d" % (event, check)).digest()[:16] for check in range(100)] for event in range(100)]
+    for seen, keys in enumerate(checks):
+        remember(connection, [(key, seen, "x" * 60) for key in keys])
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("BEGIN")
+    remember(connection, [(key, 1000, "y" * 60) for key in checks[50]])
+    connection.execute("COMMIT")
+    _, written, _ = connection.execute("PRAGMA wal_checkpoint").fetchone()
+    connection.close()
+    assert written < 20
 
 
 async def test_a_spool_of_the_second_version_keeps_everything(tmp_path: Path) -> None:

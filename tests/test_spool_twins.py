@@ -52,6 +52,7 @@ INCIDENT = {
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(0, 5), st.integers(0, 2)),
     st.tuples(st.just("append_decided"), st.integers(0, 5), st.sampled_from([*DIVIDED, [], None])),
+    st.tuples(st.just("append_all"), st.lists(st.integers(0, 5), max_size=3), st.integers(0, 2)),
     st.tuples(st.just("decide"), st.integers(0, 3), st.sampled_from([(), ("a",), ("b",), ("a", "b")])),
     st.tuples(st.just("divide"), st.integers(0, 3), st.sampled_from(DIVIDED)),
     st.tuples(st.just("remember"), st.integers(0, 3), st.sampled_from(KEYS)),
@@ -60,6 +61,7 @@ STEPS = st.one_of(
     st.tuples(st.just("end_silence"), st.integers(0, 9), st.just(0)),
     st.tuples(st.just("keep_routing"), st.sampled_from(["c-1", "c-2", "c-3"]), st.integers(0, 1)),
     st.tuples(st.just("claim"), st.sampled_from(DESTINATIONS), st.integers(1, 3)),
+    st.tuples(st.just("exchange"), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("settle"), st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]), st.booleans()),
     st.tuples(st.just("keep"), st.sampled_from(["a", "b"]), st.sampled_from([None, 3.0, 30.0])),
     st.tuples(st.just("forget"), st.sampled_from(["a", "b"]), st.just(0)),
@@ -130,10 +132,14 @@ class Twins:
     async def _append(self, number: int, body: int, window: int) -> Any:
         return await self.engines[number].spool.append(self._event(body), window=float(window))
 
-    def _event(self, body: int) -> Event:
+    async def _append_all(self, number: int, bodies: list[int], window: int) -> Any:
+        events = [self._event(body, part) for part, body in enumerate(bodies)]
+        return await self.engines[number].spool.append_all([(event, float(window), None) for event in events])
+
+    def _event(self, body: int, part: int = 0) -> Event:
         return make_event(
             INCIDENT if body == 5 else {"event": "checkEvaluation", "n": body},
-            id=f"{self.now:.0f}",
+            id=f"{self.now:.0f}-{part}",
             received=make_event().received + timedelta(seconds=self.now - NOW),
         )
 
@@ -189,6 +195,14 @@ class Twins:
         claims = await self.engines[number].claim(destination, limit, self.now)
         self.claimed[number].extend(claims)
         return [replace(claim, key=0) for claim in claims]
+
+    async def _exchange(self, number: int, limit: int, once: bool) -> Any:
+        outcomes = [ended(claim, started=self.now) for claim in self.claimed[number]]
+        wanted = {name: limit + place for place, name in enumerate(DESTINATIONS)}
+        leases = {name: 60.0 + place % 2 for place, name in enumerate(DESTINATIONS)}
+        settled, found = await self.engines[number].spool.exchange(outcomes, wanted, self.now, leases, once=once)
+        self.claimed[number] = sorted(found.claims, key=lambda claim: claim.delivery.id)
+        return settled, found.next_due, [replace(claim, key=0) for claim in self.claimed[number]]
 
     async def _settle(self, number: int, state: State, handed_over: bool) -> Any:
         if not self.claimed[number]:

@@ -28,8 +28,9 @@ from sodarouter import (
 )
 from sodarouter.options import Place
 from sodarouter.redact import Redactor
-from sodarouter.template import MAX_OUTPUT, budget
+from sodarouter.template import budget
 from sodarouter.template.budget import SECONDS
+from sodarouter.template.compiled import MAX_OUTPUT
 from sodarouter.template.markup import markdown, slack
 
 

@@ -1,4 +1,6 @@
 import json
+import pickle
+from dataclasses import FrozenInstanceError, fields, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -216,3 +218,17 @@ def test_a_view_has_the_url_of_its_one_subject():
 def test_only_sodas_own_spelling_is_read():
     """Else the view would see results that cannot be cut, as `cut` looks for ``checkResults``."""
     assert make_event({"event": "checkEvaluation", "check_results": [{"id": "a"}]}).view.results == ()
+
+
+def test_what_a_view_is_made_of_are_frozen_dataclasses_as_others_are():
+    result = make_event().view.results[0]
+    for one in (result, result.datasets[0], result.datasets[0].owners[0]):
+        kind = type(one)
+        known = {field.name: getattr(one, field.name) for field in fields(one)}
+        assert one == kind(**known) == replace(one) == pickle.loads(pickle.dumps(one))
+        assert repr(one) == repr(kind(**known))
+        with pytest.raises(FrozenInstanceError):
+            one.id = "another"
+        with pytest.raises((AttributeError, TypeError)):
+            one.unknown = 1
+    assert hash(result.datasets[0].owners[0]) == hash(replace(result.datasets[0].owners[0]))

@@ -1,8 +1,9 @@
 """The line for one delivery."""
 
-import json
 import re
 from dataclasses import replace
+
+from pydantic_core import to_json
 
 from sodarouter import Delivery, Event
 from sodarouter_file.options import FileOptions
@@ -27,7 +28,7 @@ def _as_event(event: Event, delivery: Delivery) -> bytes:
         record["replay"] = delivery.replay
     if fallback := delivery.fallback:
         record["fallback"] = {"destination": fallback.destination, "reason": fallback.reason}
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(record)
 
 
 _STRING_OR_SPACE = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")|[ \t\r\n]+')

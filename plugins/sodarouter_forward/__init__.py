@@ -66,7 +66,7 @@ class Forward(Destination[ForwardOptions]):
         if link is None:
             return None
         url, text = await self._in_thread(
-            lambda: tuple(one.render(event, delivery, {"kept": kept}) for one in (link.url, link.text))
+            lambda: tuple(one.render(event, delivery, {"kept": kept}) if one else "" for one in (link.url, link.text))
         )
         return IncidentLink(url, text)
 

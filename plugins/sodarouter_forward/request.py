@@ -59,11 +59,11 @@ class Composer:
         """
         options = self._options
         made = self._make(event, delivery, kept)
-        headers = httpx2.Headers({**self._headers, "Content-Type": options.content_type or made.content_type})
-        headers.update({**_about(event, delivery), **made.headers})
         message_id = _message_id(delivery)
+        usual = {**self._headers, "Content-Type": options.content_type or made.content_type}
+        usual |= _about(event, delivery)
         if options.idempotency_header:
-            headers[options.idempotency_header] = message_id
+            usual[options.idempotency_header] = message_id
         own = {name: self._value(name, event, delivery) for name in options.headers}
         if options.auth:
             own["Authorization"] = options.auth.header
@@ -74,8 +74,12 @@ class Composer:
                 signed = signature.sign(made.body, now, message_id)
             case None:
                 signed = {}
-        headers.update({**own, **signed})
+        # the last counts, whatever its case
+        each = {
+            name.lower(): (name, value) for some in (usual, made.headers, own, signed) for name, value in some.items()
+        }
         secret = frozenset(name.lower() for name in (*own, *signed))
+        headers = httpx2.Headers(list(each.values()))
         return Composed(options.method, self._target(event, delivery, kept), headers, made.body, secret)
 
     def _target(self, event: Event, delivery: Delivery, kept: Kept) -> httpx2.URL:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, PlainValidator, WithJsonSchema
 
-from sodarouter import Event, HttpAnswer, Options, Template, TextTemplate, UrlTemplate, sees
+from sodarouter import Event, HttpAnswer, Options, TextTemplate, UrlTemplate, sees
 from sodarouter_forward.urls import target
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class LinkTable(Options):
 
     url: KeptText
     """A template for its URL, which also sees `kept`."""
-    text: KeptText = Template("")
+    text: KeptText | None = None
     """A template for what it is called; without one it is called by the destination's name."""
 
 

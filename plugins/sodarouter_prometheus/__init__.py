@@ -4,7 +4,6 @@ Soda's words become labels, and whoever names a dataset chooses some of them. So
 and counts the rest under ``_other``.
 """
 
-from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -38,7 +37,7 @@ from sodarouter import (
     Stats,
     hookimpl,
 )
-from sodarouter_prometheus.labels import RESULT_LABELS, Capped
+from sodarouter_prometheus.labels import Capped, Results
 from sodarouter_prometheus.moment import Scrape
 from sodarouter_prometheus.options import PrometheusOptions
 
@@ -54,8 +53,12 @@ class Prometheus(Plugin[PrometheusOptions]):
         self._received = capped(
             "sodarouter_events_received", "Events that were answered with a 200.", ("source", "type", "duplicate")
         )
-        self._results = capped(
-            "sodarouter_results", "Check results in events that were no duplicates.", options.result_labels
+        self._results = Results(
+            registry,
+            "sodarouter_results",
+            "Check results in events that were no duplicates.",
+            options.result_labels,
+            cap=options.max_series,
         )
         self._incidents = capped(
             "sodarouter_incidents", "Events about incidents that were no duplicates.", ("type", "severity", "status")
@@ -96,7 +99,6 @@ class Prometheus(Plugin[PrometheusOptions]):
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._values = [RESULT_LABELS[label] for label in options.result_labels]
 
     @hookimpl
     def http_routes(self) -> list[HttpRoute]:
@@ -110,9 +112,7 @@ class Prometheus(Plugin[PrometheusOptions]):
         view = event.view
         if view.incident is not None:
             self._incidents.add((event.type, view.incident.severity or "", view.incident.status or ""))
-        tally = Tally(tuple([value(event, result) or "" for value in self._values]) for result in view.results)
-        for values, count in tally.items():
-            self._results.add(values, count)
+        self._results.add(event)
 
     @hookimpl
     def event_refused(self, source: str | None, status: int, reason: str) -> None:

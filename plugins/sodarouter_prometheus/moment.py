@@ -34,6 +34,7 @@ class Scrape(Collector):
             yield from _spool(self._stats)
             yield from _config(self._stats.loaded)
             yield from _event_loop(self._stats)
+            yield from _workers(self._stats)
             yield health(self._stats)
             yield from own_metrics(self._stats)
 
@@ -103,6 +104,17 @@ def _config(loaded: Loaded) -> Iterator[Metric]:
             "When the configuration that runs was loaded.",
             loaded.since.timestamp(),
             "seconds",
+        )
+
+
+def _workers(stats: Stats) -> Iterator[Metric]:
+    if stats.workers is not None:
+        yield _gauge("workers", "Intake processes that serve.", stats.workers.running)
+        yield _gauge("workers_wanted", "Intake processes that there are to be.", stats.workers.wanted)
+        yield CounterMetricFamily(
+            "sodarouter_worker_restarts",
+            "Intake processes that have ended by themselves and were replaced.",
+            value=stats.workers.restarts,
         )
 
 

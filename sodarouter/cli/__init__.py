@@ -4,34 +4,9 @@ import os
 import sys
 from io import TextIOWrapper
 
-from sodarouter.cli import (  # noqa: F401 (each adds its commands, in the order of the help)
-    backtest,
-    backup,
-    check,
-    deliveries,
-    destinations,
-    events,
-    export,
-    fixture,
-    halt,
-    mute,
-    orphans,
-    plugin,
-    quarantine,
-    reload,
-    replay,
-    retry,
-    route,
-    run,
-    schema,
-    silence,
-    silence_add,
-    simulate,
-    store,
-    why,
-)
 from sodarouter.cli.app import app
 from sodarouter.cli.output import print_error, print_faults
+from sodarouter.cli.run import run
 from sodarouter.errors import ConfigError, SodarouterError
 
 
@@ -60,4 +35,4 @@ def main() -> None:
         sys.exit(1)
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]

@@ -1,11 +1,12 @@
 """The command line's root: what every command shares."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sodarouter.cli.output import print_error
+from sodarouter.cli.own_commands import MODULES, OwnCommands
 from sodarouter.cli.plugin_commands import DEFAULT_CONFIG, Commands
 
 SET_UP, LOOK, ACT = "Set up", "Look", "Act"
@@ -25,9 +26,19 @@ BeforeOption = Annotated[
     str | None, typer.Option("--before", metavar="ID", help="Go on after this one of the last list.")
 ]
 
+
+class Root(Commands):
+    """The group that all commands are in; the router's own are imported when they are asked for."""
+
+    def __init__(self, *, commands: Any = None, **known: Any) -> None:
+        super().__init__(commands=commands, **known)
+        self.imported = commands
+        self.commands: Any = OwnCommands(lambda: typer.main.get_command(app).imported)  # type: ignore[attr-defined]
+
+
 app = typer.Typer(
     name="sodarouter",
-    cls=Commands,
+    cls=Root,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -45,7 +56,7 @@ def config_path(context: typer.Context, given: Path | None) -> Path:
 
 def own_commands() -> set[str]:
     """The names of the router's own commands, which go before those of plugins."""
-    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # it is a group
+    return set(MODULES)
 
 
 def fail(message: str, status: int = 1) -> typer.Exit:

@@ -146,7 +146,7 @@ def _asked(
         hint = suggestion(source, names, otherwise=f"there is {', '.join(names)}")
         raise fail(f"{config.path.name} has no source {source!r}; {hint}", 2)
     try:
-        event = Event(new_id(), source or names[0], at or datetime.now(UTC), parse(raw).event, raw)
+        event = Event(new_id(), source or names[0], at or datetime.now(UTC), parse(raw)["event"], raw)
     except Malformed as error:
         raise fail(f"the payload is no event: {error.title}" + (f": {error.detail}" if error.detail else "")) from None
     remembered = reader.recollection(memory_keys(event)) if reader else {}

@@ -1,17 +1,20 @@
 """`[source.NAME]`: the core's keys, the verifications and the keys of a type, each validated by whom they belong to."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 from pydantic import Field, create_model
 
 from sodarouter.config.document import Document, Found, named_tables
+from sodarouter.config.origins import Origins
 from sodarouter.config.tables import SourceTable
 from sodarouter.errors import Fault
 from sodarouter.failures import describe
 from sodarouter.faults import dotted, suggestion
+from sodarouter.options import Given, Place
 from sodarouter.plugins import Plugins
 from sodarouter.redact import Redactor
 from sodarouter.source import SODA
@@ -33,6 +36,8 @@ class ConfiguredSource:
     """Those of plugins, which have to hold as well."""
     translator: Translator | None
     """``None`` for what speaks as Soda does."""
+    given: Given = field(compare=False, repr=False)
+    """What it was made of."""
 
 
 def configured_sources(
@@ -48,17 +53,18 @@ def configured_sources(
     for name, table in named_tables(document.table, "source").items():
         keys = ("source", name)
         kind, known = _kind(table, plugins.sources, dotted(keys), document, found)
+        by_itself = replace(document, place=document.place.apart())
         if kind is None:
             # of a type that nobody knows, nothing can be said of the keys that are its own
             core = table if known else {key: value for key, value in table.items() if key in model.model_fields}
-            made = found.validated(model, core, document, *keys)
+            made = found.validated(model, core, by_itself, *keys)
             if made is not None and known:
-                yield _source(name, made, None, plugins)
+                yield _source(name, made, None, plugins, Given.at(by_itself.place, table))
             continue
         core = {key: value for key, value in table.items() if key in model.model_fields}
         own = {key: value for key, value in table.items() if key not in core}
-        made = found.validated(model, core, document, *keys)
-        options = found.validated(kind.options_type, own, document, *keys, also=model.model_fields)
+        made = found.validated(model, core, by_itself, *keys)
+        options = found.validated(kind.options_type, own, by_itself, *keys, also=model.model_fields)
         if made is None or options is None:
             continue
         try:
@@ -69,7 +75,33 @@ def configured_sources(
             fault = f"its type {kind.type!r} cannot be made of it: {describe(error)}"
             found.add(Fault(dotted(keys), fault), document.origins)
             continue
-        yield _source(name, made, Translator(plugins.owner(kind), source, largest, redact), plugins)
+        translator = Translator(plugins.owner(kind), source, largest, redact)
+        yield _source(name, made, translator, plugins, Given.at(by_itself.place, table))
+
+
+def sources_again(
+    given: Mapping[str, Given], plugins: Plugins, largest: int, redact: Redactor
+) -> list[ConfiguredSource]:
+    """The sources of a configuration once more, in another process: neither the environment nor a file is asked again.
+
+    Args:
+        given: What each was made of, by its name.
+        plugins: As `configured_sources` knows it.
+        largest: As `configured_sources` knows it.
+        redact: Gets to know their secrets.
+
+    Raises:
+        ConfigError: One of them cannot be made here.
+    """
+    found = Found()
+    made: list[ConfiguredSource] = []
+    for name, one in given.items():
+        place = Place(one.folder, found.secrets, dict(one.references))
+        document = Document(Path(), b"", {"source": {name: one.table}}, place, Origins("router.toml"))
+        made += configured_sources(document, plugins, largest, redact, found)
+    redact.learn(found.secrets)
+    found.raise_any()
+    return made
 
 
 def _kind(
@@ -85,11 +117,13 @@ def _kind(
     return types.get(name), name in types
 
 
-def _source(name: str, table: SourceTable, translator: Translator | None, plugins: Plugins) -> ConfiguredSource:
+def _source(
+    name: str, table: SourceTable, translator: Translator | None, plugins: Plugins, given: Given
+) -> ConfiguredSource:
     entries: list[Verification | VerificationType] = [*table.verify]
     own = tuple(one for one in entries if not isinstance(one, VerificationType))
     vettings = tuple(Vetting(plugins.owner(type(one)), one) for one in entries if isinstance(one, VerificationType))
-    return ConfiguredSource(name, table, own, vettings, translator)
+    return ConfiguredSource(name, table, own, vettings, translator, given)
 
 
 @lru_cache(maxsize=1)

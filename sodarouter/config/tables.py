@@ -104,6 +104,9 @@ class Server(ListenerTable):
     """How long requests and deliveries that are under way may take to finish when the router stops."""
     http: Literal["lean", "hypercorn"] = "lean"
     """What reads requests and writes answers: the router's own, or hypercorn, which takes several times as long."""
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that take in, beside the one that stores, decides and delivers. 0: that one takes in itself. Each has an
+    equal share of `max_connections` and `max_memory`."""
     trusted_proxies: list[Proxy] = Field(default=[])
     """Proxies whose `X-Forwarded-For` is believed: networks, or `unix` for whatever connects to a Unix socket."""
 

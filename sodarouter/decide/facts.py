@@ -6,7 +6,7 @@ and what several conditions leave is their ``&``.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 from sodarouter.decide.memory import Memory, Recalled, recall
@@ -79,16 +79,13 @@ class Subject:
         results = view.results
         if not results:
             return dict.fromkeys(self._contract_texts(key, view.contract), 1) if view.contract else {}
-        name, _, attribute = key.partition(".")
+        of_result = _RESULT.get(key) or partial(_attribute, key.partition(".")[2])
         if len(results) == 1:  # as most events have
-            (result,) = results
-            texts = _attribute(result, attribute) if attribute else _RESULT[name](self, 0, result)
-            return {text: 1 for text in texts if text}
+            return {text: 1 for text in of_result(self, 0, results[0]) if text}
         gathered: dict[str, int] = {}
         bit = 1
         for index, result in enumerate(results):
-            texts = _attribute(result, attribute) if attribute else _RESULT[name](self, index, result)
-            for text in texts:
+            for text in of_result(self, index, result):
                 if text:
                     gathered[text] = gathered.get(text, 0) | bit
             bit <<= 1
@@ -213,7 +210,7 @@ _RESULT: Mapping[str, Callable[[Subject, int, Result], Iterable[str | None]]] = 
 }
 
 
-def _attribute(result: Result, name: str) -> list[str]:
+def _attribute(name: str, _: Subject, __: int, result: Result) -> list[str]:
     found: list[str] = []
     for dataset in result.datasets:
         if name in dataset.attributes:

@@ -7,14 +7,14 @@ A check is told by the id in the URL of its page, else by its datasets, its colu
 v4 a result's own id is "the unique ID of the check result", so no two runs need have it in common.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from sodarouter.decide.contracts import Changes, classify
 from sodarouter.event import Event
@@ -38,8 +38,7 @@ _VERDICT = {"pass": "pass", "warn": "warn", "fail": "fail", "error": "fail"}
 """What counts for a streak. The other outcomes say nothing of the data: they are passed over, as if they had not been."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckMemory:
+class CheckMemory(NamedTuple):
     """A check's last result that said something of the data."""
 
     outcome: str
@@ -48,22 +47,20 @@ class CheckMemory:
     failing: bool
     """Whether it has failed since it last passed."""
     at: str | None = None
-    """The time of its data, ISO 8601."""
+    """The time of its data, ISO 8601 in UTC: such texts are in order when the times are."""
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentMemory:
+class IncidentMemory(NamedTuple):
     """An incident as it was last heard of."""
 
     severity: str | None
     status: str | None
     lead: str | None
     updated: str | None
-    """ISO 8601."""
+    """As ``at`` of a `CheckMemory`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContractMemory:
+class ContractMemory(NamedTuple):
     """A contract as it was last published."""
 
     contents: str | None
@@ -75,8 +72,7 @@ _KINDS: dict[str, type[Memory]] = {"check": CheckMemory, "incident": IncidentMem
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ResultFacts:
+class ResultFacts(NamedTuple):
     """What the memory says of one result."""
 
     previous: str | None = None
@@ -117,7 +113,7 @@ class Recalled:
 
 def memory_keys(event: Event) -> list[bytes]:
     """The keys of what is remembered of the checks, the incident or the contract that an event is about."""
-    return list(dict.fromkeys(key for key, _ in _subjects(event) if key is not None))
+    return list(dict.fromkeys([key for key, _ in event.once(_subjects) if key is not None]))
 
 
 def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
@@ -132,7 +128,7 @@ def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
     words: frozenset[str] = frozenset()
     contents: tuple[str | None, str | None] | None = None
     after: dict[bytes, Memory] = {}
-    for number, (key, subject) in enumerate(_subjects(event)):
+    for number, (key, subject) in enumerate(event.once(_subjects)):
         before = None if key is None else known.get(key)
         now: Memory | None = None
         if isinstance(subject, Result):
@@ -147,24 +143,37 @@ def recall(event: Event, memory: Mapping[bytes, Memory]) -> Recalled:
     return Recalled(tuple(results), words, after, contents)
 
 
-def _subjects(event: Event) -> Iterator[tuple[bytes | None, Result | Incident | str]]:
+_Subject = tuple[bytes | None, Result | Incident | str]
+
+
+def _subjects(event: Event) -> list[_Subject]:
     """What can be remembered of an event, each with its key; ``None`` for what has nothing to be told by."""
     view = event.view
+    found: list[_Subject] = []
     # the results of an incident are in it once more, and do not count again
     if event.scope == "alert_notification":
-        for result in view.results[:MAX_RESULTS]:
-            yield _key(event, "check", _identity(result)), result
+        keys = _Keys(event, "check")
+        found += [(keys.of(_identity(result)), result) for result in view.results[:MAX_RESULTS]]
     if view.incident:
-        yield _key(event, "incident", view.incident.id), view.incident
+        found.append((_Keys(event, "incident").of(view.incident.id), view.incident))
     if view.contract and view.contract.dataset and view.contract.contents is not None:
-        yield _key(event, "contract", view.contract.dataset), view.contract.contents
+        found.append((_Keys(event, "contract").of(view.contract.dataset), view.contract.contents))
+    return found
 
 
-def _key(event: Event, kind: str, name: str | None) -> bytes | None:
-    if not name:
-        return None
-    # a digest, as names have any length
-    return blake2b(f"{kind}\0{event.source}\0{name}".encode(errors="surrogatepass"), digest_size=16).digest()
+class _Keys:
+    """The keys of one kind. They are digests, as names have any length."""
+
+    def __init__(self, event: Event, kind: str) -> None:
+        # what they have in common is digested once
+        self._begun = blake2b(f"{kind}\0{event.source}\0".encode(), digest_size=16)
+
+    def of(self, name: str | None) -> bytes | None:
+        if not name:
+            return None
+        key = self._begun.copy()
+        key.update(name.encode(errors="surrogatepass"))
+        return key.digest()
 
 
 _PAGE = re.compile(r"/checks/([^/?#]+)")
@@ -176,7 +185,7 @@ def _identity(result: Result) -> str | None:
         return page[1]
     name = result.name or result.definition or result.id
     if result.datasets and name:
-        datasets = sorted(f"{d.datasource}/{d.name or d.label or d.id}" for d in result.datasets)
+        datasets = sorted([f"{d.datasource}/{d.name or d.label or d.id}" for d in result.datasets])
         return "\0".join([*datasets, result.column or "", name])
     return result.id or name
 
@@ -187,7 +196,7 @@ def _check(before: CheckMemory | None, result: Result) -> tuple[ResultFacts, Che
         return ResultFacts(before.outcome if before else None), None
     at = result.timestamp.isoformat() if result.timestamp else None
     same = before is not None and _VERDICT.get(before.outcome) == verdict
-    if before and at and before.at and (_is_later(before.at, at) or (same and at == before.at)):
+    if before and at and before.at and (before.at > at or (same and at == before.at)):
         # it comes late, or was told already. A check that is run again on the data of then may have another outcome
         return _NOTHING, None
     streak = before.streak + 1 if before and same else 1
@@ -202,24 +211,19 @@ def _check(before: CheckMemory | None, result: Result) -> tuple[ResultFacts, Che
     return facts, CheckMemory(result.outcome or "", streak, failing, at)
 
 
-def _is_later(one: str, other: str) -> bool:
-    return datetime.fromisoformat(one) > datetime.fromisoformat(other)
-
-
 def _incident(
     before: IncidentMemory | None, incident: Incident, event: Event
 ) -> tuple[frozenset[str], IncidentMemory | None]:
     updated = incident.updated.isoformat() if incident.updated else None
     created = event.type == "incidentCreated"
-    if before and updated and before.updated and _is_later(before.updated, updated):
+    if before and updated and before.updated and before.updated > updated:
         # it comes late. But that there is an incident at all was not told yet
         return frozenset({"opened"} if created else ()), None
     lead = (incident.lead.id or incident.lead.email or incident.lead.name) if incident.lead else None
     now = IncidentMemory(incident.severity, incident.status, lead, updated)
     if before:
         # what an update does not say has not changed
-        now = replace(
-            now,
+        now = now._replace(
             severity=now.severity or before.severity,
             status=now.status or before.status,
             updated=now.updated or before.updated,
@@ -245,39 +249,40 @@ def _became(before: IncidentMemory | None, now: IncidentMemory) -> Iterator[str]
 
 def dump_memory(memory: Memory) -> str:
     """A memory as text, for the spool."""
-    fields = type(memory).__dataclass_fields__
-    return _encoded([_NAMES[type(memory)], *(getattr(memory, name) for name in fields)])
-
-
-# made once: json.dumps would make one for every call
-_encoded = json.JSONEncoder(separators=(",", ":")).encode
+    return to_json((_NAMES[type(memory)], *memory)).decode()
 
 
 def parse_memories(texts: Mapping[bytes, str]) -> dict[bytes, Memory]:
     """What `dump_memory` gave, by key. What another version of the router wrote, and cannot be read, is not known."""
-    made = ((key, _made(json.loads(text))) for key, text in texts.items())
-    return {key: memory for key, memory in made if memory is not None}
+    return _parsed(texts, _joined(texts.values()))
 
 
-def dump_state(keys: Iterable[bytes], memory: Mapping[bytes, Memory]) -> str:
+def dump_state(keys: Iterable[bytes], texts: Mapping[bytes, str]) -> str:
     """What a decision was told, as text: to be stored with it.
 
     Args:
         keys: The event's, as `memory_keys` gives them.
-        memory: What is known, by key.
+        texts: What is known, by key, as `dump_memory` gave it.
     """
-    known = (memory.get(key) for key in keys)
-    return "[" + ",".join("null" if one is None else dump_memory(one) for one in known) + "]"
+    return _joined([texts.get(key, "null") for key in keys])
 
 
 def parse_state(event: Event, text: str) -> dict[bytes, Memory]:
     """What `dump_state` gave for this event."""
-    stored: Iterable[list[Any] | None] = json.loads(text)
-    known = ((key, _made(one)) for key, one in zip(memory_keys(event), stored, strict=False))
+    return _parsed(memory_keys(event), text)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return f"[{','.join(texts)}]"
+
+
+def _parsed(keys: Iterable[bytes], text: str) -> dict[bytes, Memory]:
+    stored: Sequence[list[Any] | None] = from_json(text)
+    known = [(key, _made(one)) for key, one in zip(keys, stored, strict=False) if one]
     return {key: one for key, one in known if one is not None}
 
 
-def _made(stored: list[Any] | None) -> Memory | None:
-    kind, *values = stored or [None]
+def _made(stored: Sequence[Any]) -> Memory | None:
+    kind, *values = stored
     made = _KINDS.get(kind)
-    return made(*values) if made and len(values) == len(made.__dataclass_fields__) else None
+    return made(*values) if made and len(values) == len(made._fields) else None

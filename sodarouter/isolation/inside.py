@@ -1,23 +1,15 @@
 """What runs in a destination's process: it opens the destination, makes the deliveries that it is handed, and closes it."""
 
-import fcntl
-import os
-import resource
-import select
-import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import NoReturn
 
 import trio
 
-from sodarouter import logs
+from sodarouter import child, logs
 from sodarouter.batch import BatchItem
 from sodarouter.errors import PluginError, Reject, Retry
 from sodarouter.event import Enrich
@@ -45,7 +37,7 @@ from sodarouter.isolation.said import (
     sayable,
 )
 from sodarouter.outgoing import HttpClient, HttpOptions
-from sodarouter.plugins import AnyDestination, DeliverHook, Plugins, find, installed
+from sodarouter.plugins import AnyDestination, DeliverHook, made_again
 from sodarouter.redact import Redactor
 from sodarouter.store import Store
 
@@ -58,45 +50,10 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: The socket to the router.
     """
-    _end_with_the_router()
-    with suppress(OSError):
-        # when memory is short, this process is ended and not the router
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    # a core dump would have the secrets in it
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # they are meant for the router, which says when to end; ignored, they would be ignored by commands too
-        signal.signal(number, lambda *_: None)
+    child.set_up()
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
     trio.run(_serve, connection)
-
-
-def _end_with_the_router() -> None:
-    """Lets the end of the router end this process and its group at once, whatever its own code does at that moment.
-
-    Standard input is a pipe whose other end only the router has. Nothing is ever written to it.
-    """
-    lifeline = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    if sys.platform == "linux":
-        # by the kernel, as a thread would wait for Python's lock; the parent's death signal is that of a thread's death
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        poll = select.poll()
-        poll.register(lifeline, 0)
-        if poll.poll(0):
-            _end()
-    else:
-        threading.Thread(target=lambda: (os.read(lifeline, 1), _end()), daemon=True).start()
-
-
-def _end() -> NoReturn:
-    os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 async def _serve(connection: socket.socket) -> None:
@@ -157,7 +114,7 @@ class _Inside:
     async def open(self, start: Start) -> None:
         secrets: set[str] = set()
         try:
-            plugin = self._load(start, secrets)
+            plugin = made_again({start.plugin: start.plugin_given}, self._redact)
             kind = plugin.types.get(start.kind)
             if kind is None:
                 raise PluginError(str(next(iter(plugin.faults()), f"no plugin offers {start.kind!r} any more")))
@@ -174,17 +131,6 @@ class _Inside:
             http.open()
         self._deliver = DeliverHook(self._destination)
         await self._destination.open()
-
-    def _load(self, start: Start, secrets: set[str]) -> Plugins:
-        """The one plugin that is needed."""
-        found = find(installed() - {start.plugin})
-        options = {
-            plugin.name: start.plugin_given.validated(plugin.options_type, secrets)
-            for plugin in found
-            if plugin.options_type is not None and start.plugin_given is not None
-        }
-        self._redact.learn(secrets)
-        return Plugins(found, options, self._redact)
 
     async def deliver(self, handed: Handed) -> Said:
         if not handed.enriched_as_before:

@@ -1,8 +1,6 @@
 """One process of a destination, as the router holds it."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import structlog
 import trio
 from pydantic_core import from_json
 
+from sodarouter import child
 from sodarouter.batch import BatchItem
 from sodarouter.event import Enrich
 from sodarouter.failures import FaultElsewhere, contained
@@ -170,7 +169,7 @@ class Worker:
         """Ends it, and whatever it has started in its session."""
         self._killed = True
         if self._process is not None and not self._ended.is_set():
-            _kill(self._process)
+            child.kill(self._process.pid)
 
     async def _answer(self) -> Said:
         try:
@@ -230,21 +229,21 @@ class Worker:
             # what it has said is still there to be read; what it has started may hold the other end
             with suppress(OSError):
                 self._frames.stream.socket.shutdown(socket.SHUT_RD)
-            _kill(process)
+            child.kill(process.pid)
             nursery.cancel_scope.deadline = trio.current_time() + DRAIN
         self._output.end()
 
     async def _bury(self) -> None:
         if self._process is not None:
             if self._process.returncode is None:  # else its number may be another's by now
-                _kill(self._process)
+                child.kill(self._process.pid)
             for stream in (self._process.stdin, self._process.stdout):
                 assert stream is not None  # noqa: S101 (both were asked for)
                 await stream.aclose()
             await self._process.wait()
 
     def _died(self, status: int) -> None:
-        expected, self._failure = bool(self._failure), self._failure or _how(status)
+        expected, self._failure = bool(self._failure), self._failure or f"its process {child.ended(status)}"
         self._ended.set()
         self._settled.set()
         if not self._killed and not expected and status:
@@ -268,18 +267,3 @@ class Worker:
         if not self._opened:
             self.kill()
         self._settled.set()
-
-
-def _kill(process: trio.Process) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # there is nobody left; what is left has another user
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"its process ended with exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = str(-status)
-    return f"its process ended with signal {name}"

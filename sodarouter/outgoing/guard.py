@@ -23,13 +23,14 @@ def _named(table: str) -> list[tuple[IpNetwork, str]]:
 # tables of our own: what Python's `is_global` and its kin say differs between its versions
 _PRIVATE = _named("""
     10.0.0.0/8         a private address
+    100.64.0.0/10      a shared address
     127.0.0.0/8        a loopback address
     172.16.0.0/12      a private address
     192.168.0.0/16     a private address
     ::1/128            a loopback address
     fc00::/7           a private address
 """)
-"""What can be allowed."""
+"""What can be allowed. Shared addresses (RFC 6598) are a carrier's own, and what overlay networks and clusters use."""
 
 # those that some clouds have put among the private and the public ones come first
 _NEVER = _named("""
@@ -38,7 +39,7 @@ _NEVER = _named("""
     fd20:ce::254/128   a cloud's metadata
     fd00:42::42/128    a cloud's metadata
     0.0.0.0/8          an unspecified address
-    100.64.0.0/10      a carrier's own address
+    100.100.100.200/32 a cloud's metadata
     169.254.0.0/16     a link-local address
     192.0.0.0/24       a reserved address
     192.0.2.0/24       an address for documentation
@@ -97,7 +98,8 @@ def allowable(network: IpNetwork) -> IpNetwork:
     Raises:
         ValueError: The guard would never ask about it, or never heed it.
     """
-    if not any(_inside(network, private) for private, _ in _PRIVATE):
+    never = any(_inside(network, refused) for refused, _ in _NEVER)
+    if never or not any(_inside(network, private) for private, _ in _PRIVATE):
         ranges = ", ".join(str(private) for private, _ in _PRIVATE)
         if why := _found(network.network_address, _NEVER):
             raise ValueError(f"{network} is {why}, which is always refused; what can be allowed is in {ranges}")

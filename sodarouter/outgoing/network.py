@@ -11,6 +11,7 @@ import httpcore2
 import trio
 
 from sodarouter.outgoing.guard import Guard, Ip, refused_message
+from sodarouter.outgoing.stream import Stream
 
 HAPPY_EYEBALLS = 0.25
 """Seconds after which the next address of a name is tried beside the one before (RFC 8305)."""
@@ -25,7 +26,6 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._network = httpcore2.TrioBackend()
 
     async def connect_tcp(
         self,
@@ -34,7 +34,7 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 (httpcore2's own)
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
+    ) -> Stream:
         try:
             with trio.fail_after(float("inf") if timeout is None else timeout):
                 return await self._first(await self._addresses(host, port), port)
@@ -65,20 +65,20 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
             usable.insert(1, other)
         return usable
 
-    async def _first(self, addresses: Sequence[Ip], port: int) -> httpcore2.AsyncNetworkStream:
+    async def _first(self, addresses: Sequence[Ip], port: int) -> Stream:
         """A connection to whichever answers first.
 
         Raises:
             httpcore2.ConnectError: None does.
         """
         if len(addresses) == 1:
-            return await self._network.connect_tcp(str(addresses[0]), port, socket_options=())
-        connected: list[httpcore2.AsyncNetworkStream] = []
+            return await _connected(addresses[0], port)
+        connected: list[Stream] = []
         failures: list[httpcore2.ConnectError] = []
 
         async def connect(address: Ip, failed: trio.Event) -> None:
             try:
-                connected.append(await self._network.connect_tcp(str(address), port, socket_options=()))
+                connected.append(await _connected(address, port))
             except httpcore2.ConnectError as error:
                 failures.append(error)
                 failed.set()
@@ -102,7 +102,14 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         return connected[0]
 
 
-async def _close(streams: Iterable[httpcore2.AsyncNetworkStream]) -> None:
+async def _connected(address: Ip, port: int) -> Stream:
+    try:
+        return Stream(await trio.open_tcp_stream(str(address), port))
+    except OSError as error:
+        raise httpcore2.ConnectError from error
+
+
+async def _close(streams: Iterable[Stream]) -> None:
     # what it awaits comes after the socket is closed, so cancellation takes nothing away
     with trio.CancelScope(shield=True):
         for stream in streams:

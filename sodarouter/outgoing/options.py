@@ -1,7 +1,7 @@
 """What can be said of the requests that the router makes: for all of them in `[outgoing]`, and for each destination."""
 
 import ssl
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -92,9 +92,13 @@ class ClientTls(Options):
             ValueError: A file cannot be read, or is not what it should be.
         """
         ca = self.ca or (outgoing.ca if outgoing and self.verify else None)
-        if not (ca or self.cert):
-            return _usual(self.verify)
-        context = _trusting(ca) if ca else _new(self.verify)
+        try:
+            found = ca.stat() if ca else None
+            trusting = (self.verify, ca, found and (found.st_mtime_ns, found.st_size, found.st_ino))
+            # one that shows a certificate is nobody else's
+            context = _shared(*trusting) if not self.cert else _new(*trusting)
+        except OSError as error:
+            raise ValueError(f"ca cannot be used: {_cause(error)}") from None
         if self.cert:
             try:
                 # the empty password keeps OpenSSL from asking for one on the terminal
@@ -104,21 +108,25 @@ class ClientTls(Options):
         return context
 
 
-def _trusting(ca: Path) -> ssl.SSLContext:
-    try:
+def _new(verify: bool, ca: Path | None, written: tuple[int, ...] | None) -> ssl.SSLContext:
+    """
+    Args:
+        verify: Whether the server is verified at all.
+        ca: Who is trusted, instead of the authorities of the system.
+        written: Changes when the file does.
+
+    Raises:
+        OSError: The file cannot be used.
+    """
+    if ca:
         return ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise ValueError(f"ca cannot be used: {_cause(error)}") from None
-
-
-def _new(verify: bool) -> ssl.SSLContext:
     import httpx2
 
     return httpx2.create_ssl_context(verify=verify, trust_env=False)
 
 
 # reading all the authorities of the system takes 20 to 40 ms, and most destinations trust the same
-_usual = cache(_new)
+_shared = lru_cache(maxsize=16)(_new)
 
 
 def _cause(error: OSError) -> str:

@@ -1,11 +1,11 @@
 """Sends the requests of one client over connections of its own, and reads the answers as far as they are wanted.
 
-It stands on httpcore2's pool, not on a client above it: a client also keeps cookies, follows redirects, reads the
+It stands on httpcore2's connections, not on a client above them: a client also keeps cookies, follows redirects, reads the
 environment and logs each URL, and must do none of these here.
 """
 
+import math
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import version
 
 import httpcore2
@@ -15,26 +15,23 @@ from pydantic import SecretStr
 
 from sodarouter.errors import Reject, Retry
 from sodarouter.outgoing.answer import HttpAnswer
+from sodarouter.outgoing.connections import Connections
 from sodarouter.outgoing.failure import FAILURES, explain
 from sodarouter.outgoing.guard import Guard, literal, refused_message
 from sodarouter.outgoing.network import GuardedNetwork, Refused
 from sodarouter.outgoing.options import HttpOptions, Outgoing, is_http
+from sodarouter.outgoing.stream import Stream
 
-MAX_CONNECTIONS: int | None = None
-"""None: there are never more than requests at once, and those are the destination's ``concurrency``."""
 MAX_READ = 1 << 16
 """Bytes of an answer's body that are read: a connection serves again only when an answer was read to its end."""
 READ_SECONDS = 2.0
 """How long an answer's body is waited for after its status."""
-IDLE_SECONDS = 5.0
-"""How long a connection is kept that nobody uses."""
 
 _DEFAULTS = {"Accept-Encoding": "identity", "User-Agent": f"sodarouter/{version('sodarouter')}"}
 
 
 class Transport:
-    """One pool of connections.
-
+    """
     Raises:
         ValueError: A file of the TLS options is not what it should be.
     """
@@ -44,13 +41,13 @@ class Transport:
         self._timeout = {"connect": options.connect_timeout}
         proxy = options.proxy or outgoing.proxy
         self._proxied = isinstance(proxy, SecretStr)
-        self._pool = httpcore2.AsyncConnectionPool(
+        # it knows how connections are made, by way of a proxy too
+        pool = httpcore2.AsyncConnectionPool(
             ssl_context=options.tls.context(outgoing),
             proxy=_proxy(proxy.get_secret_value()) if isinstance(proxy, SecretStr) else None,
-            max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
             network_backend=GuardedNetwork(self._guard),
         )
+        self._connections = Connections(pool.create_connection)
 
     async def send(self, method: str, url: str | httpx2.URL, headers: Mapping[str, str], content: bytes) -> HttpAnswer:
         """As `HttpClient.request` has it."""
@@ -65,17 +62,17 @@ class Transport:
             content=content,
             extensions={"timeout": self._timeout},
         )
+        connection = await self._connections.take(request.url.origin)
         try:
-            response = await self._pool.handle_async_request(request)
+            response = await connection.handle_async_request(request)
+            body, whole = await _read(response)
         except Refused as error:
             raise Retry(f"not connected: {error}") from None
         except FAILURES as error:
             # not "from error": it holds the request, and with it the URL and the headers
             raise Retry(explain(error)) from None
-        try:
-            body, whole = await _read(response)
         finally:
-            await response.aclose()
+            await self._connections.give_back(connection)
         return HttpAnswer(
             response.status,
             httpx2.Headers(response.headers),
@@ -87,7 +84,7 @@ class Transport:
         )
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        await self._connections.close()
 
 
 def _proxy(text: str) -> httpcore2.Proxy:
@@ -115,15 +112,20 @@ def _headers(method: str, url: httpx2.URL, given: Mapping[str, str], content: by
 async def _read(response: httpcore2.Response) -> tuple[bytes, bool]:
     """The body, and whether it is all of it."""
     body = b""
-    whole = False
-    with suppress(*FAILURES), trio.move_on_after(READ_SECONDS) as scope:
+    stream: Stream = response.extensions["network_stream"]
+    stream.patience = trio.current_time() + READ_SECONDS
+    try:
         async for chunk in response.aiter_stream():
             body += chunk
             if len(body) >= MAX_READ:
                 # not a break, which would leave the generators inside httpcore2 half way through
-                scope.cancel()
-        whole = True
-    return body, whole
+                stream.patience = -math.inf
+    except FAILURES:
+        return body, False
+    finally:
+        stream.patience = math.inf
+        await response.aclose()
+    return body, True
 
 
 def _line(response: httpcore2.Response) -> str:

@@ -35,7 +35,8 @@ from sodarouter.store import Kept
 class Spool(Protocol):
     """What the daemon does with the spool. Times are Unix seconds.
 
-    Durability: every method that changes something returns when the change would survive a loss of power.
+    Durability: every method that changes something returns when the change would survive a loss of power; but a lease need
+    not, see `claim`.
 
     Cancellation: a change that was begun is finished and waited for.
 
@@ -58,6 +59,13 @@ class Spool(Protocol):
         """
         ...
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        """As `append` for each of these events, with its ``window`` and what decides it. What it would raise for one of them
+        is given instead."""
+        ...
+
     async def quarantine(self, refused: Refused) -> None: ...
 
     async def readmit(self, refused: str, event: Event) -> bool:
@@ -74,10 +82,32 @@ class Spool(Protocol):
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
         """Leases due deliveries, the longest due first; none that its order or a halt of its destination holds back.
 
+        Durability: a loss of power may take the lease back. It makes the delivery due again, as it would be anyway.
+
         Args:
             wanted: How many at most, by destination.
             now: The Unix time.
             leases: For how many seconds, by destination.
+        """
+        ...
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        """Ends attempts, as `settle` does, and leases others in their place, as `claim` does: one transaction for both.
+
+        Args:
+            outcomes: How the attempts have ended.
+            wanted: How many are leased at most, by destination.
+            now: The Unix time.
+            leases: For how many seconds, by destination.
+            once: Whether a destination is among them that must be sent nothing twice: then leases survive a loss of power.
         """
         ...
 

@@ -85,7 +85,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim found. ``next_due`` is the Unix time at which the next delivery becomes due, if one waits."""
+    """What a claim found. ``next_due`` is the Unix time at which the next delivery becomes due, if one waits, to one of the
+    destinations that were given less than they wanted."""
 
     claims: list[Claim]
     next_due: float | None

@@ -1,12 +1,10 @@
-"""A compiled template."""
+"""Compiling templates, and rendering what came of it. Jinja2 is loaded with this module, which is when the first is made."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Mapping, Sequence
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import ChainableUndefined, UndefinedError, nodes, pass_context
@@ -49,34 +47,17 @@ _url = _environment(escapes=True, finalize=_percent_encoded)
 _url.add({"urlencode": _encode})
 
 
-_more: ContextVar[tuple[str, ...]] = ContextVar("more", default=())
-
-
-@contextmanager
-def seeing(*names: str) -> Iterator[None]:
-    """The templates that are compiled in the block see these names too; their values are handed to `Template.render`."""
-    token = _more.set(names)
-    try:
-        yield
-    finally:
-        _more.reset(token)
-
-
 def parse(source: str) -> nodes.Template:
     """What a template that can be compiled is made of."""
     return _text.parse(source)
 
 
-class Template:
-    """A compiled template.
-
-    It sees ``event`` (`Event`), ``delivery`` (`Delivery`), ``payload`` (what Soda sent, as JSON types), the parts of the
-    normalised view: ``results``, ``incident``, ``contract``, ``agreement``; and ``teams``, those of the event's datasets,
-    with ``team``, the one that the delivery is for or else the first; and ``enriched``, what plugins have added. The
-    filters are in docs/templates.md.
+class Compiled:
+    """What a `sodarouter.template.Template` is compiled into.
 
     Args:
         source: What the operator wrote.
+        more: Names that it sees beside `NAMES`.
         html: Whether what is inserted is escaped for HTML.
         url: Whether what is inserted is percent-encoded.
 
@@ -84,31 +65,12 @@ class Template:
         ValueError: The source is not a template, or names what does not exist; the message has the line.
     """
 
-    def __init__(self, source: str, *, html: bool = False, url: bool = False) -> None:
-        self._written = (source, html, url)
+    def __init__(self, source: str, more: Sequence[str], *, html: bool, url: bool) -> None:
         environment = _url if url else _html if html else _text
-        self._template = compiled(source, environment, (*NAMES, *_more.get()))
+        self._template = compiled(source, environment, (*NAMES, *more))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Template) and self._written == other._written
-
-    def __hash__(self) -> int:
-        return hash(self._written)
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self  # nothing in it changes, and pydantic copies defaults
-
-    def render(self, event: Event, delivery: Delivery, more: Mapping[str, object] = {}) -> str:
-        """The text for one delivery: the same for the same event, at any time. It takes a second of computing at most.
-
-        Args:
-            event: What is delivered.
-            delivery: For which delivery.
-            more: What it was compiled to see beside them, inside `seeing`.
-
-        Raises:
-            Reject: The template fails on this event: trying again would not help before the template is mended.
-        """
+    def render(self, event: Event, delivery: Delivery, more: Mapping[str, object]) -> str:
+        """As `Template.render`."""
         context = self._template.new_context({**_seen(event, delivery), **more})
         try:
             with spending():

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Mapping
 
-from jinja2 import nodes
 from pydantic import SecretStr
 
 from sodarouter.delivery import Delivery
 from sodarouter.errors import Reject
 from sodarouter.event import Event
-from sodarouter.template.compiled import Template, parse
-from sodarouter.template.syntax import TemplateFault
+from sodarouter.template.template import Template
 
 _SIGN = re.compile(r"\{[{%#]")
 
@@ -35,6 +33,8 @@ class HiddenTemplate(SecretStr):
         self.literals: tuple[str, ...] = (text,)
         """What of the text is the secret's own."""
         if sign:
+            from sodarouter.template.syntax import TemplateFault  # as in `Template`
+
             try:
                 self._template = Template(text, url=url)
             except TemplateFault as fault:
@@ -63,6 +63,10 @@ class HiddenTemplate(SecretStr):
 
 
 def _literals(text: str) -> tuple[str, ...]:
+    from jinja2 import nodes
+
+    from sodarouter.template.compiled import parse
+
     tree = parse(text)
     written = [data.data for data in tree.find_all(nodes.TemplateData)]
     return (*written, *(const.value for const in tree.find_all(nodes.Const) if isinstance(const.value, str)))

@@ -8,8 +8,8 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 
 from sodarouter.options import SECRET_SCHEMA, place_of, read_secret
 from sodarouter.redact import LEAST_PART
-from sodarouter.template.compiled import Template, seeing
 from sodarouter.template.hidden import HiddenTemplate
+from sodarouter.template.template import Template, seeing
 
 
 def _compile(value: object) -> Template:

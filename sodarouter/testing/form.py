@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,6 +12,7 @@ from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from sodarouter.config.tables import DestinationTable, SourceTable
 from sodarouter.contract import check_source, check_type, check_verification
+from sodarouter.descriptions import descriptions
 from sodarouter.errors import PluginError
 from sodarouter.failures import describe
 from sodarouter.options import Options
@@ -92,8 +93,8 @@ def described(form: Form) -> None:
     # a literal of one value says which table it is, and can have no other
     bare = [
         place
-        for place, info in fields(form.options)
-        if not info.description and not (get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1)
+        for place, info in fields(form.options, _without_description)
+        if not (get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1)
     ]
     if bare:
         raise NotWellError(f"put a docstring under {', '.join(bare)}")
@@ -141,11 +142,23 @@ def models(model: type[Options]) -> Iterator[type[Options]]:
         )
 
 
-def fields(model: type[Options]) -> Iterator[tuple[str, FieldInfo]]:
-    """The options, those inside others too, each with where it stands."""
+def fields(
+    model: type[Options], wanted: Callable[[type[Options]], Iterable[str]] = lambda one: one.model_fields
+) -> Iterator[tuple[str, FieldInfo]]:
+    """The options, those inside others too, each with where it stands.
+
+    Args:
+        wanted: Which of a model.
+    """
     for one in models(model):
-        for name, info in one.model_fields.items():
+        for name in wanted(one):
+            info = one.model_fields[name]
             yield (info.alias or name) if one is model else f"{one.__name__}.{info.alias or name}", info
+
+
+def _without_description(model: type[Options]) -> list[str]:
+    written = descriptions(model)
+    return [name for name, info in model.model_fields.items() if not (info.description or name in written)]
 
 
 def holds_secret(info: FieldInfo) -> bool:

@@ -18,7 +18,7 @@ import sodarouter_forward
 
 from sodarouter import deciding, receive
 from sodarouter.cli import main as router
-from sodarouter.spool import ROUTE, Outcome, Routed, SqliteSpool
+from sodarouter.spool import Routed, SqliteSpool
 
 Passed = Callable[[], None]
 Function = Callable[..., Any]
@@ -70,10 +70,6 @@ def _wrap(owner: Any, name: str, wrapped: Callable[[Function], Function]) -> Non
     setattr(owner, name, wrapped(getattr(owner, name)))
 
 
-def _claims(destination: Callable[[str], bool]) -> Callable[..., bool]:
-    return lambda found, *_, **__: any(destination(claim.delivery.destination) for claim in found.claims)
-
-
 def _settles(kind: type) -> Callable[..., bool]:
     return lambda _, __, outcomes: any(isinstance(outcome, kind) for outcome in outcomes)
 
@@ -100,14 +96,18 @@ STEPS: dict[str, Callable[[Passed], None]] = {
     # a body that is no event is committed to the quarantine, and the sender does not know
     "quarantined": lambda passed: _after(SqliteSpool, "quarantine", passed),
     # of a large event, or of one that came behind it
-    "claimed-for-decision": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name == ROUTE)),
+    "claimed-for-decision": lambda passed: _after(
+        SqliteSpool, "claim", passed, lambda found, *_, **__: bool(found.claims)
+    ),
     # the deliveries of such a one are planned
     "routed": lambda passed: _after(SqliteSpool, "settle", passed, _settles(Routed)),
-    "claimed": lambda passed: _after(SqliteSpool, "claim", passed, _claims(lambda name: name != ROUTE)),
+    "claimed": lambda passed: _after(
+        SqliteSpool, "exchange", passed, lambda exchanged, *_, **__: bool(exchanged[1].claims)
+    ),
     "delivering": _delivering,
     # the destination has it, and the spool does not know
     "delivered": _delivered,
-    "settled": lambda passed: _after(SqliteSpool, "settle", passed, _settles(Outcome)),
+    "settled": lambda passed: _after(SqliteSpool, "exchange", passed, lambda exchanged, *_, **__: any(exchanged[0])),
 }
 """How each step is watched, in the order in which an event passes them."""
 

@@ -55,6 +55,11 @@ class MemorySpool(MemoryReader):
         self._recent[key] = (event.id, event.received.timestamp() + window)
         return Appended(event.id, duplicate=False, decided=self._store(event, deciding))
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        return [await self.append(event, window=window, deciding=deciding) for event, window, deciding in events]
+
     def _store(self, event: Event, deciding: Deciding | None = None) -> Decided | None:
         late = False
         if update := incident_update(event):
@@ -120,11 +125,24 @@ class MemorySpool(MemoryReader):
         for destination, limit in wanted.items():
             waiting = self._claimable(destination)
             due = [row for row in waiting if row.next_at <= now]
-            for row in sorted(due, key=lambda row: (row.next_at, row.key))[:limit]:
+            given = sorted(due, key=lambda row: (row.next_at, row.key))[:limit]
+            for row in given:
                 row.leased, row.attempt, row.next_at = True, row.attempt + 1, now + leases[destination]
                 claims.append(self._claim(row))
-            due_at += [row.next_at for row in waiting]
+            if len(given) < limit:
+                due_at += [row.next_at for row in waiting]
         return Claims(claims, min(due_at, default=None))
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        return await self.settle(outcomes), await self.claim(wanted, now, leases)
 
     def _claimable(self, destination: str) -> list[Row]:
         pending = [row for row in self._pending() if row.plan.destination == destination]

@@ -1,4 +1,4 @@
-"""The spool in one SQLite file: WAL, ``synchronous=FULL``, one connection that writes, as many as you like that read."""
+"""The spool in one SQLite file: WAL, one connection that writes and syncs, as many as you like that read."""
 
 from sodarouter.spool.sqlite.backup import Copy, Progress, back_up, copied
 from sodarouter.spool.sqlite.contents import Contents

@@ -6,7 +6,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from sodarouter.spool.sqlite.planning import Plan, plan
-from sodarouter.spool.sqlite.remembering import recall
+from sodarouter.spool.sqlite.remembering import recall, remember
 from sodarouter.spool.sqlite.rows import insert, micros
 from sodarouter.spool.values import Decided, Deciding, Recollection
 
@@ -89,5 +89,5 @@ def record(connection: Connection, decisions: Sequence[Made]) -> int:
     # one that is decided anew in a replay has a decision
     insert(connection, "decision", columns, rows, verb="INSERT OR REPLACE")
     insert(connection, "enrichment", ("event", "value"), added, verb="INSERT OR REPLACE")
-    insert(connection, "memory", ("key", "seen", "value"), remembered.values(), verb="INSERT OR REPLACE")
+    remember(connection, remembered.values())
     return plan(connection, plans)

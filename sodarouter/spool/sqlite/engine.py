@@ -80,7 +80,9 @@ class SqliteSpool:
         with opening(self._path):
             # the payloads are nobody else's business, and SQLite gives its -wal and -shm the mode of the file
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
             connection.row_factory = sqlite3.Row
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -106,6 +108,17 @@ class SqliteSpool:
     async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         return await self._take_in(intake.append, self._arrival(event, window, deciding))
 
+    async def append_all(
+        self, events: Sequence[tuple[Event, float, Deciding | None]]
+    ) -> list[Appended | BaseException]:
+        try:
+            self._refuse_if_full()
+            found = await self._writer.do_each(intake.append, [self._arrival(*one) for one in events])
+        except SpoolError as error:
+            found = [error for _ in events]
+        self._trouble = next((str(one) for one in found if isinstance(one, SpoolError)), "")
+        return found
+
     def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
         incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
@@ -128,7 +141,20 @@ class SqliteSpool:
         return await self._writer.once(partial(intake.dismiss, refused=refused))
 
     async def claim(self, wanted: Mapping[str, int], now: float, leases: Mapping[str, float]) -> Claims:
-        return await self._writer.once(partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals))
+        asked = partial(queue.claim, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=False)
+
+    async def exchange(
+        self,
+        outcomes: Sequence[Outcome],
+        wanted: Mapping[str, int],
+        now: float,
+        leases: Mapping[str, float],
+        *,
+        once: bool,
+    ) -> tuple[list[bool], Claims]:
+        asked = partial(queue.exchange, outcomes=outcomes, wanted=wanted, now=now, leases=leases, seals=self._seals)
+        return await self._writer.once(asked, synced=once or bool(outcomes))
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         return await self._writer.do(queue.settle, outcomes)
@@ -217,23 +243,26 @@ class SqliteSpool:
 
     async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
         try:
-            # only what comes in is refused: what is there must still be delivered and settled
-            if self._bytes >= self.max_size:
-                raise SpoolFull(
-                    f"the spool has reached its max_size of {self.max_size:,} bytes; raise spool.max_size, or shorten "
-                    "spool.retention"
-                )
-            if self._backlog >= self.max_backlog:
-                raise SpoolFull(
-                    f"{self._backlog:,} deliveries wait, and spool.max_backlog allows no more than {self.max_backlog:,}; "
-                    "see `sodarouter destinations` for those that take none"
-                )
+            self._refuse_if_full()
             result = await self._writer.do(work, item)
         except SpoolError as error:
             self._trouble = str(error)
             raise
         self._trouble = ""
         return result
+
+    def _refuse_if_full(self) -> None:
+        # only what comes in is refused: what is there must still be delivered and settled
+        if self._bytes >= self.max_size:
+            raise SpoolFull(
+                f"the spool has reached its max_size of {self.max_size:,} bytes; raise spool.max_size, or shorten "
+                "spool.retention"
+            )
+        if self._backlog >= self.max_backlog:
+            raise SpoolFull(
+                f"{self._backlog:,} deliveries wait, and spool.max_backlog allows no more than {self.max_backlog:,}; "
+                "see `sodarouter destinations` for those that take none"
+            )
 
     def _measure(self, connection: sqlite3.Connection) -> None:
         # one statement, as it comes after every commit

@@ -1,5 +1,6 @@
 """Deletes what is kept no longer, and gives its space back to the file system."""
 
+from contextlib import closing
 from sqlite3 import Connection
 
 from sodarouter.spool.sqlite.held import What, held, hold
@@ -35,23 +36,26 @@ def _going(connection: Connection, what: What, keep: Keep, now: float, query: st
     """The keys of what is kept no longer, and its bytes.
 
     Args:
-        query: Takes ``before`` and ``limit``; gives key, time and bytes of what is older than that, the oldest first.
+        query: Takes ``before``; gives of what is older than that, the oldest first, the key, when it began and when it
+            ended, and its bytes. It is read no further than need be.
     """
     before = micros(now - keep.age)
     excess = held(connection, what) - keep.size if keep.size is not None else 0
-    asked = {"before": EVER if excess > 0 else before, "limit": limit}
-    keys, size = [], 0
-    for key, when, length in connection.execute(query, asked).fetchall():
-        if when >= before and size >= excess:
-            break
-        keys.append(key)
-        size += length
+    keys: list[int] = []
+    size = 0
+    with closing(connection.execute(query, {"before": EVER if excess > 0 else before})) as oldest:
+        for key, began, ended, length in oldest:
+            if len(keys) == limit or (began >= before and size >= excess):
+                break
+            if ended < before or size < excess:
+                keys.append(key)
+                size += length
     return keys, size
 
 
 def _quarantine(connection: Connection, keep: Keep, now: float, limit: int) -> int:
     oldest = (
-        "SELECT seq, received, length(raw) FROM quarantine WHERE received < :before ORDER BY received, seq LIMIT :limit"
+        "SELECT seq, received, received, length(raw) FROM quarantine WHERE received < :before ORDER BY received, seq"
     )
     keys, size = _going(connection, "quarantine", keep, now, oldest, limit)
     connection.executemany("DELETE FROM quarantine WHERE seq = ?", [(key,) for key in keys])
@@ -62,10 +66,11 @@ def _quarantine(connection: Connection, keep: Keep, now: float, limit: int) -> i
 def _attempts(connection: Connection, keep: Keep, now: float, limit: int) -> int:
     """The attempts of deliveries that are settled, all of one together."""
     oldest = (
-        # CROSS JOIN has SQLite go through the attempts, which are in the order of their deliveries
-        "SELECT delivery, max(started) AS last, sum(length(attempt.reason) + length(response)) FROM attempt"
+        # CROSS JOIN has SQLite go through the attempts, which are in the order in which their deliveries were planned: after
+        # one that was planned too late none is old
+        "SELECT delivery, planned, max(started), sum(length(attempt.reason) + length(response)) FROM attempt"
         " CROSS JOIN delivery ON delivery.seq = attempt.delivery WHERE delivery.state <> 'pending'"
-        " GROUP BY attempt.delivery HAVING last < :before ORDER BY attempt.delivery LIMIT :limit"
+        " GROUP BY attempt.delivery ORDER BY attempt.delivery"
     )
     keys, size = _going(connection, "attempts", keep, now, oldest, limit)
     connection.executemany("DELETE FROM attempt WHERE delivery = ?", [(key,) for key in keys])
@@ -75,8 +80,8 @@ def _attempts(connection: Connection, keep: Keep, now: float, limit: int) -> int
 
 def _dead_letters(connection: Connection, keep: Keep, now: float, limit: int) -> int:
     oldest = (
-        "SELECT delivery.seq, settled, length(raw) FROM delivery JOIN event ON event.seq = delivery.event"
-        " WHERE state = 'dead' AND settled < :before ORDER BY settled, delivery.seq LIMIT :limit"
+        "SELECT delivery.seq, settled, settled, length(raw) FROM delivery JOIN event ON event.seq = delivery.event"
+        " WHERE state = 'dead' AND settled < :before ORDER BY settled, delivery.seq"
     )
     keys, size = _going(connection, "dead_letters", keep, now, oldest, limit)
     connection.executemany("UPDATE delivery SET state = 'discarded' WHERE seq = ?", [(key,) for key in keys])
@@ -87,9 +92,9 @@ def _dead_letters(connection: Connection, keep: Keep, now: float, limit: int) ->
 def _events(connection: Connection, keep: Keep, now: float, limit: int) -> int:
     """Events with all that hangs on them; none that has a delivery which is pending or a dead letter."""
     oldest = (
-        "SELECT seq, received, length(raw) FROM event WHERE received < :before AND NOT EXISTS"
+        "SELECT seq, received, received, length(raw) FROM event WHERE received < :before AND NOT EXISTS"
         " (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND state IN ('pending', 'dead'))"
-        " ORDER BY received, seq LIMIT :limit"
+        " ORDER BY received, seq"
     )
     keys, size = _going(connection, "events", keep, now, oldest, limit)
     rows = [(key,) for key in keys]

@@ -1,6 +1,6 @@
 """What is to be done: claiming and settling deliveries, the deciding among them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sqlite3 import Connection, Row
 from typing import NamedTuple
 
@@ -35,21 +35,45 @@ def claim(
     connection: Connection, wanted: Mapping[str, int], now: float, leases: Mapping[str, float], seals: Seals
 ) -> Claims:
     """As `Spool.claim`."""
-    claims: list[Claim] = []
     claimable = _claimable(connection, wanted)
-    for destination, until in claimable.items():
-        found = connection.execute(_DUE, (destination, micros(now), until, wanted[destination]))
-        due = _bearable(found.fetchall())
-        for start in range(0, len(due), MANY):
-            keys = due[start : start + MANY]
-            rows = {row["seq"]: row for row in connection.execute(_CLAIMED.format(placeholders(len(keys))), keys)}
-            claims.extend(_claim(rows[key], seals) for key in keys)
-            connection.execute(
-                "UPDATE delivery SET leased = 1, attempt = attempt + 1, next_at = ?"
-                f" WHERE seq IN ({placeholders(len(keys))})",
-                [micros(now + leases[destination]), *keys],
-            )
-    return Claims(claims, _next_due(connection, claimable))
+    waiting = _next_due(connection, claimable)
+    by_lease: dict[float, list[int]] = {}
+    unsated = {}
+    for destination in [name for name, next_at in waiting.items() if next_at <= micros(now)]:
+        del waiting[destination]
+        until, limit = claimable[destination], wanted[destination]
+        due = _bearable(connection.execute(_DUE, (destination, micros(now), until, limit)).fetchall())
+        by_lease.setdefault(leases[destination], []).extend(due)
+        if len(due) < limit:
+            unsated[destination] = until
+    claims = [one for lease, keys in by_lease.items() for one in _lease(connection, keys, micros(now + lease), seals)]
+    # whoever was given all that was wanted asks again when there is room
+    waiting |= _next_due(connection, unsated)
+    return Claims(claims, min(waiting.values()) / 1_000_000 if waiting else None)
+
+
+def _lease(connection: Connection, deliveries: Sequence[int], until: int, seals: Seals) -> Iterator[Claim]:
+    for start in range(0, len(deliveries), MANY):
+        keys = deliveries[start : start + MANY]
+        rows = {row["seq"]: row for row in connection.execute(_CLAIMED.format(placeholders(len(keys))), keys)}
+        connection.execute(
+            f"UPDATE delivery SET leased = 1, attempt = attempt + 1, next_at = ? WHERE seq IN ({placeholders(len(keys))})",
+            [until, *keys],
+        )
+        yield from (_claim(rows[key], seals) for key in keys)
+
+
+def exchange(
+    connection: Connection,
+    outcomes: Sequence[Outcome],
+    wanted: Mapping[str, int],
+    now: float,
+    leases: Mapping[str, float],
+    seals: Seals,
+) -> tuple[list[bool], Claims]:
+    """As `Spool.exchange`."""
+    (counting,) = settle(connection, [outcomes])
+    return counting, claim(connection, wanted, now, leases, seals)
 
 
 def _claimable(connection: Connection, wanted: Iterable[str]) -> dict[str, int]:
@@ -106,18 +130,18 @@ def _claim(row: Row, seals: Seals) -> Claim:
     return Claim(row["seq"], delivery, event, tries=attempt - row["forgiven"], since=row["since"] / 1_000_000)
 
 
-def _next_due(connection: Connection, claimable: Mapping[str, int]) -> float | None:
-    due = [
-        row[0]
-        for name, until in claimable.items()
-        # not min(): that would look at all that a destination which is drained may not have
-        for row in connection.execute(
-            "SELECT next_at FROM delivery WHERE destination = ? AND state = 'pending' AND blocked = 0 AND planned <= ?"
-            " ORDER BY next_at LIMIT 1",
-            (name, until),
-        )
-    ]
-    return min(due) / 1_000_000 if due else None
+def _next_due(connection: Connection, claimable: Mapping[str, int]) -> dict[str, int]:
+    """When the next delivery to each of these destinations becomes due, in microseconds; nothing for those with none."""
+    if not claimable:
+        return {}
+    # not min(): that would look at all that a destination which is drained may not have
+    found = connection.execute(
+        f"WITH wanted (name, until) AS (VALUES {placeholders(len(claimable), 2)})"
+        " SELECT name, (SELECT next_at FROM delivery WHERE destination = name AND state = 'pending' AND blocked = 0"
+        " AND planned <= until ORDER BY next_at LIMIT 1) AS due FROM wanted WHERE due IS NOT NULL",
+        [value for pair in claimable.items() for value in pair],
+    )
+    return dict(found.fetchall())
 
 
 class _Fenced(NamedTuple):
@@ -186,20 +210,25 @@ def _settle_attempts(
 ) -> None:
     if not outcomes:
         return
-    connection.executemany(
-        "UPDATE delivery SET state = ?, leased = 0, next_at = ?, settled = ?, reason = ?, cause = ? WHERE seq = ?",
-        [
-            (
-                outcome.state.value,
-                micros(outcome.next_at),
-                None if outcome.state is State.PENDING else micros(outcome.started + outcome.seconds),
-                outcome.reason,
-                outcome.cause,
-                outcome.claim.key,
-            )
-            for outcome in outcomes
-        ],
-    )
+    ends = [
+        (
+            outcome.claim.key,
+            outcome.state.value,
+            micros(outcome.next_at),
+            None if outcome.state is State.PENDING else micros(outcome.started + outcome.seconds),
+            outcome.reason,
+            outcome.cause,
+        )
+        for outcome in outcomes
+    ]
+    for start in range(0, len(ends), MANY):
+        some = ends[start : start + MANY]
+        connection.execute(
+            f"WITH ended (key, state, next_at, settled, reason, cause) AS (VALUES {placeholders(len(some), 6)})"
+            " UPDATE delivery SET state = ended.state, leased = 0, next_at = ended.next_at, settled = ended.settled,"
+            " reason = ended.reason, cause = ended.cause FROM ended WHERE seq = key",
+            [value for one in some for value in one],
+        )
     columns = ("delivery", "number", "started", "seconds", "state", "reason", "response")
     insert(
         connection,

@@ -21,6 +21,7 @@ from sodarouter.spool.sqlite.trouble import explained, opening
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
+    ROUTE,
     Attempt,
     DeliveryFilter,
     EventFilter,
@@ -92,11 +93,11 @@ class SqliteReader:
     def deliveries(
         self, wanted: DeliveryFilter = EVERY_DELIVERY, *, limit: int, before: str | None = None
     ) -> list[StoredDelivery]:
-        earlier = {_EARLIER: delivery_key(before) if before else None}
+        # the plus keeps SQLite from going through all deliveries for the sake of the order when few are in a state
+        order = "+delivery.seq" if wanted.state in _FEW and wanted.destination is None else "delivery.seq"
+        earlier = {f"{order} < {_PLACE}": delivery_key(before) if before else None}
         where, values = _where(earlier | _of_deliveries(wanted))
         query = f"SELECT delivery.*, event.id FROM delivery JOIN event ON event.seq = delivery.event {where}"
-        # the plus keeps SQLite from going through all deliveries for the sake of the order when few are dead
-        order = "+delivery.seq" if wanted.state is State.DEAD and wanted.destination is None else "delivery.seq"
         return [_delivery(row) for row in self._rows(f"{query} ORDER BY {order} DESC LIMIT ?", *values, limit)]
 
     def count_deliveries(self, wanted: DeliveryFilter) -> dict[State, int]:
@@ -237,16 +238,20 @@ def _of_events(wanted: EventFilter) -> dict[str, Any]:
     }
 
 
-_EARLIER = (
-    "delivery.seq < (SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
+_FEW = (State.PENDING, State.LEASED, State.DEAD)
+_PLACE = (
+    "(SELECT d.seq FROM delivery d JOIN event e ON e.seq = d.event"
     " WHERE e.id = ? AND d.destination = ? AND d.part = ? AND d.replay = ?)"
 )
 
 
 def _of_deliveries(wanted: DeliveryFilter) -> dict[str, Any]:
+    by_destination = wanted.destination not in (None, ROUTE) and wanted.state not in _FEW
     return {
         "event.id = ?": wanted.event,
         "destination = ?": wanted.destination,
+        # as below
+        f"destination <> '{ROUTE}'": True if by_destination else None,
         "cause = ?": wanted.cause,
         "part = ?": wanted.part,
         "replay = ?": wanted.replay,

@@ -1,9 +1,9 @@
 """What decisions need beside the event: the memory, silences, and the configurations that have decided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 
-from sodarouter.spool.sqlite.rows import EVER, MANY, micros, moment, placeholders
+from sodarouter.spool.sqlite.rows import EVER, MANY, insert, micros, moment, placeholders
 from sodarouter.spool.values import Recollection, StoredSilence
 
 MAX_MEMORY = 200_000
@@ -28,6 +28,17 @@ def recall(connection: Connection, keys: Sequence[bytes], events: Sequence[str],
         if found and found[0] is not None:
             states[event] = found[0]
     return Recollection(memory, states, silences(connection, micros(since)))
+
+
+def remember(connection: Connection, memories: Iterable[tuple[bytes, int, str]]) -> None:
+    """Keeps what is known from now on.
+
+    Args:
+        memories: The key of each, when an event was decided that said so, in microseconds, and the text.
+    """
+    # not REPLACE, which would move each from its place
+    update = "ON CONFLICT (key) DO UPDATE SET seen = excluded.seen, value = excluded.value"
+    insert(connection, "memory", ("key", "seen", "value"), memories, otherwise=update)
 
 
 def keep_routing(connection: Connection, config: str, routing: str, now: float) -> None:
@@ -82,6 +93,6 @@ def forget(connection: Connection, before: int, limit: int) -> int:
     # in the index, as what is remembered may be long; it is pruned every hour, and this takes milliseconds
     (count,) = connection.execute("SELECT count(*) FROM memory INDEXED BY memory_seen").fetchone()
     return connection.execute(
-        "DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE seen < ? ORDER BY seen LIMIT ?)",
+        "DELETE FROM memory WHERE seq IN (SELECT seq FROM memory WHERE seen < ? ORDER BY seen LIMIT ?)",
         (before, limit) if count <= MAX_MEMORY else (EVER, min(limit, count - MAX_MEMORY)),
     ).rowcount

@@ -52,13 +52,18 @@ def insert(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
     verb: str = "INSERT",
+    otherwise: str = "",
 ) -> int:
-    """Inserts rows with as few statements as may be. Gives how many were inserted."""
+    """Inserts rows with as few statements as may be. Gives how many were inserted.
+
+    Args:
+        otherwise: What becomes of a row that is there already, as an ``ON CONFLICT`` says it.
+    """
     left, inserted = list(rows), 0
     for start in range(0, len(left), MANY):
         batch = left[start : start + MANY]
         inserted += connection.execute(
-            f"{verb} INTO {table} ({', '.join(columns)}) VALUES {placeholders(len(batch), len(columns))}",
+            f"{verb} INTO {table} ({', '.join(columns)}) VALUES {placeholders(len(batch), len(columns))} {otherwise}",
             [value for row in batch for value in row],
         ).rowcount
     return inserted

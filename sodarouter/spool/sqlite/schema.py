@@ -279,6 +279,23 @@ MIGRATIONS = (
     -- as long as one is in it, events that come have to wait for their turn too: one look before each commit
     CREATE INDEX delivery_undecided ON delivery (destination)
         WHERE destination = '$route' AND state = 'pending' AND replay = 0;
+    -- made anew, in the order in which things were first heard of: the checks of one event are neighbours then, where by
+    -- their keys, which are digests, each would be on a page of its own that is written again with every event
+    CREATE TABLE memory_5 (
+        seq      INTEGER PRIMARY KEY,
+        key      BLOB    NOT NULL UNIQUE,
+        seen     INTEGER NOT NULL,   -- when an event was decided that said so, the last one
+        value    TEXT    NOT NULL    -- a JSON array
+    ) STRICT;
+    INSERT INTO memory_5 (key, seen, value) SELECT key, seen, value FROM memory ORDER BY seen, key;
+    DROP TABLE memory;
+    ALTER TABLE memory_5 RENAME TO memory;
+    CREATE INDEX memory_seen ON memory (seen);
+    -- so that nobody goes through all that was delivered long ago. Without what is decided, which comes and goes; and only a
+    -- statement that leaves it out too is led here, as others have narrower indexes
+    CREATE INDEX delivery_of ON delivery (destination, seq) WHERE destination <> '$route';
+    CREATE INDEX delivery_discarded ON delivery (seq) WHERE state = 'discarded';
+    CREATE INDEX link_unchosen ON link (source, incident) WHERE chosen = 0;
     """,
 )
 

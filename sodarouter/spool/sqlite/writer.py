@@ -29,13 +29,16 @@ Work = Callable[[sqlite3.Connection, Sequence[ItemT]], Sequence[ResultT]]
 
 
 class _Job(Generic[ItemT, ResultT]):
-    def __init__(self, work: Work[ItemT, ResultT], item: ItemT, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(
+        self, work: Work[ItemT, ResultT], item: ItemT, token: trio.lowlevel.TrioToken, *, synced: bool
+    ) -> None:
         self.work = work
         self.item = item
         self.token = token
+        self.synced = synced
         self.queued = time.monotonic()
-        self.task = trio.lowlevel.current_task()
-        """Who waits for it."""
+        self.task: trio.lowlevel.Task | None = None
+        """Who waits for it, and for those before it."""
         self.result: ResultT
         self.error: BaseException | None = None
 
@@ -73,6 +76,8 @@ class Writer(trio.abc.Instrument):
         self._intact = intact
         self._committed = committed
         self.closed = False
+        self._syncs: bool | None = None
+        """Whether the connection syncs each commit."""
         self._since: float | None = None
         """When the oldest job was queued that is being done."""
         self._connection: sqlite3.Connection
@@ -85,30 +90,50 @@ class Writer(trio.abc.Instrument):
             self._thread.join()
             raise self._failure
 
-    async def do(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
+    async def do(self, work: Work[ItemT, ResultT], item: ItemT, *, synced: bool = True) -> ResultT:
         """Has ``work`` done on the item inside a transaction, and returns its result once that is committed.
 
         The items of all jobs in a commit that name the same ``work`` are handed to it together, in their order. It may
         be called again for each alone: when one job of a batch fails, the others must not. So it must depend on nothing
         but the database and its items.
 
+        Args:
+            work: What is done.
+            item: With what.
+            synced: Whether it must survive a loss of power once this has returned. What need not does so when a later
+                commit is synced.
+
         Cancellation: shielded. The change may be on its way to the disk, and the caller has to know how it ended.
 
         Raises:
             SpoolError: SQLite failed, or the spool is closed; nothing of the job has happened.
         """
-        if self.closed or not self.is_alive:
-            raise SpoolError("the spool is closed")
-        job = _Job(work, item, trio.lowlevel.current_trio_token())
-        if job.token is not self._looks_on:
-            trio.lowlevel.add_instrument(self)
-            self._looks_on = job.token
-        self._turn.append(job)
-        # as a shielded wait for an event would, without making a scope and an event for every job
-        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        (job,) = await self._do(work, [item], synced=synced)
         if job.error is not None:
             raise job.error
         return job.result
+
+    async def do_each(self, work: Work[ItemT, ResultT], items: Sequence[ItemT]) -> list[ResultT | BaseException]:
+        """As `do` for each of the items, all in one commit; what it would raise for one of them is given instead."""
+        jobs = await self._do(work, items, synced=True) if items else []
+        return [job.result if job.error is None else job.error for job in jobs]
+
+    async def _do(
+        self, work: Work[ItemT, ResultT], items: Sequence[ItemT], *, synced: bool
+    ) -> Sequence[_Job[ItemT, ResultT]]:
+        if self.closed or not self.is_alive:
+            raise SpoolError("the spool is closed")
+        token = trio.lowlevel.current_trio_token()
+        if token is not self._looks_on:
+            trio.lowlevel.add_instrument(self)
+            self._looks_on = token
+        jobs = [_Job(work, item, token, synced=synced) for item in items]
+        # the jobs of a turn are committed together, so the last is done last
+        jobs[-1].task = trio.lowlevel.current_task()
+        self._turn += jobs
+        # as a shielded wait for an event would, without making a scope and an event for every job
+        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        return jobs
 
     def before_io_wait(self, timeout: float) -> None:
         if self._turn:
@@ -126,9 +151,9 @@ class Writer(trio.abc.Instrument):
         since = self._since
         return 0.0 if since is None else time.monotonic() - since
 
-    async def once(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+    async def once(self, work: Callable[[sqlite3.Connection], ResultT], *, synced: bool = True) -> ResultT:
         """As `do`, for work that is not done on many items together."""
-        return await self.do(lambda connection, _: [work(connection)], None)
+        return await self.do(lambda connection, _: [work(connection)], None, synced=synced)
 
     async def aclose(self) -> None:
         """Runs what is queued, then closes the connection, which checkpoints."""
@@ -193,6 +218,7 @@ class Writer(trio.abc.Instrument):
     def _transact(self, batch: list[_AnyJob]) -> None:
         connection = self._connection
         self._intact()
+        self._sync(any(job.synced for job in batch))
         connection.execute("BEGIN IMMEDIATE")
         try:
             for work, jobs in _grouped(batch):
@@ -203,6 +229,12 @@ class Writer(trio.abc.Instrument):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _sync(self, wanted: bool) -> None:
+        """In NORMAL mode, SQLite syncs the log before a checkpoint only; the next commit in FULL mode syncs all of it."""
+        if wanted != self._syncs:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._syncs = wanted
 
 
 def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJob]]]:
@@ -220,7 +252,8 @@ def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
 def _report(batch: list[_AnyJob]) -> None:
     def wake() -> None:
         for job in batch:
-            trio.lowlevel.reschedule(job.task)
+            if job.task is not None:
+                trio.lowlevel.reschedule(job.task)
 
     try:
         batch[0].token.run_sync_soon(wake)
