@@ -1,10 +1,11 @@
 """Who takes part in the intake: the router, the bare server under it, and what one would use instead."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmarks.webhooks import HEADER, SECRET, alerts, webhooks
 INTAKE = """
 [server]
 listen = ["127.0.0.1:{port}"]
-http = "{http}"
+{http}
 [admin]
 listen = ["127.0.0.1:{admin}"]
 [log]
@@ -56,7 +57,9 @@ class Contender:
 
 def configured(port: int, more: str = "", *, http: str = "lean") -> str:
     """A router.toml whose source takes the signed webhooks."""
-    return INTAKE.format(port=port, http=http, admin=free_port(), header=HEADER, secret=SECRET) + more
+    # older versions have but one, and no key for it
+    key = "" if http == "lean" else f'http = "{http}"'
+    return INTAKE.format(port=port, http=key, admin=free_port(), header=HEADER, secret=SECRET) + more
 
 
 def _router(folder: Path, port: int, *, more: str = "", http: str = "lean") -> list[str]:
@@ -97,14 +100,33 @@ def _webhook(folder: Path, port: int) -> list[str]:
     return ["webhook", "-hooks", "hooks.json", "-ip", "127.0.0.1", "-port", str(port)]
 
 
+def at(checkout: Path, contender: Contender) -> Contender:
+    """A contender that is the router, as it is in another checkout."""
+
+    def command(folder: Path, port: int) -> list[str]:
+        return ["env", f"PYTHONPATH={code_of(checkout)}", *contender.command(folder, port)]
+
+    return replace(contender, name=contender.name.replace("sodarouter", name_of(checkout), 1), command=command)
+
+
+def name_of(checkout: Path) -> str:
+    return f"sodarouter at {checkout.resolve().name}"
+
+
+def code_of(checkout: Path) -> str:
+    """Where Python finds the router of a checkout, before any other."""
+    return os.pathsep.join(str(checkout.resolve() / part) for part in ("", "plugins"))
+
+
 BARE = Contender("bare hypercorn-trio", _bare, partial(webhooks, "/"))
 """The yardstick: it reads the body and keeps nothing."""
+ROUTED = Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True)
 DELIVERING = Contender(
     "sodarouter, delivering", partial(_router, more=DELIVERED), partial(webhooks, "/webhooks/soda"), syncs=True
 )
 CONTENDERS = (
     BARE,
-    Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True),
+    ROUTED,
     DELIVERING,
     Contender(
         "sodarouter, on hypercorn", partial(_router, http="hypercorn"), partial(webhooks, "/webhooks/soda"), syncs=True
@@ -125,7 +147,8 @@ CONTENDERS = (
 
 def taking_part(scale: Scale, figures: Figures) -> list[Contender]:
     """Those that are asked for and can take part; of the others that are asked for, the figures say why not."""
-    asked = [one for one in CONTENDERS if one.name.startswith(scale.only or "")]
+    others = [at(scale.against, one) for one in (ROUTED, DELIVERING)] if scale.against else []
+    asked = [one for one in (*CONTENDERS, *others) if one.name.startswith(scale.only or "")]
     for one in asked:
         if one.missing:
             figures.note(one.missing)

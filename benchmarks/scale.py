@@ -1,6 +1,7 @@
 """How long the benchmarks take: the full form, a quick one, and one that only shows that they run."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Scale:
     """Seconds of load after which the router's memory is looked at."""
     stored: int
     """Events of a backtest."""
+    against: Path | None = None
+    """A checkout of another version, which takes part too."""
     only: tuple[str, ...] = ()
     """What the names of the servers begin with that take part in the intake; nothing: all."""
 

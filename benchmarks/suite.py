@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from benchmarks import backlog, backtest, decide, endtoend, history, hostile, intake, isolation, memory, processes
+from benchmarks.contenders import name_of
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
+from benchmarks.versions import in_turns
 
 
 class Part(NamedTuple):
@@ -16,6 +18,8 @@ class Part(NamedTuple):
     """The side to which the others are compared."""
     drawn: str
     """The measure of which there is a chart."""
+    in_slices: bool = False
+    """Whether another version can take part beside the others; else each version runs the part by itself, in turns."""
 
 
 def _always(side: str) -> Callable[[Scale], str]:
@@ -23,9 +27,9 @@ def _always(side: str) -> Callable[[Scale], str]:
 
 
 PARTS = (
-    Part("intake", "Signed webhooks of 2 KB, answered", intake.small, _always(intake.AGAINST), "requests/s"),
-    Part("large", "The same with 100 results in each body", intake.large, _always(intake.AGAINST), "requests/s"),
-    Part("slow-disk", "The same on a slow disk", intake.slowly, _always(intake.AGAINST), "requests/s"),
+    Part("intake", "Signed webhooks of 2 KB, answered", intake.small, _always(intake.AGAINST), "requests/s", True),
+    Part("large", "The same with 100 results in each body", intake.large, _always(intake.AGAINST), "requests/s", True),
+    Part("slow-disk", "The same on a slow disk", intake.slowly, _always(intake.AGAINST), "requests/s", True),
     Part(
         "end-to-end",
         "From the webhook to the last of its deliveries",
@@ -49,7 +53,7 @@ PARTS = (
         _always(hostile.AGAINST),
         "arrival, p50 ms",
     ),
-    Part("memory", "Start and memory", memory.memory, _always(memory.AGAINST), "MiB at rest"),
+    Part("memory", "Start and memory", memory.memory, _always(memory.AGAINST), "MiB at rest", True),
     Part("decide", "Decisions", decide.rates, _always(decide.AGAINST), "decisions/s"),
     Part("backtest", "Backtests", backtest.rates, _always(backtest.AGAINST), "events/s of CPU"),
     Part(
@@ -66,6 +70,9 @@ def run(names: list[str], scale: Scale) -> Iterator[tuple[Part, Figures]]:
     """Runs the parts with these names, or all, and gives each when it is done."""
     for part in PARTS:
         if not names or part.name in names:
-            figures = Figures(part.against(scale))
+            if scale.against and not part.in_slices:
+                yield part, in_turns(part.name, scale, scale.against)
+                continue
+            figures = Figures(name_of(scale.against) if scale.against else part.against(scale))
             part.measure(scale, figures)
             yield part, figures

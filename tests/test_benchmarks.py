@@ -58,6 +58,22 @@ def test_a_part_gives_figures_for_every_side(part, tmp_path):
     assert (tmp_path / f"{part}.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
+def test_another_version_takes_part_beside_the_others_or_in_turns(tmp_path):
+    other = f"sodarouter at {ROOT.name}"
+    done = benchmarks("intake", "decide", "--shortest", "--only", other, "--against", str(ROOT), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    beside, in_turns = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
+    assert {figure["side"] for figure in beside["figures"]} == {other, f"{other}, delivering"}
+    assert {figure["side"] for figure in in_turns["figures"]} == {other, "this version"}
+    assert (beside["against"], in_turns["against"]) == (other, other)
+
+
+def test_what_is_no_checkout_is_not_compared_with(tmp_path):
+    done = benchmarks("intake", "--against", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path} is no checkout of sodarouter" in done.stderr
+
+
 def test_a_disk_is_slow_or_it_is_said_that_it_cannot_be(tmp_path):
     done = benchmarks("slow-disk", "--shortest", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
