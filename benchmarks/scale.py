@@ -28,6 +28,8 @@ class Scale:
     """Events that were delivered long ago: few, to which the many are compared."""
     neighbours: int
     """Kinds of bad destinations beside a good one."""
+    turns: int
+    """Of each side in a round beside hostile plugins."""
     found_out: float
     """Seconds after which each hostile plugin has shown what it is: an enricher that hangs may keep events for five."""
     queued: int
@@ -56,6 +58,7 @@ FULL = Scale(
     backlogs=(10_000, 1_000_000),
     histories=(10_000, 10_000_000),
     neighbours=5,
+    turns=6,
     found_out=15.0,
     queued=5000,
     load=60.0,
@@ -90,6 +93,7 @@ SHORTEST = replace(
     backlogs=(50, 200),
     histories=(100, 300),
     neighbours=1,
+    turns=1,
     found_out=0.0,
     queued=20,
     load=0.2,
