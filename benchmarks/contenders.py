@@ -146,10 +146,16 @@ CONTENDERS = (
 
 
 def taking_part(scale: Scale, figures: Figures) -> list[Contender]:
-    """Those that are asked for and can take part; of the others that are asked for, the figures say why not."""
-    others = [at(scale.against, one) for one in (ROUTED, DELIVERING)] if scale.against else []
-    asked = [one for one in (*CONTENDERS, *others) if one.name.startswith(scale.only or "")]
+    """Those that are asked for and can take part; of the others that are asked for, the figures say why not.
+
+    Another version takes part wherever this one does, and the figures compare with it.
+    """
+    asked = [one for one in CONTENDERS if one.name.startswith(scale.only or "")]
     for one in asked:
         if one.missing:
             figures.note(one.missing)
-    return [one for one in asked if not one.missing]
+    found = [one for one in asked if not one.missing]
+    others = [at(scale.against, one) for one in found if one in (ROUTED, DELIVERING)] if scale.against else []
+    if others:
+        figures.against = others[0].name
+    return [*found, *others]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from benchmarks import backlog, backtest, decide, endtoend, history, hostile, intake, isolation, memory, processes
-from benchmarks.contenders import name_of
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
 from benchmarks.versions import in_turns
@@ -73,6 +72,6 @@ def run(names: list[str], scale: Scale) -> Iterator[tuple[Part, Figures]]:
             if scale.against and not part.in_slices:
                 yield part, in_turns(part.name, scale, scale.against)
                 continue
-            figures = Figures(name_of(scale.against) if scale.against else part.against(scale))
+            figures = Figures(part.against(scale))
             part.measure(scale, figures)
             yield part, figures

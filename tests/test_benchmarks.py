@@ -81,14 +81,13 @@ def test_a_part_gives_figures_for_every_side(part, ran):
 
 def test_another_version_takes_part_beside_the_others_or_in_turns(tmp_path):
     other = f"sodarouter at {ROOT.name}"
-    done = benchmarks(
-        "intake", "decide", "--shortest", "--only", f"{other},", "--against", str(ROOT), "--out", str(tmp_path)
-    )
+    compared = ["--only", "sodarouter, delivering", "--against", str(ROOT)]
+    done = benchmarks("intake", "decide", "--shortest", *compared, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     beside, in_turns = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
-    assert {figure["side"] for figure in beside["figures"]} == {f"{other}, delivering"}
+    assert {figure["side"] for figure in beside["figures"]} == {"sodarouter, delivering", f"{other}, delivering"}
     assert {figure["side"] for figure in in_turns["figures"]} == {other, "this version"}
-    assert in_turns["against"] == beside["against"] == other
+    assert (beside["against"], in_turns["against"]) == (f"{other}, delivering", other)
 
 
 def test_what_is_no_checkout_is_not_compared_with(tmp_path):
