@@ -46,7 +46,7 @@ def one_round(part: str, scale: Scale, checkout: Path) -> dict[str, Any]:
     command += [] if scale.name == "full" else [f"--{scale.name}"]
     for name in ARGUMENTS:
         value = getattr(scale, name)
-        command += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+        command += [f"--{name}", *map(str, value if isinstance(value, list | tuple) else (value,))]
     with tempfile.TemporaryDirectory() as folder:
         # the benchmarks of this checkout, and nothing else of it
         Path(folder, "benchmarks").symlink_to(ROOT / "benchmarks")

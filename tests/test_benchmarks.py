@@ -81,7 +81,7 @@ def test_a_part_gives_figures_for_every_side(part, ran):
 
 def test_another_version_takes_part_beside_the_others_or_in_turns(tmp_path):
     other = f"sodarouter at {ROOT.name}"
-    compared = ["--only", "sodarouter, delivering", "--against", str(ROOT)]
+    compared = ["--only", "sodarouter, delivering", "--connections", "2", "--against", str(ROOT)]
     done = benchmarks("intake", "decide", "--shortest", *compared, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     beside, in_turns = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
