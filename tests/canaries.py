@@ -142,6 +142,8 @@ def write_config(folder: Path, sink: str, mail: int) -> Path:
         (folder / name).write_text(secret.replace("@SINK", f"@{host}").replace("SINK", sink), encoding="utf-8")
     tables = [f"[destination.{name}]\nretry = {{ max_attempts = 1 }}\n{table}" for name, table in DESTINATIONS.items()]
     listen = LISTEN.removeprefix(OUTGOING).replace("[admin]", '[admin]\ntoken = { file = "token" }')
+    # so that the log of one, and what it says to the router, is looked at too
+    listen = listen.replace("[server]", "[server]\nworkers = 1")
     text = "\n\n".join([listen + CORE, *tables, f"[[route]]\nto = {json.dumps(list(DESTINATIONS))}\n"])
     path = folder / "router.toml"
     path.write_text(text.replace("SINK", sink).replace("MAIL", str(mail)), encoding="utf-8")

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 import trio
@@ -51,7 +52,8 @@ class Crew:
             tuple(sys.path),
             [(listener.address, listener.socket.fileno()) for listener in listeners],
             self._tls,
-            limits_of(server),
+            # of its share
+            replace(limits_of(server), max_connections=Intake.of(server).max_requests),
             server.http,
             {plugin.name: plugin.given for plugin in config.plugins.found if plugin.sources or plugin.verifications},
         )

@@ -76,12 +76,19 @@ class Hearing:
             source, window = known.sources[named]
             if awaits_link and len(self._replies) > known.requests + len(known.sources):
                 raise BadFrame("an event of a request that it may not have")
-            arrival = Arrival(Event(new_id(), source, now, type_, raw), window, awaits_link)
+            event = Event(new_id(), source, now, type_, raw)
+            arrival = Arrival(event, window, awaits_link)
             if len(raw) > LARGE:
                 await self._beside(nursery, number, partial(self._admission.admit, arrival))
-            else:
-                numbers.append(number)
-                arrivals.append(arrival)
+                continue
+            try:
+                # on the way to the disk all ask for it, and one body must not be the end of the others
+                _ = event.view
+            except Exception as error:
+                self._answer(number, error)
+                continue
+            numbers.append(number)
+            arrivals.append(arrival)
         if arrivals:
             for number, found in zip(numbers, await self._admission.admit_all(arrivals), strict=True):
                 self._answer(number, found)
@@ -132,7 +139,7 @@ class Hearing:
         found: Admitted | BaseException
         try:
             found = await work()
-        except Exception as error:  # one body must not be the end of the others
+        except Exception as error:  # as above
             found = error
         finally:
             self._places.release()

@@ -31,7 +31,7 @@ async def torture(folder: Path, asked: argparse.Namespace) -> Report:
     ledger = Ledger(partial(print, file=sys.stderr) if asked.verbose else lambda _: None)
     with disk(folder / "spool") as spool:
         async with open_sinks(ledger, random.Random(chance.random())) as sinks:
-            course = Course(folder, spool, sinks.urls, ledger, chance, reload=asked.reload)
+            course = Course(folder, spool, sinks.urls, ledger, chance, reload=asked.reload, workers=asked.workers)
             began = trio.current_time()
             stopping = trio.Event()
             async with trio.open_nursery() as senders:
@@ -71,6 +71,7 @@ def main() -> None:
         "--drain", type=float, default=180.0, help="seconds after the load in which all must be settled"
     )
     parser.add_argument("--reload", action=argparse.BooleanOptionalAction, default=True, help="send SIGHUP too")
+    parser.add_argument("--workers", type=int, default=0, help="intake processes, which are killed too")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report to a file too")
     parser.add_argument(
         "--verbose", action="store_true", help="tell on standard error what is being done to the router"

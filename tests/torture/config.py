@@ -19,6 +19,7 @@ _TOML = """
 # {comment}
 [server]
 listen = ["127.0.0.1:0"]
+workers = {workers}
 [admin]
 listen = ["127.0.0.1:0"]
 [spool]
@@ -63,10 +64,11 @@ to = {destinations}
 """
 
 
-def write(path: Path, *, spool: Path, log: Path, urls: Mapping[str, str], version: int = 1) -> None:
+def write(path: Path, *, spool: Path, log: Path, urls: Mapping[str, str], workers: int = 0, version: int = 1) -> None:
     """Writes the configuration; each version differs a little from the one before, as one that is reloaded does."""
     text = _TOML.format(
         comment=f"version {version}",
+        workers=workers,
         spool=spool,
         log=log,
         secret=SECRET,

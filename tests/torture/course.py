@@ -1,5 +1,6 @@
 """What is done to the router: a round of lives, each of which ends badly, and a last one that may finish."""
 
+import os
 import random
 import signal
 from collections import Counter
@@ -15,7 +16,7 @@ from . import account, config
 from .daemon import Broken, Life, life
 from .disk import Disk, LimitedFiles
 from .ledger import Ledger
-from .victim import STEPS
+from .victim import ANSWERED, STEPS
 
 Live = Callable[[], Awaitable[None]]
 
@@ -32,6 +33,8 @@ LONGEST = 1.2, 10.0
 may not be ready by then, and in later ones."""
 RELOADS = 3
 """In one life, beside those that must fail."""
+TAKEN_DOWN = 4
+"""Intake processes in one life."""
 TAKEN_UP = "another configuration is in place"
 NOT_TAKEN_UP = "the configuration cannot be used"
 UNFIT = '[destination.log]\ntype = "flie"\n'
@@ -44,6 +47,7 @@ class Course:
         spool: The disk under the spool.
         urls: Of the sinks.
         reload: Whether to reload a router that can be reloaded.
+        workers: How many processes take in for it; 0: it does so itself.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Course:
         chance: random.Random,
         *,
         reload: bool = True,
+        workers: int = 0,
     ) -> None:
         self.config = folder / "router.toml"
         self.spool = spool.folder / "spool.db"
@@ -69,6 +74,7 @@ class Course:
         self._ledger = ledger
         self._chance = chance
         self._reload = reload
+        self._workers = workers
         self._version = 0
         self._life: Life | None = None
         self._url = "http://127.0.0.1:9"  # nobody listens there: no life has begun
@@ -83,7 +89,14 @@ class Course:
 
     def _write_config(self) -> None:
         self._version += 1
-        config.write(self.config, spool=self.spool, log=self.lines, urls=self._urls, version=self._version)
+        config.write(
+            self.config,
+            spool=self.spool,
+            log=self.lines,
+            urls=self._urls,
+            workers=self._workers,
+            version=self._version,
+        )
 
     async def run(self, seconds: float) -> None:
         """Round after round, each with its lives in another order. The first round is made whole in any case.
@@ -105,7 +118,12 @@ class Course:
     def _round(self, *, first: bool) -> list[tuple[str, Live]]:
         passages, longest = (EARLY, LONGEST[0]) if first else (LATE, LONGEST[1])
         lives: list[tuple[str, Live]] = [
-            *((f"killed when {step}", partial(self._killed_at, step, SELDOM.get(step, passages))) for step in STEPS),
+            *(
+                (f"killed when {step}", partial(self._killed_at, step, SELDOM.get(step, passages)))
+                for step in STEPS
+                if not (self._workers and step == ANSWERED)
+            ),
+            *[("its intake processes are killed", self._taken_down)] * bool(self._workers),
             *[("killed at any moment", partial(self._killed, longest))] * (1 if first else 3),
             ("its disk is full, then its writes fail", self._full),
             ("started on a full disk", self._started_full),
@@ -136,6 +154,19 @@ class Course:
     def _killed_now(self, where: str) -> None:
         self.kills[where] += 1
         self._ledger.done(f"-- SIGKILL: {where}")
+
+    async def _taken_down(self) -> None:
+        """One after the other, until each was replaced."""
+        async with self._living() as begun:
+            await begun.until_ready()
+            for _ in range(TAKEN_DOWN):
+                told = len(begun.told)
+                os.kill(self._chance.choice(begun.workers()), signal.SIGKILL)
+                await begun.until_told("an intake process is lost", after=told)
+                await self._until_status(200)
+                self.counts["intake processes killed"] += 1
+            await begun.stop()
+        self.counts["stops"] += 1
 
     async def _full(self) -> None:
         async with self._living() as begun:

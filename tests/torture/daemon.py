@@ -102,6 +102,12 @@ class Life:
         if status != -signal.SIGKILL:
             raise Broken(f"the router ended with status {status}:\n{self._quoted()}")
 
+    def workers(self) -> list[int]:
+        """Its intake processes, by their numbers."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        return [pid for pid in children if b"sodarouter.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
     def kill(self) -> None:
         self.process.kill()
 

@@ -23,6 +23,9 @@ from sodarouter.spool import Routed, SqliteSpool
 Passed = Callable[[], None]
 Function = Callable[..., Any]
 
+APPENDS = ("append", "append_all")
+ANSWERED = "answered"
+
 
 def _before(owner: Any, name: str, passed: Passed) -> None:
     def wrapped(function: Function) -> Function:
@@ -84,15 +87,25 @@ def _delivered(passed: Passed) -> None:
         _after(destination, "deliver", passed)
 
 
+def _appending(passed: Passed) -> None:
+    for name in APPENDS:
+        _before(SqliteSpool, name, passed)
+
+
+def _appended(passed: Passed) -> None:
+    for name in APPENDS:
+        _after(SqliteSpool, name, passed)
+
+
 STEPS: dict[str, Callable[[Passed], None]] = {
     # the body is whole and verified, and nothing of it is stored
-    "received": lambda passed: _before(SqliteSpool, "append", passed),
+    "received": _appending,
     # the decision is made, mostly in the transaction that is to store the event, and nothing of it is stored
     "decided": lambda passed: _after_at_once(deciding, "decide", passed),
     # committed, mostly with its decision, and the sender does not know
-    "appended": lambda passed: _after(SqliteSpool, "append", passed),
-    # the sender has its 200
-    "answered": lambda passed: _after(receive, "answer", passed, lambda _, __, given: given.status == 200),
+    "appended": _appended,
+    # the sender has its 200; not where another process answers
+    ANSWERED: lambda passed: _after(receive, "answer", passed, lambda _, __, given: given.status == 200),
     # a body that is no event is committed to the quarantine, and the sender does not know
     "quarantined": lambda passed: _after(SqliteSpool, "quarantine", passed),
     # of a large event, or of one that came behind it
