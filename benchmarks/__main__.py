@@ -21,7 +21,7 @@ from benchmarks.scale import FULL, QUICK, SHORTEST, Scale
 from benchmarks.suite import PARTS, run
 from benchmarks.tables import table
 
-KNOBS = ("rounds", "starts", "seconds", "connections", "histories", "load", "only")
+KNOBS = ("rounds", "starts", "seconds", "connections", "histories", "load", "against", "only")
 """What can be set by itself, whatever the form."""
 WIDTH = 190
 """Of the tables, where the output is no terminal."""
@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="+", help="of `intake` and `large`")
     parser.add_argument("--histories", type=int, nargs=2, metavar=("FEW", "MANY"), help="events of `history`")
     parser.add_argument("--load", type=float, metavar="SECONDS", help="of load in `memory`, such as 3600")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="of another version, to compare with")
     parser.add_argument(
         "--only",
         action="append",
@@ -83,6 +84,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("var/benchmarks"), help="a folder (var/benchmarks)")
     asked = parser.parse_args()
     asked.only = tuple(asked.only or ())
+    if asked.against and not (asked.against / "sodarouter/__init__.py").is_file():
+        parser.error(f"{asked.against} is no checkout of sodarouter")
     if unknown := sorted(set(asked.part) - set(names)):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(names)}")
     return asked

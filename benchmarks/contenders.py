@@ -1,10 +1,11 @@
 """Who takes part in the intake: the router, the bare server under it, and what one would use instead."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,7 @@ from benchmarks.webhooks import HEADER, SECRET, alerts, webhooks
 INTAKE = """
 [server]
 listen = ["127.0.0.1:{port}"]
-http = "{http}"
-workers = {workers}
+{keys}
 [admin]
 listen = ["127.0.0.1:{admin}"]
 [log]
@@ -57,7 +57,10 @@ class Contender:
 
 def configured(port: int, more: str = "", *, http: str = "lean", workers: int = 0) -> str:
     """A router.toml whose source takes the signed webhooks."""
-    told = {"port": port, "http": http, "workers": workers, "admin": free_port(), "header": HEADER, "secret": SECRET}
+    # older versions have but one, and no key for it
+    keys = [f'http = "{http}"'] if http != "lean" else []
+    keys += [f"workers = {workers}"] if workers else []
+    told = {"port": port, "keys": "\n".join(keys), "admin": free_port(), "header": HEADER, "secret": SECRET}
     return INTAKE.format(**told) + more
 
 
@@ -99,14 +102,33 @@ def _webhook(folder: Path, port: int) -> list[str]:
     return ["webhook", "-hooks", "hooks.json", "-ip", "127.0.0.1", "-port", str(port)]
 
 
+def at(checkout: Path, contender: Contender) -> Contender:
+    """A contender that is the router, as it is in another checkout."""
+
+    def command(folder: Path, port: int) -> list[str]:
+        return ["env", f"PYTHONPATH={code_of(checkout)}", *contender.command(folder, port)]
+
+    return replace(contender, name=contender.name.replace("sodarouter", name_of(checkout), 1), command=command)
+
+
+def name_of(checkout: Path) -> str:
+    return f"sodarouter at {checkout.resolve().name}"
+
+
+def code_of(checkout: Path) -> str:
+    """Where Python finds the router of a checkout, before any other."""
+    return os.pathsep.join(str(checkout.resolve() / part) for part in ("", "plugins"))
+
+
 BARE = Contender("bare hypercorn-trio", _bare, partial(webhooks, "/"))
 """The yardstick: it reads the body and keeps nothing."""
+ROUTED = Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True)
 DELIVERING = Contender(
     "sodarouter, delivering", partial(_router, more=DELIVERED), partial(webhooks, "/webhooks/soda"), syncs=True
 )
 CONTENDERS = (
     BARE,
-    Contender("sodarouter", _router, partial(webhooks, "/webhooks/soda"), syncs=True),
+    ROUTED,
     Contender("sodarouter, 2 workers", partial(_router, workers=2), partial(webhooks, "/webhooks/soda"), syncs=True),
     DELIVERING,
     Contender(
@@ -127,9 +149,16 @@ CONTENDERS = (
 
 
 def taking_part(scale: Scale, figures: Figures) -> list[Contender]:
-    """Those that are asked for and can take part; of the others that are asked for, the figures say why not."""
+    """Those that are asked for and can take part; of the others that are asked for, the figures say why not.
+
+    Another version takes part wherever this one does, and the figures compare with it.
+    """
     asked = [one for one in CONTENDERS if one.name.startswith(scale.only or "")]
     for one in asked:
         if one.missing:
             figures.note(one.missing)
-    return [one for one in asked if not one.missing]
+    found = [one for one in asked if not one.missing]
+    others = [at(scale.against, one) for one in found if one in (ROUTED, DELIVERING)] if scale.against else []
+    if others:
+        figures.against = others[0].name
+    return [*found, *others]

@@ -34,8 +34,6 @@ from benchmarks.webhooks import HEADER, SECRET, webhooks
 AGAINST = "alone"
 RATE = 50.0
 """Events a second."""
-TURNS = 6
-"""Of each side in a round."""
 CONNECTIONS = 16
 HOSTILE = {
     "raises": "raises another exception for each event",
@@ -183,17 +181,17 @@ async def measure(scale: Scale, figures: Figures) -> None:
                 f"the latest arrival of the first {scale.found_out:g} s, before they are found out, in s: {latest}"
             )
             for _ in range(scale.rounds):
-                for name, found in (await turns(sides, scale.seconds / 2)).items():
+                for name, found in (await turns(sides, scale.turns, scale.seconds / 2)).items():
                     figures.add(f"{RATE:g} events a second", name, found)
             nursery.cancel_scope.cancel()
 
 
-async def turns(sides: dict[str, Side], seconds: float) -> dict[str, dict[str, float]]:
-    """A round."""
+async def turns(sides: dict[str, Side], count: int, seconds: float) -> dict[str, dict[str, float]]:
+    """A round, in which each side has so many turns."""
     answered: dict[str, list[float]] = {name: [] for name in sides}
     arrived: dict[str, list[float]] = {name: [] for name in sides}
     used = {name: -cpu_seconds(side.pid) for name, side in sides.items()}
-    for _ in range(TURNS):
+    for _ in range(count):
         for name, side in sides.items():
             run = await side.run(RATE, seconds)
             answered[name] += run.answered

@@ -1,6 +1,7 @@
 """How long the benchmarks take: the full form, a quick one, and one that only shows that they run."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Scale:
     """Events that were delivered long ago: few, to which the many are compared."""
     neighbours: int
     """Kinds of bad destinations beside a good one."""
+    turns: int
+    """Of each side in a round beside hostile plugins."""
     found_out: float
     """Seconds after which each hostile plugin has shown what it is: an enricher that hangs may keep events for five."""
     queued: int
@@ -35,6 +38,8 @@ class Scale:
     """Seconds of load after which the router's memory is looked at."""
     stored: int
     """Events of a backtest."""
+    against: Path | None = None
+    """A checkout of another version, which takes part too."""
     only: tuple[str, ...] = ()
     """What the names of the servers begin with that take part in the intake; nothing: all."""
 
@@ -53,6 +58,7 @@ FULL = Scale(
     backlogs=(10_000, 1_000_000),
     histories=(10_000, 10_000_000),
     neighbours=5,
+    turns=6,
     found_out=15.0,
     queued=5000,
     load=60.0,
@@ -87,6 +93,7 @@ SHORTEST = replace(
     backlogs=(50, 200),
     histories=(100, 300),
     neighbours=1,
+    turns=1,
     found_out=0.0,
     queued=20,
     load=0.2,

@@ -18,6 +18,7 @@ from benchmarks import (
 )
 from benchmarks.figures import Figures
 from benchmarks.scale import Scale
+from benchmarks.versions import in_turns
 
 
 class Part(NamedTuple):
@@ -28,6 +29,8 @@ class Part(NamedTuple):
     """The side to which the others are compared."""
     drawn: str
     """The measure of which there is a chart."""
+    in_slices: bool = False
+    """Whether another version can take part beside the others; else each version runs the part by itself, in turns."""
 
 
 def _always(side: str) -> Callable[[Scale], str]:
@@ -35,9 +38,9 @@ def _always(side: str) -> Callable[[Scale], str]:
 
 
 PARTS = (
-    Part("intake", "Signed webhooks of 2 KB, answered", intake.small, _always(intake.AGAINST), "requests/s"),
-    Part("large", "The same with 100 results in each body", intake.large, _always(intake.AGAINST), "requests/s"),
-    Part("slow-disk", "The same on a slow disk", intake.slowly, _always(intake.AGAINST), "requests/s"),
+    Part("intake", "Signed webhooks of 2 KB, answered", intake.small, _always(intake.AGAINST), "requests/s", True),
+    Part("large", "The same with 100 results in each body", intake.large, _always(intake.AGAINST), "requests/s", True),
+    Part("slow-disk", "The same on a slow disk", intake.slowly, _always(intake.AGAINST), "requests/s", True),
     Part(
         "end-to-end",
         "From the webhook to the last of its deliveries",
@@ -68,7 +71,7 @@ PARTS = (
         _always(hostile.AGAINST),
         "arrival, p50 ms",
     ),
-    Part("memory", "Start and memory", memory.memory, _always(memory.AGAINST), "MiB at rest"),
+    Part("memory", "Start and memory", memory.memory, _always(memory.AGAINST), "MiB at rest", True),
     Part("decide", "Decisions", decide.rates, _always(decide.AGAINST), "decisions/s"),
     Part("backtest", "Backtests", backtest.rates, _always(backtest.AGAINST), "events/s of CPU"),
     Part(
@@ -85,6 +88,9 @@ def run(names: list[str], scale: Scale) -> Iterator[tuple[Part, Figures]]:
     """Runs the parts with these names, or all, and gives each when it is done."""
     for part in PARTS:
         if not names or part.name in names:
+            if scale.against and not part.in_slices:
+                yield part, in_turns(part.name, scale, scale.against)
+                continue
             figures = Figures(part.against(scale))
             part.measure(scale, figures)
             yield part, figures

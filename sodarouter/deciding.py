@@ -5,6 +5,7 @@ The same for an event that is decided in the transaction that stores it (`AtOnce
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 
@@ -26,6 +27,11 @@ class Ruleset:
     """`sodarouter.delivery.Loaded.config`."""
     text: str = ""
     """As `sodarouter.decide.Routing.dump` gives it."""
+
+    @cached_property
+    def expressions(self) -> int:
+        """How many routes have one."""
+        return sum(rule.when is not None for rule in self.rules.rules)
 
 
 class Silences:

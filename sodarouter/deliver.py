@@ -29,8 +29,10 @@ from sodarouter.telling import tell, turn_breaker
 from sodarouter.wake import Wake
 
 GATHER = 0.002
-"""Seconds for which an attempt that has ended waits for others of its destination, as long as some are under way. A
-transaction costs as much as many deliveries."""
+"""Seconds for which an attempt that has ended waits for others of its destination, as long as some are under way, at least:
+a transaction costs as much as many deliveries. Where the disk is slow, it waits as long as the last transaction took, and"""
+MOST_GATHER = 0.02
+"""seconds at most."""
 
 
 class _Ended(NamedTuple):
@@ -79,6 +81,7 @@ class Deliverer:
         """Attempts that have not ended."""
         self._ended: list[_Ended] = []
         """Those that have, and are not settled."""
+        self._gather = GATHER
         self.wake = Wake()
         """To be set when there may be something due."""
 
@@ -156,7 +159,9 @@ class Deliverer:
             return Claims([], None)
         leases = {lane.name: lane.lease for lane in lanes}
         once = any(lane.policy is None for lane in lanes)
+        began = trio.current_time()
         settled, found = await self._spool.exchange(outcomes, wanted, self._now(), leases, once=once)
+        self._gather = min(max(trio.current_time() - began, GATHER), MOST_GATHER)
         self._over(ended, settled)
         return found
 
@@ -183,7 +188,7 @@ class Deliverer:
             self._trying -= 1
             self._ended.append(_Ended(lane, outcomes))
             if lane.trying:
-                self.wake.within(GATHER)
+                self.wake.within(self._gather)
             else:
                 self.wake.set()
 

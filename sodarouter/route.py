@@ -8,6 +8,7 @@ claims it, decides, and settles.
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
@@ -34,7 +35,10 @@ COMING = 256
 KEPT = 256 * 1024
 """Bytes of an event that is: what is made of it takes some three times as much."""
 SMALL = 64 * 1024
-"""Bytes of an event that is decided in the loop: a larger one may have so many results that a thread is better."""
+"""Bytes of an event that is decided as it is stored, or in the loop: a larger one may have so many results that a thread is
+better."""
+ASKED = 1000
+"""Its results, times the expressions of all routes and one more: each takes some 10 µs for each result."""
 SMALL_CONTRACT = 2 * 1024
 """The same of one with a contract, as that is compared with the one before: 10 KB of it take 13 ms, 100 KB up to 600."""
 LEASE = 60.0
@@ -110,7 +114,7 @@ class Router:
         if len(self._coming) < COMING and len(event.raw) <= KEPT:
             self._coming[event.id] = event
         ruleset = self._ruleset
-        if self._enrichment is not None or ruleset is not self._kept or not _is_small(event):
+        if self._enrichment is not None or ruleset is not self._kept or not _is_small(event, ruleset):
             return None
         try:
             return AtOnce(event, memory_keys(event), ruleset, self._silences)
@@ -159,7 +163,7 @@ class Router:
         return ruleset
 
     async def _decide(self, claims: Sequence[Claim], ruleset: Ruleset) -> None:
-        waiting = [await self._in_thread_if_large(claim.event, self._look, claim) for claim in claims]
+        waiting = [await self._in_thread_unless(_is_short(claim.event), self._look, claim) for claim in claims]
         if self._enrichment is not None:
             waiting = await self._enriched(self._enrichment, waiting)
         known = await self._recall(waiting)
@@ -168,7 +172,8 @@ class Router:
         known = replace(known, memory=memory, states=states)
         outcomes = []
         for one in waiting:
-            outcome = await self._in_thread_if_large(one.event, self._decided, one, ruleset, known)
+            small = _is_small(one.event, ruleset)
+            outcome = await self._in_thread_unless(small, self._decided, one, ruleset, known)
             outcomes.append(outcome)
             if isinstance(outcome, Routed):
                 memory.update(outcome.decided.memory)
@@ -195,8 +200,8 @@ class Router:
         made = {id(one): _with(one, enriched) for one, enriched in zip(asked, found, strict=True)}
         return [made.get(id(one), one) for one in waiting]
 
-    async def _in_thread_if_large(self, event: Event, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        if _is_small(event):
+    async def _in_thread_unless(self, small: bool, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        if small:
             return function(*args)
         return await trio.to_thread.run_sync(function, *args, limiter=self._thread)
 
@@ -229,9 +234,15 @@ class Router:
         return Routed(claim, made)
 
 
-def _is_small(event: Event) -> bool:
-    """Whether it is decided so soon that nobody need wait in a thread of his own for it."""
+def _is_short(event: Event) -> bool:
     return len(event.raw) <= (SMALL_CONTRACT if event.scope == "contracts" else SMALL)
+
+
+def _is_small(event: Event, ruleset: Ruleset) -> bool:
+    """Whether it is decided so soon that a commit, or the loop, can wait for it."""
+    with suppress(Exception):  # a fault that will show again when it is decided
+        return _is_short(event) and len(event.view.results) * (ruleset.expressions + 1) <= ASKED
+    return False
 
 
 def _with(one: _Waiting, found: Enriched) -> _Waiting:

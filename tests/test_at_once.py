@@ -25,7 +25,7 @@ from sodarouter.errors import SpoolError
 from sodarouter.event import Event
 from sodarouter.hindsight import why
 from sodarouter.redact import Redactor
-from sodarouter.route import SMALL, SMALL_CONTRACT
+from sodarouter.route import ASKED, SMALL, SMALL_CONTRACT
 from sodarouter.spool import ROUTE, Appended, DeliveryFilter, EventFilter, MemorySpool, StoredEvent, StoredSilence
 
 FIRST = Routing.model_validate({"route": [{"match": {"result": "first_failure"}, "to": ["there"]}]})
@@ -240,6 +240,22 @@ async def test_a_long_contract_holds_up_no_commit(engine: Engine) -> None:
         assert (await deciding.take_in(event)).decided is None
         await deciding()
     assert planned(engine, event) == [1]
+
+
+async def test_expressions_that_are_asked_of_many_results_hold_up_no_commit(engine: Engine) -> None:
+    pytest.importorskip("cel_expr_python")
+    asking = [{"when": f"result.outcome == '{n}'", "to": ["there"]} for n in range(20)]
+    few, many = (
+        make_event(
+            {"event": "checkEvaluation", "checkResults": [{"name": f"{n}"} for n in range(count)]}, received=NOON
+        )
+        for count in (ASKED // 21, ASKED // 21 + 1)
+    )
+    async with routed(engine.spool, Routing.model_validate({"route": asking})) as deciding:
+        await deciding.ready()
+        assert at_once([await deciding.take_in(event) for event in (few, many)]) == [True, False]
+        await deciding()
+    assert planned(engine, few, many) == [0, 0]
 
 
 async def test_the_log_tells_of_an_event_that_goes_nowhere(engine: Engine) -> None:

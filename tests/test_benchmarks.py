@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,38 +17,58 @@ if not (ROOT / "benchmarks").is_dir():
 BARE = "bare hypercorn-trio"
 SIDES = {
     "intake": {BARE, "sodarouter", "sodarouter, delivering"},
-    "large": {BARE, "sodarouter", "sodarouter, delivering"},
+    "large": {BARE, "sodarouter, delivering"},
     "end-to-end": {"1 destination", "2 destinations"},
     "backlog": {"50 deliveries", "200 deliveries"},
     "history": {"100 events", "300 events"},
     "yielding": {"nothing waits", "50 wait"},
     "isolation": {"alone", "hangs"},
     "hostile": {"alone", "ten good", "ten hostile"},
-    "memory": {BARE, "sodarouter", "sodarouter, delivering", "sodarouter, a destination is down"},
+    "memory": {BARE, "sodarouter, delivering", "sodarouter, a destination is down"},
     "decide": {"20 routes"},
     "backtest": {"20 routes, 3 changed", "1,000 routes, all changed"},
     "processes": {"none", "process"},
 }
 """The sides that each part has wherever it runs; others come to them where they are installed."""
+FEWER = ["--only", "bare", "--only", "sodarouter, delivering"]
+
+
+class Ran(NamedTuple):
+    written: list[dict[str, Any]]
+    printed: str
+    pictures: dict[str, str]
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Ran:
+    """All parts, run by one process, and what they left behind. All servers have their turn in one part; that is enough."""
+    folder = tmp_path_factory.mktemp("ran")
+    some = [part for part in SIDES if part != "intake"]
+    done = [
+        benchmarks("intake", "--shortest", "--out", str(folder / "intake")),
+        benchmarks(*some, "--shortest", *FEWER, "--out", str(folder / "some")),
+    ]
+    assert [one.stderr for one in done if one.returncode] == []
+    written = [json.loads((folder / name / "figures.json").read_text(encoding="utf-8")) for name in ("intake", "some")]
+    pictures = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*/*.svg")}
+    return Ran(written, "".join(one.stdout for one in done), pictures)
+
+
+def test_what_it_ran_with_is_written_beside_the_figures(ran):
+    for written in ran.written:
+        assert {"Python", "hypercorn", "trio"} <= set(written["versions"])
+        assert written["machine"]["cores"]
 
 
 @pytest.mark.parametrize("part", SIDES)
-def test_a_part_gives_figures_for_every_side(part, tmp_path):
-    # all servers have their turn in one part; that is enough
-    fewer = [] if part == "intake" else ["--only", "bare", "--only", "sodarouter"]
-    done = benchmarks(part, "--shortest", *fewer, "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert {"Python", "hypercorn", "trio"} <= set(written["versions"])
-    assert written["machine"]["cores"]
-    (found,) = written["parts"]
-    assert found["name"] == part
+def test_a_part_gives_figures_for_every_side(part, ran):
+    (found,) = (one for written in ran.written for one in written["parts"] if one["name"] == part)
     assert found["figures"]
     assert SIDES[part] <= {figure["side"] for figure in found["figures"]}
     assert all(len(figure["values"]) == 1 for figure in found["figures"])
@@ -55,12 +76,29 @@ def test_a_part_gives_figures_for_every_side(part, tmp_path):
     assert compared
     assert all(figure["ratio"] is None for figure in compared)
     for side in SIDES[part]:
-        assert side in done.stdout
-    assert (tmp_path / f"{part}.svg").read_text(encoding="utf-8").startswith("<svg")
+        assert side in ran.printed
+    assert ran.pictures[part].startswith("<svg")
+
+
+def test_another_version_takes_part_beside_the_others_or_in_turns(tmp_path):
+    other = f"sodarouter at {ROOT.name}"
+    compared = ["--only", "sodarouter, delivering", "--connections", "2", "--against", str(ROOT)]
+    done = benchmarks("intake", "decide", "--shortest", *compared, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    beside, in_turns = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
+    assert {figure["side"] for figure in beside["figures"]} == {"sodarouter, delivering", f"{other}, delivering"}
+    assert {figure["side"] for figure in in_turns["figures"]} == {other, "this version"}
+    assert (beside["against"], in_turns["against"]) == (f"{other}, delivering", other)
+
+
+def test_what_is_no_checkout_is_not_compared_with(tmp_path):
+    done = benchmarks("intake", "--against", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path} is no checkout of sodarouter" in done.stderr
 
 
 def test_a_disk_is_slow_or_it_is_said_that_it_cannot_be(tmp_path):
-    done = benchmarks("slow-disk", "--shortest", "--out", str(tmp_path))
+    done = benchmarks("slow-disk", "--shortest", *FEWER, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (found,) = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["parts"]
     assert found["figures"] or any("cannot be made slow" in note for note in found["notes"])

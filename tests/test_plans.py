@@ -6,13 +6,13 @@ it would go about it. Without statistics, which the spool does not gather, that 
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from engines import NOW, Engine, ended, keeping
@@ -21,11 +21,13 @@ from support import make_event
 from sodarouter.delivery import Cause, Halt, Planned, State
 from sodarouter.link import IncidentLink
 from sodarouter.spool import (
+    Decided,
     DeliveryFilter,
     EventFilter,
     Keep,
     Linking,
     Reader,
+    Recollection,
     Refused,
     Routed,
     Spool,
@@ -107,6 +109,16 @@ class Called:
         return getattr(self._thing, name)
 
 
+class Planning(NamedTuple):
+    """Decides whatever comes in the same way."""
+
+    planned: Sequence[Planned]
+    keys: Sequence[bytes]
+
+    def __call__(self, known: Recollection, *, late: bool) -> Decided:
+        return Decided([], self.planned, NOW)
+
+
 async def all_that_it_does(spool: Any, reader: Any) -> None:
     engine = Engine(spool, reader)
     incident = make_event("v3-incidentCreated")
@@ -123,12 +135,13 @@ async def all_that_it_does(spool: Any, reader: Any) -> None:
     claims = await engine.claim()
     planned = [Planned("log", keys=("k",)), Planned("mail", (0,), keys=("k",)), Planned("log", part=1, group="g")]
     memory = dict.fromkeys(keys, "[]")
-    routed = [Routed(one, [], planned, NOW, "c-1", memory=memory, enriched="{}") for one in claims]
-    await spool.settle([*routed[:-1], Routed(claims[-1], [], [], NOW, withheld=True)])
+    routed = [Routed(one, Decided([], planned, NOW, "c-1", memory=memory, enriched="{}")) for one in claims]
+    await spool.settle([*routed[:-1], Routed(claims[-1], Decided([], [], NOW, withheld=True))])
+    await spool.append_all([(make_event({"event": "decided at once"}), 60.0, Planning(planned, keys))])
     kept = {"a": Kept("1", NOW + 60), "b": None}
     linking = Linking(incident.id, IncidentLink("https://example.org", "t"), ("mail",))
-    for claim in await engine.claim("log"):
-        await spool.settle([ended(claim, kept=kept, linking=linking)])
+    ends = [ended(claim, kept=kept, linking=linking) for claim in await engine.claim("log")]
+    await spool.exchange(ends, {"log": 1}, NOW, {"log": 0.0}, once=False)
     for claim in (await engine.claim("log"))[:1]:
         await spool.settle([ended(claim, State.DEAD, cause=Cause.REJECTED, fallback="other")])
     (dead, *_) = reader.deliveries(DeliveryFilter(state=State.DEAD), limit=9)

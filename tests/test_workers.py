@@ -424,7 +424,7 @@ def test_whatever_comes_is_taken_in_or_is_no_frame(sent: list[bytes], parts: int
     async def run() -> None:
         ours, theirs = socket.socketpair()
         observers = Observers(refused=[("test", lambda source, status, reason: told.append((source, status, reason)))])
-        admission = Here(MemorySpool(), observers, lambda _: None, lambda _: None, lambda _, __: None, Replies())
+        admission = Here(MemorySpool(), observers, lambda _: None, lambda _: None, lambda *_: None, Replies())
         wire = Wire(ours, 4096)
         known = Known({b"soda": ("soda", 60.0)}, frozenset({"router"}), 1000, 10)
         hearing = Hearing(wire, admission, lambda: known)

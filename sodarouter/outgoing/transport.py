@@ -31,7 +31,8 @@ _DEFAULTS = {"Accept-Encoding": "identity", "User-Agent": f"sodarouter/{version(
 
 
 class Transport:
-    """
+    """What a client sends with.
+
     Raises:
         ValueError: A file of the TLS options is not what it should be.
     """

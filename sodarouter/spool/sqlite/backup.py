@@ -15,7 +15,7 @@ from sodarouter.errors import SpoolError
 from sodarouter.spool.sqlite.contents import Contents, contents, stamp
 from sodarouter.spool.sqlite.schema import MIGRATIONS
 
-PAGES = 256
+PAGES = 1024
 """Pages copied in one step, 4 MiB: after each they are on disk, progress is told, and Ctrl-C is heard."""
 
 Progress = Callable[[int, int], None]

@@ -9,7 +9,7 @@ from sodarouter.spool.sqlite.remembering import forget
 from sodarouter.spool.sqlite.rows import EVER, micros
 from sodarouter.spool.values import Keep, Retention
 
-_GIVEN_BACK = 1000
+_GIVEN_BACK = 4000
 """Pages at a time: more would make others wait."""
 
 
