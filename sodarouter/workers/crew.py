@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -134,23 +134,32 @@ class Crew:
                 task_status.started()
 
         while not stopping.is_set():
-            worker, began = Worker(self._admission, lambda: self._known, serving), trio.current_time()
-            self._workers.add(worker)
-            try:
-                how = await worker.run(self._start, self._setup)
-            finally:
-                self._workers.discard(worker)
-                self._blocked.update(worker.hearing.lag.blocked)
+            began = trio.current_time()
+            pid, how = await self._one(serving)
             if not served:
                 raise _unstarted(how)
             if stopping.is_set():
                 return
             self._restarts += 1
             soon = trio.current_time() - began < SOON
-            log.error("an intake process is lost and is replaced", pid=worker.pid, how=how, pause=pause)
+            log.error("an intake process is lost and is replaced", pid=pid, how=how, pause=pause)
             with trio.move_on_after(pause):
                 await stopping.wait()
             pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE) if soon else 0.0
+
+    async def _one(self, serving: Callable[[], None]) -> tuple[int | None, str]:
+        """Runs one to its end. Gives its number, if it was started, and how it has ended."""
+        try:
+            worker = Worker(self._admission, lambda: self._known, serving)
+        except OSError as error:  # there are no more descriptors, say, which may pass
+            return None, f"it cannot be started: {error.strerror}"
+        self._workers.add(worker)
+        try:
+            how = await worker.run(self._start, self._setup)
+        finally:
+            self._workers.discard(worker)
+            self._blocked.update(worker.hearing.lag.blocked)
+        return worker.pid, how
 
 
 def _unstarted(how: str) -> ConfigError:
