@@ -36,6 +36,10 @@ class Admitted(NamedTuple):
     reply: Reply | None = None
     """What waits for its link. To be ended in any case."""
 
+    @classmethod
+    def of(cls, stored: Appended, reply: Reply | None) -> "Admitted":
+        return cls(stored.id, stored.duplicate, None if stored.duplicate else reply)
+
 
 class Admission(Protocol):
     """What is behind the intake: in this process, or at the other end of a socket.
@@ -100,20 +104,27 @@ class Here:
         except BaseException:
             self._lost(event, reply)
             raise
-        return self._stored(event, stored, reply)
+        self._tell(event, stored, reply)
+        return Admitted.of(stored, reply)
 
-    async def admit_all(self, arrivals: Sequence[Arrival]) -> list[Admitted | BaseException]:
-        """As `admit` for each, none of which is large. What it would raise for one of them is given instead."""
+    async def admit_all(
+        self, arrivals: Sequence[Arrival], answer: Callable[[Sequence[Admitted | BaseException]], None]
+    ) -> None:
+        """As `admit` for each, none of which is large.
+
+        Args:
+            answer: Called with what became of each, or what `admit` would raise for it. Only then are observers told:
+                there are many to be told of, and the senders need not wait for that.
+        """
         replies = [self._expect(arrival) for arrival in arrivals]
         found = await self._spool.append_all([(event, window, self._coming(event)) for event, window, _ in arrivals])
-        ended: list[Admitted | BaseException] = []
-        for (event, _, _), stored, reply in zip(arrivals, found, replies, strict=True):
+        ended = list(zip(found, replies, strict=True))
+        answer([one if isinstance(one, BaseException) else Admitted.of(one, reply) for one, reply in ended])
+        for (event, _, _), (stored, reply) in zip(arrivals, ended, strict=True):
             if isinstance(stored, BaseException):
                 self._lost(event, reply)
-                ended.append(stored)
             else:
-                ended.append(self._stored(event, stored, reply))
-        return ended
+                self._tell(event, stored, reply)
 
     def _expect(self, arrival: Arrival) -> Reply | None:
         # before it is on disk: afterwards a link may be made at any time
@@ -124,13 +135,12 @@ class Here:
         if reply is not None:
             reply.end()
 
-    def _stored(self, event: Event, stored: Appended, reply: Reply | None) -> Admitted:
+    def _tell(self, event: Event, stored: Appended, reply: Reply | None) -> None:
         if stored.duplicate:
             self._lost(event, reply)
         else:
             self._arrived(event, stored.decided)
         self._observers.event_accepted(event, duplicate=stored.duplicate)
-        return Admitted(stored.id, stored.duplicate, None if stored.duplicate else reply)
 
     async def quarantine(self, refused: Refused) -> None:
         await self._spool.quarantine(refused)

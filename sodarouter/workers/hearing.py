@@ -90,8 +90,7 @@ class Hearing:
             numbers.append(number)
             arrivals.append(arrival)
         if arrivals:
-            for number, found in zip(numbers, await self._admission.admit_all(arrivals), strict=True):
-                self._answer(number, found)
+            await self._admission.admit_all(arrivals, partial(self._answer_all, numbers))
 
     def end(self) -> None:
         """Gives up what still waits: the process has gone."""
@@ -144,6 +143,12 @@ class Hearing:
         finally:
             self._places.release()
         self._answer(number, found)
+
+    def _answer_all(self, numbers: Sequence[int], found: Sequence[Admitted | BaseException]) -> None:
+        for number, one in zip(numbers, found, strict=True):
+            self._answer(number, one)
+        # while the rest is done here, the process has something to do
+        self._wire.flush()
 
     def _answer(self, number: int, found: Admitted | BaseException) -> None:
         if not isinstance(found, Admitted):

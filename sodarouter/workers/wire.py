@@ -62,6 +62,10 @@ class Wire(trio.abc.Instrument):
         self._put += parts
 
     def before_io_wait(self, timeout: float) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Sends what was put at once."""
         if self._put and not self._rest:
             data = b"".join(self._put)
             self._put.clear()
