@@ -107,7 +107,7 @@ def check(body: dict) -> None:
         meanings[new].add(old)
     assert all(len(olds) == 1 for olds in meanings.values())
 
-    assert parse(made).event == body["event"]
+    assert parse(made)["event"] == body["event"]
     was, now = make_event(raw).view, make_event(made).view
     assert [result.outcome for result in now.results] == [result.outcome for result in was.results]
     assert [result.timestamp for result in now.results] == [result.timestamp for result in was.results]

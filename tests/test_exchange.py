@@ -9,7 +9,7 @@ from engines import NOW, Engine, ended, open_engine
 from support import make_event
 
 from sodarouter.delivery import Planned
-from sodarouter.spool import Claims, Routed
+from sodarouter.spool import Claims, Decided, Routed
 
 MANY = 64
 FIFTY = tuple(f"d{number}" for number in range(50))
@@ -21,7 +21,7 @@ async def planned(engine: Engine, events: int, *destinations: str) -> None:
         await engine.append()
     claims = await engine.claim(limit=events)
     deliveries = [Planned(name) for name in destinations]
-    await engine.spool.settle([Routed(claim, [], deliveries, NOW) for claim in claims])
+    await engine.spool.settle([Routed(claim, Decided([], deliveries, NOW)) for claim in claims])
 
 
 async def exchanged(engine: Engine, before: Claims, wanted: dict[str, int], *, once: bool = False) -> Claims:
@@ -94,7 +94,7 @@ async def test_an_event_for_fifty_is_stored_once(tmp_path: Path) -> None:
         before = (await engine.spool.stats()).spool_bytes
         await engine.append(make_event(body))
         (claim,) = await engine.claim()
-        await engine.spool.settle([Routed(claim, [], [Planned(name) for name in FIFTY], NOW)])
+        await engine.spool.settle([Routed(claim, Decided([], [Planned(name) for name in FIFTY], NOW))])
         assert (await engine.spool.stats()).spool_bytes - before < 1.2 * len(body)
 
 

@@ -44,7 +44,7 @@ def test_a_seed_repeats_a_payload_and_another_gives_another(vocabulary, event_ty
 def test_every_payload_is_valid_and_wholly_understood(vocabulary, event_type):
     for seed in range(50):
         raw = json.dumps(simulated(event_type, vocabulary, seed)).encode()
-        assert parse(raw).event == event_type
+        assert parse(raw)["event"] == event_type
         view = make_event(raw).view
         assert all(result.name and result.outcome and result.timestamp and result.datasets for result in view.results)
         assert all(dataset.owners and dataset.datasource for result in view.results for dataset in result.datasets)
