@@ -48,9 +48,10 @@ class Silences:
         last, silences = self._last
         if stored is not last:
             known = self._compiled
-            self._compiled = {one: known[one] if one in known else _restored(one) for one in stored}
-            silences = [silence for silence in self._compiled.values() if silence]
-            self._last = stored, silences
+            # not read back: another thread may put its own in that place meanwhile
+            compiled = {one: known[one] if one in known else _restored(one) for one in stored}
+            silences = [silence for silence in compiled.values() if silence]
+            self._compiled, self._last = compiled, (stored, silences)
         return silences
 
 

@@ -583,6 +583,23 @@ async def test_a_client_that_was_closed_opens_again():
         assert sink.connections == 2
 
 
+async def test_requests_at_once_get_over_connections_that_the_server_has_closed():
+    async def four(http: HttpClient, url: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(http.request, "POST", url)
+
+    async with client("127.0.0.1") as http:
+        async with open_sink() as before, trio.open_nursery() as nursery:
+            before.script(Answer(hold=(hold := trio.Event())))
+            nursery.start_soon(four, http, before.url)
+            await before.until_requests(4)
+            hold.set()
+        async with open_sink(port=urlsplit(before.url).port) as after:
+            await four(http, before.url)
+            assert (before.connections, len(after.requests)) == (4, 4)
+
+
 async def test_a_destination_made_by_hand_reaches_no_private_address():
     class Own(Destination[HttpOptions]):
         type = "own"

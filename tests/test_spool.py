@@ -259,6 +259,15 @@ async def test_pruning_takes_what_is_old_and_settled_and_nothing_else(engine: En
     assert engine.reader.quarantined(limit=9) == []
 
 
+async def test_the_space_of_what_is_pruned_is_given_back_to_the_file_system(tmp_path: Path) -> None:
+    async with open_engine("sqlite", tmp_path) as engine:
+        for number in range(20):
+            event = make_event({"event": "checkEvaluation", "n": number, "filler": "x" * 100_000})
+            await engine.planned(event=event)
+        await engine.spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100)
+    assert (tmp_path / "spool.db").stat().st_size < 500_000
+
+
 async def test_pruned_bytes_that_come_again_are_news(engine: Engine) -> None:
     event = await engine.planned()
     await engine.spool.prune(keeping(events=Keep(1.0)), NOW + 2, 100)

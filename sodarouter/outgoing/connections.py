@@ -34,7 +34,8 @@ class Connections:
             await self._close(longest)
         # the last is the likeliest to be open still
         for connection in reversed(list(self._idle)):
-            if connection.can_handle_request(origin):
+            # while one is closed, others may be taken, or closed too
+            if connection in self._idle and connection.can_handle_request(origin):
                 if not connection.has_expired():
                     del self._idle[connection]
                     return connection

@@ -9,8 +9,8 @@ from sodarouter.spool.sqlite.remembering import forget
 from sodarouter.spool.sqlite.rows import EVER, micros
 from sodarouter.spool.values import Keep, Retention
 
-_GIVEN_BACK = 4000
-"""Pages at a time: more would make others wait."""
+_GIVEN_BACK = 16 * 1024 * 1024
+"""Bytes at a time: more would make others wait."""
 
 
 def prune(connection: Connection, retention: Retention, now: float, limit: int) -> int:
@@ -28,8 +28,16 @@ def prune(connection: Connection, retention: Retention, now: float, limit: int) 
         " (SELECT source, incident FROM incident WHERE received < ? LIMIT ?)",
         (micros(now - retention.events.age), limit),
     )
-    connection.execute(f"PRAGMA incremental_vacuum({_GIVEN_BACK})").fetchall()
+    _give_back(connection)
     return max(went)
+
+
+def _give_back(connection: Connection) -> None:
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    # one at a time: Python 3.11 does no more than the first step of this statement, which is one page
+    for _ in range(min(free, _GIVEN_BACK // page)):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
 
 
 def _going(connection: Connection, what: What, keep: Keep, now: float, query: str, limit: int) -> tuple[list[int], int]:
