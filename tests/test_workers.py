@@ -79,6 +79,15 @@ def runs(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def refuses(host: str, port: int) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 async def condition(router: Running) -> Any:
     """What ``/readyz`` says of the intake processes."""
     return (await router.admin.get("/readyz")).json()["workers"]
@@ -275,6 +284,7 @@ def test_they_heed_no_signals_and_a_stop_lets_requests_finish(tmp_path: Path) ->
             assert sender.recv(4096).startswith(b"HTTP/1.1 100 "), "it is under way"
             router.popen.send_signal(signal.SIGTERM)
             router.until_logged("stopping")
+            trio.run(until, lambda: refuses(host, int(port)))
             sender.sendall(body)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert router.popen.wait(30) == 0

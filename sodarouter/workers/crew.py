@@ -39,12 +39,14 @@ class Crew:
 
     Args:
         config: With which it begins.
-        listeners: What they accept on. They stay open here, so that connections wait while a process is replaced.
+        listeners: What they accept on. They stay open here until it stops, so that connections wait while a process
+            is replaced.
     """
 
     def __init__(self, config: Config, listeners: Sequence[Listener], admission: Here) -> None:
         server = config.file.server
         self._admission = admission
+        self._listeners = listeners
         self._count = server.workers
         self._stop_timeout = server.stop_timeout
         self._tls = tls_of(server)
@@ -121,6 +123,8 @@ class Crew:
             await stopping.wait()
             for worker in self._workers:
                 worker.stop()
+            for listener in self._listeners:
+                listener.close()  # who comes now is refused, and does not wait for nobody
             nursery.cancel_scope.deadline = trio.current_time() + self._stop_timeout + LAST_WORDS
 
     async def _keep(self, stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
