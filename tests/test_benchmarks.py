@@ -121,3 +121,9 @@ def test_a_part_that_there_is_not_is_named_with_those_that_there_are():
     done = benchmarks("intakes")
     assert done.returncode == 2
     assert "no part intakes; there are intake, large" in done.stderr
+
+
+def test_a_server_that_there_is_not_is_named_with_those_that_there_are():
+    done = benchmarks("intake", "--only", "sodarouter", "--only", "soda router")
+    assert done.returncode == 2
+    assert "no server has a name that begins with 'soda router'; there are 'bare hypercorn-trio', " in done.stderr
