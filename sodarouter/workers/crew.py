@@ -25,8 +25,9 @@ START_TIMEOUT = 60.0
 TAKE_UP = 10.0
 """Seconds that they may take to take up another configuration."""
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 30.0
-"""Seconds before one is replaced that has ended soon after it was started, the more often the longer."""
+LONGEST_PAUSE = 5.0
+"""Seconds before one is replaced that has ended soon after it was started, the more often the longer. If all have, who
+connects meanwhile waits, and Soda does so for 10 seconds."""
 SOON = 60.0
 LAST_WORDS = 5.0
 """Seconds, beside those that requests have, in which they have to end."""
