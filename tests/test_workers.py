@@ -347,7 +347,7 @@ def test_one_that_cannot_start_is_a_clear_error(tmp_path: Path, site: SitePackag
     (tmp_path / "router.toml").write_text(LISTEN.replace("[server]", "[server]\nworkers = 2") + source)
     failed = start(tmp_path)
     assert failed.returncode == 2
-    assert "server.workers: an intake process cannot be started: " in failed.stderr
+    assert failed.stderr.startswith("router.toml: server.workers: an intake process cannot serve: ")
     assert "it cannot be imported: RuntimeError: not here" in failed.stderr
     assert "Traceback" not in failed.stderr
 

@@ -49,6 +49,7 @@ class Crew:
         self._admission = admission
         self._listeners = listeners
         self._count = server.workers
+        self._place = config.origins.of("server.workers")
         self._stop_timeout = server.stop_timeout
         self._tls = tls_of(server)
         self._start = Start(
@@ -119,7 +120,7 @@ class Crew:
                     for _ in range(self._count):
                         together.start_soon(nursery.start, self._keep, stopping)
             if starting.cancelled_caught:
-                raise _unstarted(f"it does not serve after {START_TIMEOUT:g} seconds")
+                raise self._unstarted(f"it has not begun after {START_TIMEOUT:g} seconds")
             task_status.started()
             await stopping.wait()
             for worker in self._workers:
@@ -142,7 +143,7 @@ class Crew:
             began = trio.current_time()
             pid, how = await self._one(serving)
             if not served:
-                raise _unstarted(how)
+                raise self._unstarted(how)
             if stopping.is_set():
                 return
             self._restarts += 1
@@ -166,6 +167,5 @@ class Crew:
             self._blocked.update(worker.hearing.lag.blocked)
         return worker.pid, how
 
-
-def _unstarted(how: str) -> ConfigError:
-    return ConfigError([Fault("server.workers", f"an intake process cannot be started: {how}")])
+    def _unstarted(self, how: str) -> ConfigError:
+        return ConfigError([Fault(self._place, f"an intake process cannot serve: {how}", "0 does without them")])
