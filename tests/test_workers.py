@@ -239,6 +239,22 @@ async def test_one_that_ends_again_at_once_is_replaced_after_longer_and_longer_p
     assert sorted(pauses) == pauses
 
 
+async def test_one_that_leaves_processes_behind_is_replaced_when_it_has_ended_itself(
+    tmp_path: Path, site: SitePackages
+) -> None:
+    site.install("acme-fork", {"fork": "acme_fork"}, acme_fork=FORK)
+    source = f'[source.fork]\npath = "/fork"\nverify = [{{ type = "fork", note = "{tmp_path / "left"}" }}]\n'
+    with capture_logs() as logs:
+        async with running_router(tmp_path, "", source=source) as router:
+            assert (await router.post(event(1), "/fork")).status_code == 200
+            left = int((tmp_path / "left").read_text())
+            for pid in workers_of(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+            await until_async(lambda: restarted(router.admin, 2))
+            await until(lambda: not runs(left))
+    assert {line["how"] for line in logs if "how" in line} == {"it ended with signal SIGKILL"}
+
+
 async def test_one_that_is_silent_is_taken_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with capture_logs() as logs:
         async with running_router(tmp_path, "") as router:
@@ -596,6 +612,18 @@ MAD = VERIFICATION.format(
                     os.write(int(name), SAYS)
             except OSError:
                 pass
+""",
+)
+FORK = VERIFICATION.format(
+    name="fork",
+    more="import os, pathlib, time",
+    body="""    note: str
+
+    def check(self, request, now):
+        if left := os.fork():
+            pathlib.Path(self.note).write_text(str(left))
+        else:
+            time.sleep(1000)
 """,
 )
 SLOW = VERIFICATION.format(
