@@ -25,6 +25,7 @@ from sodarouter.event import Event
 from sodarouter.ids import new_id
 from sodarouter.spool import (
     ROUTE,
+    Decided,
     DeliveryFilter,
     EventFilter,
     Keep,
@@ -163,7 +164,7 @@ async def work(spool: SqliteSpool, timed: Callable[..., Any]) -> None:
     with timed("settle a decision", count):
         for start in range(0, count, BATCH):
             some = claims[start : start + BATCH]
-            await spool.settle([Routed(one, [], [Planned("d0")], time.time()) for one in some])
+            await spool.settle([Routed(one, Decided([], [Planned("d0")], time.time())) for one in some])
     claims = []
     with timed("claim a delivery", count):
         for _ in range(BATCHES):

@@ -3,7 +3,6 @@
 All that can fail at start, the spool, the destinations and the addresses, is opened before anything is served.
 """
 
-import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from sodarouter import collector
 from sodarouter.address import Address
 from sodarouter.config import Config
 from sodarouter.errors import ConfigError, Fault
@@ -64,9 +64,7 @@ async def run(
     notifier = notifier or Notifier()
     async with _open_spool(config) as spool, going_live(config) as live:
         await tell_homeless(config, spool)
-        # the modules, models and rules that are there by now stay: the collector need not walk them again and again
-        gc.collect()
-        gc.freeze()
+        collector.spare()
         with (
             monitored() as monitor,
             _bound(config, "server", inherited) as public,

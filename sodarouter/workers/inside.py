@@ -1,13 +1,12 @@
 """What runs in a process that takes in: it serves the sources, and hands what it has verified and parsed to the router."""
 
-import gc
 import socket
 import sys
 from functools import partial
 
 import trio
 
-from sodarouter import child, logs
+from sodarouter import child, collector, logs
 from sodarouter.config.sources import sources_again
 from sodarouter.errors import ConfigError
 from sodarouter.front import renew
@@ -98,9 +97,7 @@ class _Inside:
         sources = sources_again(setup.sources, self._plugins, setup.intake.max_body, self._redact)
         if not self._ready.is_set():
             self._receiver = Receiver(map(Source.of, sources), setup.intake, self._there)
-            # as the router does with its own
-            gc.collect()
-            gc.freeze()
+            collector.spare()
             self._ready.set()
             return
         self._receiver.replace(map(Source.of, sources), setup.intake)

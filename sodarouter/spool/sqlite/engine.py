@@ -120,7 +120,9 @@ class SqliteSpool:
         return found
 
     def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
-        incident = event.view.incident if event.scope == "incidents" or is_mentioned(event.raw) else None
+        if not is_mentioned(event.raw):  # nearly all; then there is nothing to seal
+            return Arrival(event, window, incident_update(event), event.raw, None, None, deciding)
+        incident = event.view.incident
         callback = incident.callback_url.get_secret_value() if incident and incident.callback_url else None
         return Arrival(
             event,
