@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.machine import made_with
 from benchmarks.scale import FULL, QUICK, SHORTEST, Scale
 from benchmarks.suite import PARTS, run
@@ -88,6 +89,10 @@ def arguments() -> argparse.Namespace:
         parser.error(f"{asked.against} is no checkout of sodarouter")
     if unknown := sorted(set(asked.part) - set(names)):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(names)}")
+    servers = [one.name for one in CONTENDERS]
+    if unknown := [name for name in asked.only if not any(server.startswith(name) for server in servers)]:
+        there = ", ".join(map(repr, servers))
+        parser.error(f"no server has a name that begins with {', '.join(map(repr, unknown))}; there are {there}")
     return asked
 
 

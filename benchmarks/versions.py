@@ -21,13 +21,26 @@ ARGUMENTS = ("seconds", "connections", "histories", "load")
 """What of a scale is handed on, beside its name."""
 
 
+class NotRun(Exception):
+    """A part does not run with a version."""
+
+
 def in_turns(part: str, scale: Scale, checkout: Path) -> Figures:
-    """The figures of a part, each case of each of its sides compared with the same of the other version."""
+    """The figures of a part, each case of each of its sides compared with the same of the other version.
+
+    There are none if it does not run with that one, and a note says why.
+    """
     other = name_of(checkout)
     figures = Figures(other)
     for _ in range(max(scale.rounds, scale.starts)):
         for version, code in ((other, checkout), (THIS, ROOT)):
-            found = one_round(part, scale, code)
+            try:
+                found = one_round(part, scale, code)
+            except NotRun as error:
+                if version == THIS:
+                    raise SystemExit(f"{part} did not run:\n{error}") from None
+                figures.note(f"{other} cannot be compared with: {str(error).strip().splitlines()[-1]}")
+                return figures
             for note in found["notes"]:
                 figures.note(f"{version}: {note}")
             for one in found["figures"]:
@@ -40,7 +53,7 @@ def one_round(part: str, scale: Scale, checkout: Path) -> dict[str, Any]:
     """One round of a part with the code of a checkout.
 
     Raises:
-        SystemExit: It did not run.
+        NotRun: With what it said.
     """
     command = [sys.executable, "-m", "benchmarks", part, "--rounds", "1", "--starts", "1"]
     command += [] if scale.name == "full" else [f"--{scale.name}"]
@@ -55,6 +68,6 @@ def one_round(part: str, scale: Scale, checkout: Path) -> dict[str, Any]:
         command += ["--out", folder]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"{part} did not run with {checkout}:\n{done.stderr}")
+            raise NotRun(done.stderr)
         found: dict[str, Any] = json.loads(Path(folder, "figures.json").read_text(encoding="utf-8"))["parts"][0]
     return found

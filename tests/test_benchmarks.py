@@ -91,6 +91,16 @@ def test_another_version_takes_part_beside_the_others_or_in_turns(tmp_path):
     assert (beside["against"], in_turns["against"]) == (f"{other}, delivering", other)
 
 
+def test_a_part_that_another_version_does_not_run_is_left_out_with_a_line_and_the_next_one_runs(tmp_path):
+    (tmp_path / "sodarouter").mkdir()
+    (tmp_path / "sodarouter/__init__.py").write_text("raise ImportError('older than that')")
+    done = benchmarks("decide", "processes", "--shortest", "--against", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "out/figures.json").read_text(encoding="utf-8"))["parts"]
+    line = f"sodarouter at {tmp_path.name} cannot be compared with: ImportError: older than that"
+    assert [(part["figures"], part["notes"]) for part in parts] == [([], [line])] * 2
+
+
 def test_what_is_no_checkout_is_not_compared_with(tmp_path):
     done = benchmarks("intake", "--against", str(tmp_path))
     assert done.returncode == 2
@@ -121,3 +131,9 @@ def test_a_part_that_there_is_not_is_named_with_those_that_there_are():
     done = benchmarks("intakes")
     assert done.returncode == 2
     assert "no part intakes; there are intake, large" in done.stderr
+
+
+def test_a_server_that_there_is_not_is_named_with_those_that_there_are():
+    done = benchmarks("intake", "--only", "sodarouter", "--only", "soda router")
+    assert done.returncode == 2
+    assert "no server has a name that begins with 'soda router'; there are 'bare hypercorn-trio', " in done.stderr

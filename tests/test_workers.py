@@ -79,6 +79,15 @@ def runs(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def refuses(host: str, port: int) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 async def condition(router: Running) -> Any:
     """What ``/readyz`` says of the intake processes."""
     return (await router.admin.get("/readyz")).json()["workers"]
@@ -230,6 +239,22 @@ async def test_one_that_ends_again_at_once_is_replaced_after_longer_and_longer_p
     assert sorted(pauses) == pauses
 
 
+async def test_one_that_leaves_processes_behind_is_replaced_when_it_has_ended_itself(
+    tmp_path: Path, site: SitePackages
+) -> None:
+    site.install("acme-fork", {"fork": "acme_fork"}, acme_fork=FORK)
+    source = f'[source.fork]\npath = "/fork"\nverify = [{{ type = "fork", note = "{tmp_path / "left"}" }}]\n'
+    with capture_logs() as logs:
+        async with running_router(tmp_path, "", source=source) as router:
+            assert (await router.post(event(1), "/fork")).status_code == 200
+            left = int((tmp_path / "left").read_text())
+            for pid in workers_of(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+            await until_async(lambda: restarted(router.admin, 2))
+            await until(lambda: not runs(left))
+    assert {line["how"] for line in logs if "how" in line} == {"it ended with signal SIGKILL"}
+
+
 async def test_one_that_is_silent_is_taken_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with capture_logs() as logs:
         async with running_router(tmp_path, "") as router:
@@ -275,6 +300,7 @@ def test_they_heed_no_signals_and_a_stop_lets_requests_finish(tmp_path: Path) ->
             assert sender.recv(4096).startswith(b"HTTP/1.1 100 "), "it is under way"
             router.popen.send_signal(signal.SIGTERM)
             router.until_logged("stopping")
+            trio.run(until, lambda: refuses(host, int(port)))
             sender.sendall(body)
             assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert router.popen.wait(30) == 0
@@ -337,7 +363,7 @@ def test_one_that_cannot_start_is_a_clear_error(tmp_path: Path, site: SitePackag
     (tmp_path / "router.toml").write_text(LISTEN.replace("[server]", "[server]\nworkers = 2") + source)
     failed = start(tmp_path)
     assert failed.returncode == 2
-    assert "server.workers: an intake process cannot be started: " in failed.stderr
+    assert failed.stderr.startswith("router.toml: server.workers: an intake process cannot serve: ")
     assert "it cannot be imported: RuntimeError: not here" in failed.stderr
     assert "Traceback" not in failed.stderr
 
@@ -586,6 +612,18 @@ MAD = VERIFICATION.format(
                     os.write(int(name), SAYS)
             except OSError:
                 pass
+""",
+)
+FORK = VERIFICATION.format(
+    name="fork",
+    more="import os, pathlib, time",
+    body="""    note: str
+
+    def check(self, request, now):
+        if left := os.fork():
+            pathlib.Path(self.note).write_text(str(left))
+        else:
+            time.sleep(1000)
 """,
 )
 SLOW = VERIFICATION.format(

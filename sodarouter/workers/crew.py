@@ -25,8 +25,9 @@ START_TIMEOUT = 60.0
 TAKE_UP = 10.0
 """Seconds that they may take to take up another configuration."""
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 30.0
-"""Seconds before one is replaced that has ended soon after it was started, the more often the longer."""
+LONGEST_PAUSE = 5.0
+"""Seconds before one is replaced that has ended soon after it was started, the more often the longer. If all have, who
+connects meanwhile waits, and Soda does so for 10 seconds."""
 SOON = 60.0
 LAST_WORDS = 5.0
 """Seconds, beside those that requests have, in which they have to end."""
@@ -39,13 +40,16 @@ class Crew:
 
     Args:
         config: With which it begins.
-        listeners: What they accept on. They stay open here, so that connections wait while a process is replaced.
+        listeners: What they accept on. They stay open here until it stops, so that connections wait while a process
+            is replaced.
     """
 
     def __init__(self, config: Config, listeners: Sequence[Listener], admission: Here) -> None:
         server = config.file.server
         self._admission = admission
+        self._listeners = listeners
         self._count = server.workers
+        self._place = config.origins.of("server.workers")
         self._stop_timeout = server.stop_timeout
         self._tls = tls_of(server)
         self._start = Start(
@@ -116,11 +120,13 @@ class Crew:
                     for _ in range(self._count):
                         together.start_soon(nursery.start, self._keep, stopping)
             if starting.cancelled_caught:
-                raise _unstarted(f"it does not serve after {START_TIMEOUT:g} seconds")
+                raise self._unstarted(f"it has not begun after {START_TIMEOUT:g} seconds")
             task_status.started()
             await stopping.wait()
             for worker in self._workers:
                 worker.stop()
+            for listener in self._listeners:
+                listener.close()  # who comes now is refused, and does not wait for nobody
             nursery.cancel_scope.deadline = trio.current_time() + self._stop_timeout + LAST_WORDS
 
     async def _keep(self, stopping: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
@@ -137,7 +143,7 @@ class Crew:
             began = trio.current_time()
             pid, how = await self._one(serving)
             if not served:
-                raise _unstarted(how)
+                raise self._unstarted(how)
             if stopping.is_set():
                 return
             self._restarts += 1
@@ -161,6 +167,5 @@ class Crew:
             self._blocked.update(worker.hearing.lag.blocked)
         return worker.pid, how
 
-
-def _unstarted(how: str) -> ConfigError:
-    return ConfigError([Fault("server.workers", f"an intake process cannot be started: {how}")])
+    def _unstarted(self, how: str) -> ConfigError:
+        return ConfigError([Fault(self._place, f"an intake process cannot serve: {how}", "0 does without them")])

@@ -56,15 +56,16 @@ class _Inside:
     async def run(self) -> None:
         self._wire.open()
         try:
-            with monitored() as monitor:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._wire.drain)
-                    nursery.start_soon(self._listen)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._wire.drain)
+                nursery.start_soon(self._listen)
+                await self._ready.wait()
+                # not before: nobody waits for the loop while plugins are loaded
+                with monitored() as monitor:
                     nursery.start_soon(self._beat, monitor)
-                    await self._ready.wait()
                     await self._serve()
                     await self._wire.clear()
-                    nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
         except* ConfigError as errors:
             self._wire.put(said.FAILED, said.failed(errors))
         await trio.lowlevel.checkpoint()  # what was put leaves at the end of this turn

@@ -112,6 +112,7 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._wire.drain)
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._hang_up, process)
                 async with trio.open_nursery() as beside:
                     await self._listen(beside)
                 with trio.move_on_after(REAP):
@@ -122,6 +123,12 @@ class Worker:
                 await self._bury(process)
         status = process.returncode
         return self._failure or (f"it {child.ended(status)}" if status is not None else "it hung up")
+
+    async def _hang_up(self, process: trio.Process) -> None:
+        """Lets what it said be taken in after its end, and waits no longer: what it has started may hold the socket."""
+        await process.wait()
+        await trio.sleep(REAP)
+        self._wire.close()
 
     async def _bury(self, process: trio.Process) -> None:
         if process.returncode is None:  # else its number may be another's by now
