@@ -86,7 +86,7 @@ def test_they_are_formatted_linted_and_typed_as_the_router_is(written, tmp_path)
         run(*ruff, "format", "--no-cache", "--check", "--config", CONFIG, ".", cwd=folder)
     path = os.pathsep.join(map(str, [ROOT, ROOT / "plugins", *folders]))
     packages = [part for name in NEW for part in ("-p", f"sodarouter_{name.replace('-', '_')}")]
-    tests = [test for folder in folders for test in (folder / "tests").iterdir()]
+    tests = [test for folder in folders for test in (folder / "tests").glob("*.py")]
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path)
     run(*mypy, *tests, cwd=written, MYPYPATH=path)
     run(*mypy, *packages, cwd=written, MYPYPATH=path)
