@@ -117,7 +117,14 @@ class Here:
                 there are many to be told of, and the senders need not wait for that.
         """
         replies = [self._expect(arrival) for arrival in arrivals]
-        found = await self._spool.append_all([(event, window, self._coming(event)) for event, window, _ in arrivals])
+        try:
+            found = await self._spool.append_all(
+                [(event, window, self._coming(event)) for event, window, _ in arrivals]
+            )
+        except BaseException:
+            for (event, _, _), reply in zip(arrivals, replies, strict=True):
+                self._lost(event, reply)
+            raise
         ended = list(zip(found, replies, strict=True))
         answer([one if isinstance(one, BaseException) else Admitted.of(one, reply) for one, reply in ended])
         for (event, _, _), (stored, reply) in zip(arrivals, ended, strict=True):

@@ -133,6 +133,7 @@ async def run(
 def _tell_ready(config: Config, running: Running) -> None:
     for warning in config.warnings:
         log.warning(str(warning))
+    workers = config.file.server.workers
     log.info(
         "ready",
         listen=list(map(str, running.server)),
@@ -140,6 +141,7 @@ def _tell_ready(config: Config, running: Running) -> None:
         sources={source.name: source.table.path for source in config.sources},
         destinations=[destination.name for destination in config.destinations],
         config=config.hash,
+        **({"workers": workers} if workers else {}),
     )
 
 
