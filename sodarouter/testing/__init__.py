@@ -7,10 +7,11 @@ from sodarouter.testing.conformance import check_destination
 from sodarouter.testing.enriching import check_enricher
 from sodarouter.testing.making import event_of, make
 from sodarouter.testing.report import Check, Mark, Report
-from sodarouter.testing.router import FakeRouter, Tried
+from sodarouter.testing.router import FakeRouter
 from sodarouter.testing.samples import SAMPLES, sample, sample_delivery, sample_events
 from sodarouter.testing.sink import Answer, Request, Sink, open_sink
 from sodarouter.testing.translating import check_source
+from sodarouter.testing.tried import Tried
 from sodarouter.testing.vetting import check_verification
 
 __all__ = [

@@ -12,9 +12,10 @@ from sodarouter.errors import ConfigError, Reject
 from sodarouter.testing.bench import Bench
 from sodarouter.testing.conduct import AT_ONCE, note, timed_out, well
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
-from sodarouter.testing.router import FakeRouter, Tried
+from sodarouter.testing.router import FakeRouter
 from sodarouter.testing.samples import sample, sample_events
 from sodarouter.testing.sink import Answer, Request
+from sodarouter.testing.tried import Tried
 
 LATER = {408, 425, 429}
 STATUSES = (

@@ -6,8 +6,8 @@ import trio
 
 from sodarouter.delivery import State
 from sodarouter.testing.bench import Bench, Chosen
-from sodarouter.testing.router import Tried
 from sodarouter.testing.samples import SAMPLES, sample
+from sodarouter.testing.tried import Tried
 from sodarouter.view import OUTCOMES, SEVERITIES, STATUSES
 
 PATIENCE = 20.0

@@ -17,8 +17,9 @@ from sodarouter.lag import LagMonitor, monitored
 from sodarouter.preview import Preview
 from sodarouter.testing.bench import NAME, Bench, finder
 from sodarouter.testing.report import DoubtfulError, NotCheckedError, NotWellError
-from sodarouter.testing.router import FakeRouter, Tried
+from sodarouter.testing.router import FakeRouter
 from sodarouter.testing.samples import sample, sample_delivery, sample_events
+from sodarouter.testing.tried import Tried
 
 CROWD = 40
 """Deliveries that are under way together."""

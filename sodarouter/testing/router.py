@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ import trio
 from pydantic import JsonValue
 
 from sodarouter.deliver import Deliverer
-from sodarouter.delivery import Cause, Delivery, Planned, Settled, State
+from sodarouter.delivery import Planned, Settled, State
 from sodarouter.destination import Destination
 from sodarouter.enrich import Enrichment
 from sodarouter.errors import PluginError
@@ -23,7 +23,6 @@ from sodarouter.event import Event
 from sodarouter.health import Checkup
 from sodarouter.ids import new_id
 from sodarouter.lanes import Opened, open_destinations
-from sodarouter.link import IncidentLink
 from sodarouter.metrics import Metric
 from sodarouter.observe import Observers
 from sodarouter.outgoing import Outgoing
@@ -33,28 +32,8 @@ from sodarouter.rehearsal import rehearse
 from sodarouter.spool import LINK, ROUTE, Decided, DeliveryFilter, Routed, StoredDelivery
 from sodarouter.testing.configuration import LOOPBACK, Table, configure, named
 from sodarouter.testing.losing import LosingSpool
+from sodarouter.testing.tried import Tried
 from sodarouter.testing.watch import Watch
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One attempt, and where it left its delivery."""
-
-    event: Event
-    """As it was sent, with what plugins have added to it."""
-    delivery: Delivery
-    state: State
-    """``delivered``, ``dead``, or ``pending``: it will be tried again."""
-    reason: str
-    """Why it did not arrive; secrets are taken out, as where the router stores it."""
-    response: str
-    """What the other side answered, if it did not arrive; likewise."""
-    cause: Cause | None
-    """Why it is a dead letter, if it is one now."""
-    seconds: float
-    link: IncidentLink | None
-    """The link that the destination made of the incident, as it would be put onto it in Soda."""
-
 
 MANY = 1_000_000
 """More than a test has."""
