@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 
-def set_up() -> None:
-    """To be called first in a process that was started in a session of its own, with a pipe for its standard input."""
+def set_up(descriptor: int) -> socket.socket:
+    """To be called first in a process that was started in a session of its own, with a pipe for its standard input.
+
+    Gives the socket to the router, which has this descriptor; what this process starts does not inherit it.
+    """
     _end_with_the_router()
     with suppress(OSError):
         # when memory is short, this process is ended and not the router
@@ -23,6 +27,9 @@ def set_up() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # they are meant for the router, which says when to end; ignored, they would be ignored by commands too
         signal.signal(number, lambda *_: None)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    return connection
 
 
 def _end_with_the_router() -> None:

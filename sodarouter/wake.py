@@ -1,4 +1,4 @@
-"""A call to look again, for a task that waits for work."""
+"""Waiting for a call: to look again, for a task that waits for work, or to go on."""
 
 from math import inf
 
@@ -33,3 +33,15 @@ class Wake:
             await self._event.wait()
         self._event = trio.Event()
         self._by = inf
+
+
+async def rescheduled() -> None:
+    """Waits until somebody reschedules this task, whatever is cancelled meanwhile.
+
+    As a shielded wait for an event would, without making a scope and an event for every time.
+    """
+    await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+
+
+def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED

@@ -50,10 +50,7 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: The socket to the router.
     """
-    child.set_up()
-    connection = socket.socket(fileno=descriptor)
-    connection.set_inheritable(False)
-    trio.run(_serve, connection)
+    trio.run(_serve, child.set_up(descriptor))
 
 
 async def _serve(connection: socket.socket) -> None:

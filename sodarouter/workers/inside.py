@@ -31,10 +31,7 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: The socket to the router.
     """
-    child.set_up()
-    connection = socket.socket(fileno=descriptor)
-    connection.set_inheritable(False)
-    trio.run(_Inside(Wire(connection, LARGEST)).run)
+    trio.run(_Inside(Wire(child.set_up(descriptor), LARGEST)).run)
 
 
 class _Inside:

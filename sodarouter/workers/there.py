@@ -8,6 +8,7 @@ from sodarouter.admit import Admitted, Arrival
 from sodarouter.errors import SpoolError
 from sodarouter.replies import Reply
 from sodarouter.spool import Refused
+from sodarouter.wake import rescheduled
 from sodarouter.workers import handed, said
 from sodarouter.workers.wire import Wire
 
@@ -79,12 +80,8 @@ class There:
 
     async def _answer(self, number: int, *, awaits_link: bool) -> Admitted:
         asked = self._asked[number] = _Asked(awaits_link=awaits_link)
-        # as the spool's own writer is waited for: the change may be on its way to the disk
-        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        # the change may be on its way to the disk
+        await rescheduled()
         if isinstance(asked.answer, SpoolError):
             raise asked.answer
         return asked.answer
-
-
-def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.FAILED

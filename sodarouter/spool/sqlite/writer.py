@@ -16,6 +16,7 @@ import trio
 
 from sodarouter.errors import SpoolError
 from sodarouter.spool.sqlite.trouble import explained
+from sodarouter.wake import rescheduled
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -131,8 +132,7 @@ class Writer(trio.abc.Instrument):
         # the jobs of a turn are committed together, so the last is done last
         jobs[-1].task = trio.lowlevel.current_task()
         self._turn += jobs
-        # as a shielded wait for an event would, without making a scope and an event for every job
-        await trio.lowlevel.wait_task_rescheduled(_not_to_be_aborted)
+        await rescheduled()
         return jobs
 
     def before_io_wait(self, timeout: float) -> None:
@@ -243,10 +243,6 @@ def _grouped(batch: list[_AnyJob]) -> Iterable[tuple[Work[Any, Any], list[_AnyJo
     for job in batch:
         groups.setdefault(job.work, []).append(job)
     return groups.items()
-
-
-def _not_to_be_aborted(_: object) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.FAILED
 
 
 def _report(batch: list[_AnyJob]) -> None:
