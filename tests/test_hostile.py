@@ -181,12 +181,14 @@ async def big(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:
-    async with served(big, send_timeout=0.2, max_connections=1) as server, server.connect() as client:
-        await client.send(GET)
-        await assert_lets_go(server)
-        # nor does the kernel go on to offer it the rest
-        with pytest.raises(trio.BrokenResourceError):
-            await client.rest()
+    with capture_logs() as logs:
+        async with served(big, send_timeout=0.2, max_connections=1) as server, server.connect() as client:
+            await client.send(GET)
+            await assert_lets_go(server)
+            # nor does the kernel go on to offer it the rest
+            with pytest.raises(trio.BrokenResourceError):
+                await client.rest()
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled"])

@@ -501,6 +501,7 @@ async def test_frames_arrive_whole_however_much_is_sent_and_however_slowly_it_is
     other.put(1, b"to nobody")
     await trio.lowlevel.checkpoint()
     other.close()
+    assert await other.frames() == []
 
 
 async def test_what_comes_together_is_one_piece_one_commit_and_one_piece_of_answers(tmp_path: Path) -> None:

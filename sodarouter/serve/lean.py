@@ -144,6 +144,8 @@ class LeanConnection(Client):
             self._incoming.feed(await self._stream.receive_some(PIECE))
             return
         while True:
+            if self._socket.fileno() < 0:
+                raise trio.ClosedResourceError  # cut off while its answer was on its way
             # trio's own would look first whether something is there, which it hardly ever is
             await trio.lowlevel.wait_readable(self._socket)
             with suppress(BlockingIOError):

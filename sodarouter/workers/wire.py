@@ -14,6 +14,8 @@ CHUNK = 1 << 18
 """Bytes that are read at once."""
 
 _HEAD = struct.Struct(">IB")
+_CLOSED = (OSError, ValueError, trio.ClosedResourceError)
+"""What waiting for a socket raises that is closed: ``ValueError`` if it was so before."""
 
 Frame = tuple[int, bytes]
 """Its kind, and what is in it."""
@@ -90,7 +92,7 @@ class Wire(trio.abc.Instrument):
             while self._rest:
                 try:
                     await trio.lowlevel.wait_writable(self._connection)
-                except (OSError, trio.ClosedResourceError):
+                except _CLOSED:
                     self._rest = self._rest[:0]
                     break
                 self._rest = self._unsent(self._rest)
@@ -116,7 +118,7 @@ class Wire(trio.abc.Instrument):
                 data = self._connection.recv(CHUNK)
             except BlockingIOError:
                 continue
-            except (OSError, trio.ClosedResourceError):
+            except _CLOSED:
                 return []
             if not data:
                 return []
