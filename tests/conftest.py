@@ -10,10 +10,15 @@ from typing import get_args
 import pytest
 import trio
 from commandline import CANARY, ROUTES, Command, Ran, fill
+from hypothesis import settings
 from rawhttp import Served
 
 from sodarouter.cli import main
 from sodarouter.serve.server import Http
+
+# how long an example takes is the machine's affair, and what fails here fails for everybody
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

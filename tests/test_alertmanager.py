@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from alertmanager import PROGRAM, alertmanager
 from formatting import RECEIVED, body, evaluation, events, incident, result
-from hypothesis import given, settings
+from hypothesis import given
 from running import running_router
 from sink import open_sink
 from support import make_event
@@ -162,7 +162,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
 
 
 @needs_alertmanager
-@settings(deadline=None)
 @given(event=events())
 def test_alertmanager_takes_any_event(client, event):
     shape = {"type": "alertmanager-api", "attributes": ["tier", "0 \u00e9"], "labels": {"env": "\u00e9"}}

@@ -134,7 +134,7 @@ def test_every_sample_keeps_its_shape_and_nothing_else(sample):
     check(json.loads(payload(sample)))
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6))
 def test_every_simulated_event_keeps_its_shape_and_nothing_else(kind, seed):
     vocabulary, event_type = kind
@@ -144,7 +144,7 @@ def test_every_simulated_event_keeps_its_shape_and_nothing_else(kind, seed):
 texts = st.text(max_size=12) | st.from_regex(r"[A-Z]?[a-z]{2,8}([_/ .-][a-z]{2,8}|[0-9]{1,8}){0,4}", fullmatch=True)
 
 
-@settings(deadline=None, derandomize=True, max_examples=25, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.data())
 def test_whatever_the_texts_are_only_the_shape_is_kept(kind, seed, data):
     vocabulary, event_type = kind
@@ -191,7 +191,7 @@ def without_strings(value: object) -> object:
             return value
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(max_examples=100)
 @given(values)
 def test_any_json_keeps_its_order_its_repetitions_and_the_spelling_of_its_numbers(value):
     raw = f'{{"event": "new", "x": {value}, "x": {value}}}'

@@ -271,7 +271,7 @@ async def test_the_log_tells_of_an_event_that_goes_nowhere(engine: Engine) -> No
 Shown = tuple[StoredEvent, list[tuple[str, int, Any, str | None, str]]]
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(events(), st.booleans()), min_size=1, max_size=6), routings(), st.lists(silences("s")))
 def test_it_makes_no_difference_which_events_are_decided_at_once(
     coming: list[tuple[Event, bool]], routing: Routing, kept: list[Silence]

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from engines import ENGINES, open_engine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from running import running_router
 from support import make_event
@@ -87,7 +87,6 @@ histories = st.lists(
 
 
 @given(histories, st.lists(routes, max_size=4), st.booleans(), st.lists(matches, max_size=2))
-@settings(deadline=None)
 def test_the_same_rules_give_an_empty_difference(history, written, unrouted, silenced):
     known = {"unrouted": ["a"] if unrouted else [], "team": [{"name": "pii", "match": {"tag": "pii"}}]}
     silences = tuple(
@@ -110,7 +109,6 @@ def test_the_same_rules_give_an_empty_difference(history, written, unrouted, sil
 
 
 @given(histories, st.lists(routes, max_size=4), st.lists(routes, max_size=4))
-@settings(deadline=None)
 def test_the_numbers_of_a_difference_add_up(history, written, other):
     report = compare(stored(*history), side(*written), side(*other), samples=2)
     for volume in report.destinations.values():
@@ -126,7 +124,6 @@ def test_the_numbers_of_a_difference_add_up(history, written, other):
 
 
 @given(histories, st.lists(routes, max_size=5), st.lists(routes, max_size=1), st.integers(0, 4), st.booleans())
-@settings(deadline=None)
 def test_what_is_shared_by_the_sides_decides_as_each_would_alone(history, written, added, place, other_team):
     silences = (silence(match={"tag": "gold"}, to=["a"]),)
     teams = [{"name": "pii", "match": {"tag": "pii"}}]

@@ -668,7 +668,7 @@ def test_the_document_of_the_next_test_is_valid(tmp_path):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_single_misspelt_key_is_exactly_one_fault_at_its_place(tmp_path_factory, data):
     place = data.draw(st.sampled_from(sorted(_keys(WHOLE), key=str)))
     misspelt = data.draw(st.sampled_from(sorted(_misspellings(str(place[-1])))))

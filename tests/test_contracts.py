@@ -375,7 +375,6 @@ def points(allowed: Bounds) -> set[Decimal]:
 
 
 @given(bounds, bounds)
-@settings(derandomize=True, deadline=None)
 def test_bounds_are_sets_of_numbers(one: Bounds, two: Bounds) -> None:
     """On whole and half numbers, as all cuts are at whole ones."""
     assert points(one & two) == points(one) & points(two)
@@ -434,14 +433,13 @@ def turned(value: Any) -> Any:
 
 
 @given(contracts, st.booleans())
-@settings(derandomize=True, deadline=None)
 def test_another_layout_is_the_same(contract: dict[str, Any], flow: bool) -> None:
     text = dumped(turned(contract), sort_keys=False, default_flow_style=flow)
     assert classes(dumped(contract), f"# a comment\n{text}") == {"same"}
 
 
 @given(contracts, contracts)
-@settings(derandomize=True, deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_the_way_back_is_the_opposite(one: dict[str, Any], two: dict[str, Any]) -> None:
     opposite = {"loosened": "tightened", "tightened": "loosened", "breaking": "added", "added": "breaking"}
     there, back = classify(json.dumps(one), json.dumps(two)), classify(json.dumps(two), json.dumps(one))
@@ -464,7 +462,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(words), anything), st.dictionaries(st.sampled_from(words), anything))
-@settings(derandomize=True, deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_every_shape_has_an_answer(one: dict[str, Any], two: dict[str, Any]) -> None:
     before, after = dumped(one), dumped(two)
     told = classify(before, after)
@@ -478,7 +476,7 @@ def test_every_shape_has_an_answer(one: dict[str, Any], two: dict[str, Any]) -> 
 @given(st.text(), st.text())
 @example("a: 1", "!")
 @example("%YAML 9.9\n---\na: 1", "%TAG ! !\n---\n")
-@settings(derandomize=True, deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_every_text_has_an_answer(one: str, two: str) -> None:
     for before in (None, one, f"a: {one}", f"dataset: x\nchecks:\n- {one}"):
         for after in (two, f"a: {two}", f"dataset: x\nchecks:\n- {two}"):

@@ -175,7 +175,7 @@ def naive(found: list[dict[str, str]], asked: list[tuple[dict[str, Any], dict[st
 
 
 @given(found=results, asked=routes)
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_matcher_agrees_with_a_naive_oracle(
     found: list[dict[str, str]], asked: list[tuple[dict[str, Any], dict[str, Any], bool]]
 ) -> None:
@@ -198,7 +198,7 @@ def test_the_matcher_agrees_with_a_naive_oracle(
 
 
 @given(found=results, asked=routes)
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_decision_can_be_repeated_and_its_trace_be_stored(
     found: list[dict[str, str]], asked: list[tuple[dict[str, Any], dict[str, Any], bool]]
 ) -> None:

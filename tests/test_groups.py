@@ -116,7 +116,7 @@ routes = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(events(evaluations), routes)
 def test_no_result_is_sent_twice_unless_it_belongs_to_two(event: Event, asked: list[dict[str, Any]]) -> None:
     decision = decide(event, compiled(*asked, team=TEAMS))
@@ -267,7 +267,7 @@ def test_a_result_that_an_expression_has_no_answer_for_keeps_the_others_not_back
     assert nothing.trace[0]["failed"]["error"] == decision.trace[0]["unanswered"]
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(events(evaluations), states())
 def test_an_expression_sees_what_matchers_see(event: Event, state: State) -> None:
     known = {"team": TEAMS}

@@ -119,7 +119,7 @@ def holds(all_of: dict[str, Any], none_of: dict[str, Any], facts: Facts) -> bool
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(events(), plain_conditions, plain_conditions)
 def test_the_matcher_agrees_with_a_naive_oracle_on_every_key_that_asks_no_memory(
     event: Event, all_of: dict[str, Any], none_of: dict[str, Any]
@@ -142,7 +142,7 @@ matches = st.one_of(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(matches, max_size=8))
 def test_event_types_without_end_are_routed_as_the_first_ones_are(asked: list[dict[str, Any]]) -> None:
     rules = compiled(*({"match": match} for match in asked))

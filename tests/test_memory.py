@@ -324,7 +324,7 @@ def test_what_says_nothing_that_can_be_compared_is_not_remembered(event: Event) 
 # --- on the disk
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(events(), max_size=8))
 def test_what_is_remembered_comes_back_from_the_disk(coming: list[Event]) -> None:
     memory: dict[bytes, Memory] = {}

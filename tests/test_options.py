@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
@@ -52,7 +52,6 @@ def test_a_duration_ends_and_does_not_begin_in_the_past(seconds):
     assert "not negative, and at most a hundred years" in fault(wait=seconds)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 10_000_000))
 def test_a_printed_duration_reads_back_to_within_its_smaller_unit(seconds):
     back = parse_duration(format_duration(float(seconds)))

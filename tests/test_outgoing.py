@@ -279,7 +279,7 @@ def spellings(address: IPv4Address | IPv6Address) -> list[str]:
 REFUSED = ADDRESSES.filter(lambda address: bool(Guard().refusal(address)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REFUSED, st.data())
 def test_no_spelling_reaches_an_address_that_is_refused(address, data):
     host = data.draw(st.sampled_from(spellings(address)))

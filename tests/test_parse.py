@@ -152,7 +152,7 @@ fields = st.dictionaries(st.sampled_from(sorted(soda.FIELDS)), wild)
 shaped = st.builds(lambda rest, event: {**rest, "event": event}, fields, events)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=50) | (wild | shaped).map(lambda body: json.dumps(body).encode()))
 def test_every_body_is_an_event_or_a_refusal_that_repeats_nothing_of_it(raw):
     refused = None
@@ -170,7 +170,7 @@ def test_every_body_is_an_event_or_a_refusal_that_repeats_nothing_of_it(raw):
         assert len(refused.faults) <= MAX_FAULTS
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(shaped.map(lambda body: json.dumps(body).encode()))
 @example(b'{"event": "contractPublished", "contract": {"prefixes": 1}, "contract": {"datasource": {"name": 2}}}')
 @example(b'{"event": "contractPublished", "contract": {"prefixes": []}, "contract": {"prefixes": 1}}')

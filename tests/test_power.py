@@ -112,7 +112,7 @@ def test_without_its_syncs_the_same_record_loses_events(replay: Replay) -> None:
     assert not storage.answered & set(replay.recover(storage.synced()).events)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(where=st.integers(0, 999_999), seed=st.integers(0, 2**32))
 def test_a_shared_commit_is_as_safe_as_one_of_its_own(replay: Replay, where: int, seed: int) -> None:
     """Power may fail anywhere. What was synced is there, and what more is there are the next events, without a gap."""

@@ -6,7 +6,7 @@ import threading
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import escape
 
@@ -38,7 +38,6 @@ SHOWN = {
 """How others show a secret."""
 
 
-@settings(deadline=None, derandomize=True)
 @given(plain, plain)
 @example('quo"te\\back\nslash', "é\N{SNOWMAN}é\t")
 def test_a_known_secret_is_redacted_in_text_repr_and_json(secret, other):
@@ -60,7 +59,6 @@ def test_a_secret_is_known_in_every_spelling(secret, show):
     assert not set(left) - set("b[]{}'\"\\a:, &quot;"), "more is left than what stands round it"
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     st.text(st.characters(exclude_characters="*", codec="utf-8"), min_size=8, max_size=24),
     st.binary(max_size=7),

@@ -114,7 +114,6 @@ def shape(value: Any) -> Any:
 # cutting out and putting back
 
 
-@settings(deadline=None, derandomize=True)
 @given(values, urls, values, st.randoms(use_true_random=False))
 def test_no_string_of_a_body_holds_the_callback_afterwards_and_it_comes_back_byte_for_byte(value, url, other, random):
     """Wherever its members stand, however every character is spelt, and whatever else is there."""
@@ -126,7 +125,7 @@ def test_no_string_of_a_body_holds_the_callback_afterwards_and_it_comes_back_byt
     assert is_mentioned(raw)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(values, urls, st.randoms(use_true_random=False))
 @example({"description": f"see {NAME}: ", "title": "x"}, URL, Random(1))
 @example({f"{NAME}\\": "\\", "b": f'{NAME}":"'}, URL, Random(1))
@@ -138,7 +137,7 @@ def test_what_is_cut_out_of_json_leaves_json_of_the_same_shape(value, url, rando
     assert shape(parsed(rest)) == shape(parsed(raw))
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(st.binary(max_size=4) | st.sampled_from([piece.encode() for piece in PIECES]), max_size=20).map(b"".join)
 )

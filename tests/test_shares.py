@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rawhttp import GET, Client, echo, post, served
 from running import LISTEN, Running, running_router, until
@@ -16,7 +16,6 @@ SOURCES = '[source.a]\npath = "/a"\n[source.b]\npath = "/b"\n'
 TAKES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40)), max_size=40)
 
 
-@settings(derandomize=True)
 @given(TAKES)
 def test_no_source_ever_gets_more_than_its_share_or_is_refused_for_what_another_does(
     takes: list[tuple[str, int]],

@@ -268,7 +268,7 @@ def _without_secrets(stored: StoredEvent) -> StoredEvent:
     return replace(stored, event=replace(stored.event, raw=stored.event.raw_redacted))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(st.lists(STEPS, max_size=40))
 def test_both_engines_show_the_same_whatever_is_done(steps: list[tuple[Any, ...]]) -> None:
     async def run(folder: Path) -> None:

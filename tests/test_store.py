@@ -206,7 +206,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("abc"), JSON | st.just(...)), max_size=10))
 def test_what_is_got_is_what_was_set_last(changes):
     """``...`` stands for taking it out."""

@@ -16,7 +16,7 @@ from sodarouter.event import Event
 from sodarouter.hindsight import effective, now, silences_of, state_of, why
 from sodarouter.spool import DeliveryFilter, MemorySpool, StoredSilence
 
-often = settings(derandomize=True, deadline=None, max_examples=80)
+often = settings(max_examples=80)
 
 
 def again(event: Event) -> Event:
@@ -54,7 +54,7 @@ def test_the_few_rules_that_the_index_finds_decide_the_same_as_all_of_them(
     assert [step["route"] for step in told] == [rule.name for rule in rules.rules]
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(events(), min_size=1, max_size=6), routings(), st.lists(silences("s"), max_size=1), st.data())
 def test_every_stored_trace_can_be_had_again_with_a_step_for_every_rule(
     coming: list[Event], routing: Routing, kept: list[Silence], data: st.DataObject

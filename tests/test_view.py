@@ -87,7 +87,7 @@ payloads = st.builds(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(payloads)
 @example({"event": "checkEvaluation", "checkResults": [{"value": 1e308 * 10, "attributes": {"a": [1e308 * 10]}}]})
 def test_whatever_soda_leaves_out_or_puts_in_there_is_a_view_and_a_record_in_strict_json(body):

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 from support import SAMPLES, make_event, payload
@@ -601,7 +601,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @example("result.value == result.value", [None])
 @given(expressions | st.text(max_size=12), st.lists(values, min_size=1, max_size=3))
 def test_an_expression_is_refused_or_answers_or_says_why_and_always_the_same(text, found):

@@ -443,7 +443,7 @@ MADE = st.one_of(
 
 
 @given(sent=st.lists(MADE, max_size=6), parts=st.integers(1, 20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_comes_is_taken_in_or_is_no_frame(sent: list[bytes], parts: int) -> None:
     told: list[tuple[str | None, int, str]] = []
 
