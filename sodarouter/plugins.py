@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
@@ -31,6 +31,7 @@ from sodarouter.contract import (
 )
 from sodarouter.delivery import Delivery
 from sodarouter.destination import Destination
+from sodarouter.distributions import distribution_of, plugin_entries
 from sodarouter.enrich import Enricher
 from sodarouter.errors import Fault, PluginError
 from sodarouter.event import Event
@@ -43,8 +44,6 @@ from sodarouter.redact import Redactor
 from sodarouter.source import SourceType
 from sodarouter.store import Store
 from sodarouter.verification import VerificationType
-
-GROUP = "sodarouter"
 
 AnyDestination = Destination[Any]
 KindT = TypeVar("KindT", type[AnyDestination], type[SourceType[Any]], type[VerificationType])
@@ -87,7 +86,7 @@ class _Manager(pluggy.PluginManager):
     """Only destinations take part in ``deliver``; the one of a mere module becomes a destination type instead."""
 
     def __init__(self) -> None:
-        super().__init__(GROUP)
+        super().__init__("sodarouter")
         self.add_hookspecs(hookspecs)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
@@ -108,19 +107,19 @@ class _Manager(pluggy.PluginManager):
 
 def installed() -> set[str]:
     """The names of all plugins, also of those that are disabled."""
-    return {entry.name for entry in entry_points(group=GROUP)}
+    return {entry.name for entry in plugin_entries()}
 
 
 def entry_point(name: str) -> EntryPoint:
     """The entry point of an installed plugin."""
-    return next(entry for entry in entry_points(group=GROUP) if entry.name == name)
+    return next(entry for entry in plugin_entries() if entry.name == name)
 
 
 def find(disabled: Iterable[str] = ()) -> list[Found]:
     """Imports every plugin that is installed and not disabled. One that cannot be imported has a ``fault``."""
     blocked = set(disabled)
     found: dict[str, Found] = {}
-    named = [(entry.name, _distribution(entry), entry) for entry in entry_points(group=GROUP)]
+    named = [(entry.name, distribution_of(entry), entry) for entry in plugin_entries()]
     for _, distribution, entry in sorted(named, key=lambda one: one[:2]):
         if entry.name in blocked:
             continue
@@ -160,12 +159,6 @@ def made_again(given: Mapping[str, Given | None], redact: Redactor) -> "Plugins"
     finally:
         redact.learn(secrets)
     return Plugins(found, options, redact)
-
-
-def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    # one that is half installed or half removed may have entry points and no metadata: then both are None
-    named = str(getattr(entry.dist, "name", None) or "unknown")
-    return named, str(getattr(entry.dist, "version", None) or "?")
 
 
 class Plugins:

@@ -13,9 +13,10 @@ CORE = Path(sodarouter.__file__).parent
 
 FLOORS: dict[int, str] = {
     0: """
-       address batch blame body callback child collector cut delivery descriptions errors event failures faults folders
-       frozen http ids link metrics options outgoing plugin preview problem ready redact replies scaffold seal shape shares
-       signature soda source sparing store verification view wake zones
+       address batch blame body callback child collector cut delivery descriptions distributions errors event
+       failures faults folders frozen http ids link metrics options outgoing plugin preview problem ready
+       redact replies scaffold seal shape shares signature soda source sparing store verification view wake
+       zones
        """,
     1: """
        anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify vet

@@ -1,6 +1,5 @@
 """``sodarouter PLUGIN …``: commands of plugins. One is loaded when its name is typed, and none for any other command."""
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from typer.core import TyperGroup
 
 from sodarouter import logs
 from sodarouter.config import load_plugin
+from sodarouter.distributions import OWN, distribution_of, plugin_entries
 from sodarouter.errors import ConfigError, PluginError
 from sodarouter.failures import describe
 from sodarouter.faults import nearest
@@ -59,8 +59,8 @@ def _names(*, others: bool = False) -> list[str]:
     Args:
         others: Without those that come with the router.
     """
-    found = entry_points(group="sodarouter")
-    return sorted({entry.name for entry in found if not (others and entry.dist and entry.dist.name == "sodarouter")})
+    found = plugin_entries()
+    return sorted({entry.name for entry in found if not (others and distribution_of(entry)[0] == OWN)})
 
 
 def _command(context: Any, name: str) -> Any:

@@ -3,10 +3,11 @@
 import keyword
 import re
 from enum import StrEnum
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
+from sodarouter.distributions import distribution_of, plugin_entries
 from sodarouter.errors import SodarouterError
 from sodarouter.plugin import API_VERSION
 
@@ -76,9 +77,9 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         raise SodarouterError(f'{name!r}: a name is a word such as "chat" or "chat-room", in lower case{hint}')
     if name.startswith("sodarouter-"):
         raise SodarouterError(f"{name!r}: leave sodarouter- out; did you mean {name.removeprefix('sodarouter-')!r}?")
-    for entry in entry_points(group="sodarouter", name=name):
-        owner = str(getattr(entry.dist, "name", "another distribution"))
-        if owner != f"sodarouter-{name}":
+    for entry in plugin_entries():
+        owner, _ = distribution_of(entry)
+        if entry.name == name and owner != f"sodarouter-{name}":
             raise SodarouterError(f"{name!r}: {owner} has a plugin of this name")
     title = "".join(part.title() for part in name.split("-"))
     code = (FILES / kind / "init.py.txt").read_text(encoding="utf-8")
