@@ -1,68 +1,59 @@
-"""The bytes of a connection, as `httpcore2` asks for them."""
+"""The bytes of a connection."""
 
-import ssl
+import socket
 from contextlib import suppress
-from math import inf
 
-import httpcore2
 import trio
 
-_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
+PIECE = 1 << 16
+"""Bytes that are read at once."""
 
 
-class Stream(httpcore2.AsyncNetworkStream):
-    """What is written leaves when something is to be read: the head of a request and its body in one piece."""
+class TcpStream(trio.abc.Stream):
+    """Bytes over TCP.
 
-    def __init__(self, socket: trio.SocketStream, tls: "trio.SSLStream[trio.SocketStream] | None" = None) -> None:
-        self._socket = socket
-        self._stream = tls or socket
-        self._unsent: list[bytes] = []
-        self.patience = inf
-        """Until when something to read is waited for, on trio's clock. Who reads sets it: there is nothing to wait for
-        where an answer came in one piece, and a scope for each would cost a tenth of a request."""
+    trio's own stream gives up the turn after all that it sends, and looks whether something can be read before anything
+    can have come: together a tenth of a request.
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore2's own)
-        if self._unsent:
-            data, self._unsent = b"".join(self._unsent), []
-            # a server that has seen enough may answer and close before it has all
-            with suppress(*_BROKEN):
-                await self._stream.send_all(data)
+    Args:
+        connected: A socket that does not block.
+
+    Raises:
+        OSError: From all that sends or receives.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                await self.wait_send_all_might_not_block()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.wait_writable(self._socket)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):
+                return self._socket.recv(max_bytes or PIECE)
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come that was not read, not even that the other side has gone. What has come is lost."""
         try:
-            if self.patience == inf:
-                return bytes(await self._stream.receive_some(max_bytes))
-            with trio.fail_at(self.patience):
-                return bytes(await self._stream.receive_some(max_bytes))
-        except trio.TooSlowError as error:
-            raise httpcore2.ReadTimeout from error
-        except _BROKEN as error:
-            raise httpcore2.ReadError from error
+            self._socket.recv(1)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        return False
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 (httpcore2's own)
-        self._unsent.append(buffer)
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 (httpcore2's own)
-    ) -> "Stream":
-        tls = trio.SSLStream(self._socket, ssl_context, server_hostname=server_hostname, https_compatible=True)
-        try:
-            with trio.fail_after(inf if timeout is None else timeout):
-                await tls.do_handshake()
-        except BaseException as error:
-            await trio.aclose_forcefully(tls)
-            match error:
-                case trio.TooSlowError():
-                    raise httpcore2.ConnectTimeout from error
-                case trio.BrokenResourceError():
-                    raise httpcore2.ConnectError from error
-            raise
-        return Stream(self._socket, tls)
-
-    def get_extra_info(self, info: str) -> object:
-        """Of a connection that waits for no answer, ``is_readable`` says that the other side has gone."""
-        return self._socket.socket.is_readable() if info == "is_readable" else None
+        self.close()
+        await trio.lowlevel.checkpoint()
