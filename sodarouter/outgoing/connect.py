@@ -8,10 +8,10 @@ import trio
 
 from sodarouter.errors import Retry
 from sodarouter.outgoing.connection import Connection
-from sodarouter.outgoing.failure import BROKEN, no_answer
+from sodarouter.outgoing.failure import no_answer
 from sodarouter.outgoing.guard import Guard
 from sodarouter.outgoing.network import connect
-from sodarouter.outgoing.stream import TcpStream
+from sodarouter.outgoing.stream import TcpStream, TlsStream
 from sodarouter.outgoing.target import Origin, target
 
 
@@ -66,16 +66,16 @@ class Connector:
                 return Connection(tcp)
             if self._proxy:
                 await _tunnel(tcp, origin, self._proxy)
-            return Connection(tcp, await self._secured(tcp, origin.host))
+            return Connection(await self._secured(tcp, origin.host))
         except BaseException:
             tcp.close()
             raise
 
-    async def _secured(self, tcp: TcpStream, host: str) -> trio.SSLStream[TcpStream]:
+    async def _secured(self, tcp: TcpStream, host: str) -> TlsStream:
         try:
-            tls = trio.SSLStream(tcp, self._context, server_hostname=host, https_compatible=True)
-            await tls.do_handshake()
-        except (*BROKEN, ValueError) as error:  # ValueError: what a proxy is asked for may be no name
+            tls = TlsStream(tcp, self._context, host)
+            await tls.shake_hands()
+        except (OSError, ValueError) as error:  # ValueError: what a proxy is asked for may be no name
             raise no_answer("ConnectError", error) from None
         return tls
 

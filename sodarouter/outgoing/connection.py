@@ -6,8 +6,8 @@ import h11
 import trio
 
 from sodarouter.errors import Retry
-from sodarouter.outgoing.failure import BROKEN, no_answer
-from sodarouter.outgoing.stream import TcpStream
+from sodarouter.outgoing.failure import no_answer
+from sodarouter.outgoing.stream import Stream
 
 MAX_READ = 1 << 16
 """Bytes of an answer's body that are read: a connection serves again only when an answer was read to its end."""
@@ -20,15 +20,8 @@ Head = h11.Response | h11.InformationalResponse
 
 
 class Connection:
-    """
-    Args:
-        tcp: What it goes over.
-        tls: What it goes over in truth, if that is TLS.
-    """
-
-    def __init__(self, tcp: TcpStream, tls: trio.SSLStream[TcpStream] | None = None) -> None:
-        self._tcp = tcp
-        self._stream = tls or tcp
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     async def ask(self, method: str, target: str, headers: Sequence[tuple[str, str]], content: bytes) -> Head:
@@ -45,15 +38,15 @@ class Connection:
         except (h11.LocalProtocolError, UnicodeEncodeError):
             raise Retry("LocalProtocolError: the request cannot be sent as HTTP") from None
         try:
-            await self._stream.send_all(request)
-        except BROKEN:
+            await self._stream.send(request)
+        except OSError:
             # a server that has seen enough may answer and close before it has all
             self._http.send_failed()
         try:
             return await self._head()
         except h11.RemoteProtocolError:
             raise Retry("RemoteProtocolError: the server closed the connection or did not answer in HTTP") from None
-        except BROKEN as error:
+        except OSError as error:
             raise no_answer("ReadError", error) from None
 
     async def _head(self) -> Head:
@@ -71,7 +64,7 @@ class Connection:
         try:
             while True:
                 event = self._http.next_event()
-                if isinstance(event, h11.Data):
+                if type(event) is h11.Data:
                     body += event.data
                 elif event is not h11.NEED_DATA:
                     return body, True
@@ -81,11 +74,11 @@ class Connection:
                     # only here: a scope for an answer that came in one piece would cost a tenth of a request
                     with trio.fail_at(until):
                         await self._receive()
-        except (*BROKEN, h11.RemoteProtocolError, trio.TooSlowError):
+        except (OSError, h11.RemoteProtocolError, trio.TooSlowError):
             return body, False
 
     async def _receive(self) -> None:
-        self._http.receive_data(bytes(await self._stream.receive_some()))
+        self._http.receive_data(await self._stream.receive())
 
     def serves_again(self) -> bool:
         """Whether another request can be sent: the answer was read to its end, and nothing came behind it."""
@@ -97,7 +90,7 @@ class Connection:
 
     def is_open(self) -> bool:
         """Whether the other side has said nothing since its last answer, nor closed the connection."""
-        return self._tcp.is_silent()
+        return self._stream.is_silent()
 
     def close(self) -> None:
-        self._tcp.close()
+        self._stream.close()

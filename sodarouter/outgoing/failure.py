@@ -8,22 +8,15 @@ import os
 import socket
 import ssl
 
-import trio
-
 from sodarouter.errors import Retry
 
-BROKEN = (OSError, trio.BrokenResourceError)
-"""What a stream raises when the connection breaks off."""
 
-
-def no_answer(kind: str, error: BaseException) -> Retry:
+def no_answer(kind: str, error: Exception) -> Retry:
     """The kind of failure and its cause, such as ``ConnectError: Connection refused``."""
-    # TLS is told of by what trio's error was raised from
-    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
-    return Retry(f"{kind}: {_words(cause) or 'the connection broke off'}")
+    return Retry(f"{kind}: {_words(error) or 'the connection broke off'}")
 
 
-def _words(error: BaseException | None) -> str | None:
+def _words(error: Exception) -> str | None:
     match error:
         case ssl.SSLCertVerificationError():
             # what follows a comma is the host's name
