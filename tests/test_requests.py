@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 import trustme
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import LOOPBACK
 
-from sodarouter import HttpAnswer, HttpClient, HttpOptions, Retry
+from sodarouter import HttpAnswer, HttpClient, HttpOptions, Reject, Retry
 from sodarouter.outgoing.connection import MAX_READ, Connection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -340,6 +341,14 @@ async def test_what_cannot_be_sent_is_not_and_is_not_quoted(headers):
             await http.request("POST", server.url, headers=headers, content=b"four")
         assert server.requests == []
         assert (await http.request("POST", server.url)).status == 200
+    assert "c4nary" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://c4nary/", "http://me:c4nary@127.0.0.1/"])
+async def test_a_url_that_was_read_already_is_looked_at_all_the_same(url):
+    async with client() as http:
+        with pytest.raises(Reject, match=r"^the URL ") as caught:
+            await http.request("POST", httpx2.URL(url))
     assert "c4nary" not in repr(caught.value)
 
 

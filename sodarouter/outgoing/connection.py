@@ -1,7 +1,5 @@
 """A connection on which one request is sent after another. What is HTTP in it is h11's."""
 
-from collections.abc import Sequence
-
 import h11
 import trio
 
@@ -24,14 +22,14 @@ class Connection:
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
-    async def ask(self, method: str, target: str, headers: Sequence[tuple[str, str]], content: bytes) -> Head:
+    async def ask(self, method: str, target: str, headers: list[tuple[str, str]], content: bytes) -> Head:
         """Sends a request, and gives the head of the answer.
 
         Raises:
             Retry: There is none.
         """
         try:
-            request = self._http.send(h11.Request(method=method, target=target, headers=list(headers)))
+            request = self._http.send(h11.Request(method=method, target=target, headers=headers))
             if content:
                 request += self._http.send(h11.Data(content))
             request += self._http.send(h11.EndOfMessage())

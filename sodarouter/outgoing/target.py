@@ -43,19 +43,14 @@ def target(given: str | httpx2.URL) -> Target:
     Raises:
         Reject: It is no URL that can be asked for. The reason does not quote it.
     """
-    url = _parsed(given) if isinstance(given, str) else given
-    port = url.port or (443 if url.scheme == "https" else 80)
-    origin = Origin(url.scheme, url.raw_host.decode("ascii"), port)
-    return Target(origin, url.netloc.decode("ascii"), url.raw_path.decode("ascii"), str(given))
-
-
-def _parsed(text: str) -> httpx2.URL:
     try:
-        url = httpx2.URL(text)
+        url = httpx2.URL(given)
     except httpx2.InvalidURL:
         raise Reject("the URL cannot be read as one") from None
     if not is_http(url):
         raise Reject("the URL does not begin with http:// or https:// and a host")
     if url.userinfo:
         raise Reject("the URL holds a user or a password, which belong into a header")
-    return url
+    port = url.port or (443 if url.scheme == "https" else 80)
+    origin = Origin(url.scheme, url.raw_host.decode("ascii"), port)
+    return Target(origin, url.netloc.decode("ascii"), url.raw_path.decode("ascii"), str(given))
