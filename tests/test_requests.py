@@ -177,6 +177,18 @@ async def test_an_answer_without_a_length_ends_with_the_connection(http_version,
     assert (answer.body, answer.whole, answer.line) == (b"all of it", True, f"HTTP/{http_version.decode()} 200 OK")
 
 
+@pytest.mark.parametrize("secured", [False, True])
+async def test_what_is_large_goes_both_ways(secured, certified):
+    content, body = bytes(range(250)) * 20_000, bytes(range(250)) * 200
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    async with saying(said, tls=certified if secured else None) as server, client(tls={"verify": False}) as http:
+        for _ in range(2):
+            answer = await http.request("POST", server.url, content=content)
+            assert (answer.body == body, answer.whole) == (True, True)
+        assert [request.endswith(b"\r\n\r\n" + content) for request in server.requests] == [True, True]
+        assert server.connections == 1
+
+
 async def test_a_body_of_just_what_is_read_is_whole():
     said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_READ + b"x" * MAX_READ
     async with saying(said) as server, client() as http:

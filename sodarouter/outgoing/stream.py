@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import trio
 
-PIECE = 1 << 16
-"""Bytes that are read at once."""
+PIECE = 1 << 14
+"""Bytes that are read at once: whatever they say, nobody else waits for long while it is looked at."""
 
 T = TypeVar("T")
 
