@@ -1,4 +1,4 @@
-"""Makes the connections of HTTP clients: to an address that may be connected to, by way of a proxy, with TLS."""
+"""Makes connections that can be asked on: to an address that may be connected to, by way of a proxy, with TLS."""
 
 import ssl
 from base64 import b64encode
@@ -19,7 +19,7 @@ class Proxy:
     """An HTTP proxy.
 
     Args:
-        url: ``http://user:password@host:port``, without either what is not needed.
+        url: ``http://user:password@host:port``; all but the host can be missing.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,7 +32,8 @@ class Proxy:
 
 
 class Connector:
-    """
+    """Makes the connections of one client.
+
     Args:
         guard: Is asked about every address that a connection is made to, a proxy's too.
         context: What TLS is made with.

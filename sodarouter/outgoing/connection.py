@@ -18,6 +18,8 @@ Head = h11.Response | h11.InformationalResponse
 
 
 class Connection:
+    """Is asked, gives the body, and can then be asked again if it `serves_again`."""
+
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)

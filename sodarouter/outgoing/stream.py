@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 class Stream(Protocol):
-    """
+    """What a connection goes over.
+
     Raises:
         OSError: From all that sends or receives: the connection broke off.
 
