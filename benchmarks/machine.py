@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.slow import sync_seconds
 
 PACKAGES = (
-    *("sodarouter", "hypercorn", "trio", "h11", "pydantic", "httpcore2"),
+    *("sodarouter", "hypercorn", "trio", "h11", "pydantic"),
     *("fastapi", "starlette", "uvicorn", "uvloop", "httptools"),
 )
 PROGRAMS = {"prometheus-alertmanager": "--version", "webhook": "-version"}

@@ -28,9 +28,9 @@ def sent(example: str) -> tuple[dict[str, str], Any]:
     event = make_event(raw.encode(), id=EVENT)
     composer = Composer(ForwardOptions.model_validate(table))
     composed = composer.compose(event, make_delivery(event, name), NOW)
-    return {
-        name: value for name, value in composed.headers.items() if name.startswith(("ce-", "webhook-", "content-"))
-    }, json.loads(composed.body)
+    headers = {name.lower(): value for name, value in composed.headers.items()}
+    shown = {name: value for name, value in headers.items() if name.startswith(("ce-", "webhook-", "content-"))}
+    return shown, json.loads(composed.body)
 
 
 @pytest.mark.parametrize(("example", "head", "body"), EXAMPLES)

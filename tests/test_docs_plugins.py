@@ -44,7 +44,7 @@ from sodarouter.contract import HOOKS, METHODS
 from sodarouter.failures import MAX_STORED
 from sodarouter.health import MAX_SAID
 from sodarouter.isolation import measured, output, said
-from sodarouter.outgoing import transport
+from sodarouter.outgoing import connection
 from sodarouter.scaffold import WRITTEN, write_plugin
 from sodarouter.spool.sqlite.keeping import MAX_ENTRIES
 from sodarouter.store import EXPIRES, LARGEST_VALUE, LONGEST_KEY, MOST_CHANGES
@@ -236,7 +236,7 @@ LIMITS = [
     ("destinations", f"cut at {said.MAX_TEXT:,} characters before they are stored"),
     ("destinations", f"logged at {output.MAX_LINE // KIB} KiB"),
     ("destinations", f"up to {measured.MOST:,} of them"),
-    ("tools", f"{transport.MAX_READ // KIB} KiB are read, for {transport.READ_SECONDS:.0f} seconds at most"),
+    ("tools", f"{connection.MAX_READ // KIB} KiB are read, for {connection.READ_SECONDS:.0f} seconds at most"),
     ("tools", f"at most {metrics.MOST_METRICS} names, of 64 characters each"),
     ("tools", f"at most {metrics.MOST_LABELS} labels, and {metrics.MOST_SERIES} sets of their values"),
     ("tools", f"counted under `{metrics.OTHER}`"),

@@ -29,7 +29,7 @@ from sodarouter.errors import ConfigError
 from sodarouter.options import Place
 from sodarouter.outgoing import Guard
 from sodarouter.outgoing.guard import allowable, can_be_allowed, literal
-from sodarouter.outgoing.network import GuardedNetwork
+from sodarouter.outgoing.network import addresses
 
 EVERYTHING = Guard((ip_network("10.0.0.0/8"), ip_network("172.16.0.0/12"), ip_network("192.168.0.0/16"),
                     ip_network("100.64.0.0/10"), ip_network("127.0.0.0/8"), ip_network("::1/128"),
@@ -408,9 +408,8 @@ def hanging(host: str) -> Iterator[int]:
 
 
 async def test_addresses_of_both_kinds_take_turns():
-    network = GuardedNetwork(EVERYTHING)
     names(both_example=[["127.0.0.1", "127.0.0.2", "::1", "127.0.0.1"]])
-    found = await network._addresses("both.example", 80)
+    found = await addresses(EVERYTHING, "both.example", 80)
     assert list(map(str, found)) == ["127.0.0.1", "::1", "127.0.0.2"]
 
 
@@ -455,11 +454,6 @@ async def test_a_name_that_cannot_be_looked_up_means_later():
     async with client() as http:
         with pytest.raises(Retry, match=r"^ConnectError: "):
             await http.request("POST", f"http://{'a' * 70}.example/")
-
-
-async def test_there_are_no_unix_sockets(tmp_path):
-    with pytest.raises(NotImplementedError):
-        await GuardedNetwork(EVERYTHING).connect_unix_socket(str(tmp_path / "socket"))
 
 
 # proxies

@@ -76,7 +76,8 @@ class Forward(Destination[ForwardOptions]):
         port = f":{composed.url.port}" if composed.url.port else ""
         target = f"{composed.method} {composed.url.scheme}://{composed.url.host}{port}/{REDACTED}"
         headers = {
-            name: REDACTED if name in composed.secret_headers else value for name, value in composed.headers.items()
+            name.lower(): REDACTED if name in composed.secret_headers else value
+            for name, value in composed.headers.items()
         }
         return Preview(target, composed.body, headers)
 

@@ -1,7 +1,7 @@
 """Makes the request for one delivery."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from urllib.parse import quote, unquote
@@ -21,10 +21,10 @@ class Composed:
 
     method: str
     url: httpx2.URL
-    headers: httpx2.Headers
+    headers: Mapping[str, str]
     body: bytes
     secret_headers: frozenset[str]
-    """Names in lower case of those whose values are secrets, or made with one."""
+    """Names of those whose values are secrets, or made with one."""
 
 
 class Composer:
@@ -78,9 +78,8 @@ class Composer:
         each = {
             name.lower(): (name, value) for some in (usual, made.headers, own, signed) for name, value in some.items()
         }
-        secret = frozenset(name.lower() for name in (*own, *signed))
-        headers = httpx2.Headers(list(each.values()))
-        return Composed(options.method, self._target(event, delivery, kept), headers, made.body, secret)
+        target, secret = self._target(event, delivery, kept), frozenset((*own, *signed))
+        return Composed(options.method, target, dict(each.values()), made.body, secret)
 
     def _target(self, event: Event, delivery: Delivery, kept: Kept) -> httpx2.URL:
         if self._url is not None:

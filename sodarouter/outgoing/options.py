@@ -146,7 +146,8 @@ class HttpOptions(Options):
     """An HTTP proxy, `http://user:password@host:port`, instead of that of `[outgoing]`; `"off"`: none. Proxies named in
     the environment are not used."""
     connect_timeout: Duration = Field(5.0, gt=0)
-    """How long making the connection may take; the destination's `timeout` limits the whole attempt."""
+    """How long making the connection may take, with the lookup of the name, the proxy and TLS; the destination's `timeout`
+    limits the whole attempt."""
 
 
 class Outgoing(Options):
