@@ -166,9 +166,9 @@ def expire(connection: Connection, now: float, before: int, limit: int) -> int:
     ).fetchall()
     for destination, many in crowded:
         gone = connection.execute(
-            "DELETE FROM store WHERE destination = ?1 AND key IN"
-            " (SELECT key FROM store WHERE destination = ?1 ORDER BY expires LIMIT ?2)",
-            (destination, min(limit, many - MAX_ENTRIES)),
+            "DELETE FROM store WHERE destination = :destination AND key IN"
+            " (SELECT key FROM store WHERE destination = :destination ORDER BY expires LIMIT :many)",
+            {"destination": destination, "many": min(limit, many - MAX_ENTRIES)},
         )
         went.append(gone.rowcount)
     return max(went)
