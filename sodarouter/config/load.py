@@ -77,7 +77,6 @@ def load(path: Path, running: Config | None = None) -> Config:
     if running:
         for fault in fixed(running.file, file, found.unsure):
             found.add(fault, origins)
-    redact = running.redact if running else Redactor()
     sources = tuple(configured_sources(documents[0], plugins, file.server.max_body, redact, found))
     for document in documents:
         check_destination_defaults(document, plugins.types, found)
