@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from sodarouter import hookspecs
+from sodarouter.address import LIVE_PATH
 from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.faults import suggestion
@@ -19,7 +20,7 @@ from sodarouter.source import SODA, SourceType
 from sodarouter.verification import VerificationType
 from sodarouter.verify import BuiltIn
 
-OWN_PAGES = ("/livez", "/readyz")
+OWN_PAGES = (LIVE_PATH, "/readyz")
 OWN_API = "/api/"
 OWN_VERIFICATIONS = frozenset(model.model_fields["type"].default for model in get_args(BuiltIn))
 METHODS = ("GET", "POST", "PUT")
