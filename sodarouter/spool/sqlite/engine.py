@@ -227,11 +227,6 @@ class SqliteSpool:
             await self._writer.once(lambda _: None)
         return self._writer.is_alive
 
-    @property
-    def lag(self) -> float:
-        """Seconds that the oldest change which is not on disk yet has waited for it."""
-        return self._writer.lag
-
     def _look(self) -> Stats:
         if self._writer.closed:
             raise SpoolError("the spool is closed")
