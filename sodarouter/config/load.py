@@ -40,9 +40,9 @@ class Config:
     sources: tuple[ConfiguredSource, ...]
     destinations: tuple[ConfiguredDestination, ...]
     routing: Routing
-    """What of it decides, and"""
+    """What of it decides."""
     rules: Rules
-    """what that is compiled into."""
+    """What ``routing`` is compiled into."""
     plugins: Plugins
     redact: Redactor
     origins: Origins

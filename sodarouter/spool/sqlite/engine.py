@@ -52,8 +52,8 @@ class SqliteSpool:
     """`sodarouter.spool.base.Spool` on a file. Hold its `Lock` while it is open.
 
     Args:
-        max_size: Bytes, and
-        max_backlog: pending deliveries, at which nothing more is taken in.
+        max_size: Bytes of the spool at which nothing more is taken in.
+        max_backlog: Pending deliveries at which nothing more is taken in.
         keys: Seal callback URLs: `sodarouter.seal.Sealer`. By default they are in a file beside the spool, which is made
             if it is missing.
     """
