@@ -43,7 +43,8 @@ def wanted_api(target: object) -> object:
 
 
 def check_api(wanted: object, has: str = API_VERSION) -> None:
-    """
+    """Looks whether a plugin can be used with this version of the contract.
+
     Args:
         wanted: From `wanted_api`.
         has: What the router has.
@@ -67,7 +68,8 @@ def check_api(wanted: object, has: str = API_VERSION) -> None:
 
 
 def check_hook(name: str, implementation: Callable[..., Any]) -> None:
-    """
+    """Looks whether an implementation of a hook can be called as the router calls it.
+
     Args:
         name: The hook that is implemented.
         implementation: As it will be called: bound, if it is a method.
@@ -97,7 +99,8 @@ def check_hook(name: str, implementation: Callable[..., Any]) -> None:
 
 
 def check_type(kind: object) -> None:
-    """
+    """Looks whether a destination type can be used.
+
     Raises:
         PluginError: It is no class that destinations can be made of.
     """
@@ -137,7 +140,8 @@ def check_type(kind: object) -> None:
 
 
 def check_source(kind: object) -> None:
-    """
+    """Looks whether a source type can be used.
+
     Raises:
         PluginError: It is no class that sources can be made of.
     """
@@ -188,7 +192,8 @@ def check_verification(kind: object) -> str:
 
 
 def _check_method(what: str, made: object, name: str, *arguments: str) -> None:
-    """
+    """Looks whether a method is an ordinary one that can be called with these arguments.
+
     Args:
         what: Whose method it is, in words.
         made: An instance.
@@ -210,7 +215,8 @@ _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasy
 
 
 def check_route(route: object) -> None:
-    """
+    """Looks whether a page can be served.
+
     Raises:
         PluginError: It is no page, or one of the router's own.
     """

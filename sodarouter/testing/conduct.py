@@ -297,7 +297,8 @@ AFTERWARDS = (quick, returns, keeps_secrets)
 
 
 def well(*routers: FakeRouter) -> None:
-    """
+    """Looks whether all went well so far.
+
     Raises:
         NotWellError: A destination has failed.
     """

@@ -50,7 +50,8 @@ def event(number: int, arrival: Arrival) -> tuple[bytes, ...]:
 
 
 def event_of(data: bytes) -> Heard:
-    """
+    """The event of a frame that `event` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -116,7 +117,8 @@ def quarantine(number: int, refused: Refused) -> tuple[bytes, ...]:
 
 
 def quarantine_of(data: bytes) -> tuple[int, Kept, bytes]:
-    """
+    """The number of a body for the quarantine, what is known of it, and the body.
+
     Raises:
         BadFrame: It is no body for the quarantine.
     """
@@ -130,7 +132,8 @@ def turned(source: str | None, status: int, reason: str) -> bytes:
 
 
 def turned_of(data: bytes) -> Turned:
-    """
+    """The refusal of a frame that `turned` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -142,7 +145,8 @@ def pulse(longest: float, blocked: Mapping[str, int]) -> bytes:
 
 
 def pulse_of(data: bytes) -> Pulse:
-    """
+    """The pulse of a frame that `pulse` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -154,7 +158,8 @@ def replied(number: int, sent: bool) -> bytes:
 
 
 def replied_of(data: bytes) -> tuple[int, bool]:
-    """
+    """The number of an answer, and whether it could be sent.
+
     Raises:
         BadFrame: It is none.
     """
@@ -176,7 +181,8 @@ def number(value: int) -> bytes:
 
 
 def number_of(data: bytes) -> int:
-    """
+    """The number that is all a frame says.
+
     Raises:
         BadFrame: It is none.
     """
