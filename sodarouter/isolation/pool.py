@@ -28,7 +28,7 @@ class Isolated:
     def __init__(self, config: Config, configured: ConfiguredDestination, metrics: Metrics) -> None:
         self._metrics = metrics
         self.batched = configured.batch_size > 0
-        plugin = config.plugins.that_offers(configured.kind)
+        plugin = config.plugins.owner(configured.kind)
         self._start = Start(
             configured.name,
             plugin.name,
