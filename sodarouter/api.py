@@ -12,7 +12,7 @@ from sodarouter.decide import NewSilence
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.errors import SpoolError
 from sodarouter.faults import faults
-from sodarouter.operations import BATCH, Impossible, NoSuchDestination, Operations
+from sodarouter.operations import BATCH, Impossible, NoSuchDestination, NoSuchReplay, Operations
 from sodarouter.options import LONGEST, Options
 from sodarouter.problem import Answer, problem
 from sodarouter.respond import response
@@ -91,6 +91,10 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
     @app.errorhandler(NoSuchDestination)
     async def _no_such_destination(error: NoSuchDestination) -> Response:
         return response(problem(404, "No such destination", str(error)))
+
+    @app.errorhandler(NoSuchReplay)
+    async def _no_such_replay(error: NoSuchReplay) -> Response:
+        return response(problem(404, "No such replay", str(error)))
 
     @app.errorhandler(Impossible)
     async def _impossible(error: Impossible) -> Response:

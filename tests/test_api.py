@@ -77,6 +77,16 @@ async def test_a_replay_to_nowhere_is_decided_anew(admin: Admin) -> None:
     assert (claim.event.id, claim.delivery.replay) == (event, number)
 
 
+@pytest.mark.parametrize("number", [0, 2, 1 << 64])
+async def test_a_replay_that_was_never_begun_is_told(admin: Admin, number: int) -> None:
+    event = (await admin.engine.planned("mail")).id
+    assert (await admin.post("replays")).json() == {"replay": 1}
+    answer = await admin.post(f"replays/{number}", events=[event], to=["log"])
+    assert (answer.status_code, answer.json()["title"]) == (404, "No such replay")
+    assert answer.json()["detail"] == f"no replay {number} was begun"
+    assert admin.engine.reader.count_deliveries(DeliveryFilter()) == {State.PENDING: 1}
+
+
 async def test_a_destination_is_halted_and_resumed(admin: Admin) -> None:
     for halt in ("paused", "draining"):
         answer = await admin.post("destinations/log", halt=halt)
@@ -277,6 +287,7 @@ async def test_what_is_documented_can_be_asked_and_is_answered_so(
     admin: Admin, page: str, asked: Any, answered: Any
 ) -> None:
     text = json.dumps(asked).replace("NAME", "log")
+    assert await admin.engine.spool.begin_replay(0.0) == 1
     answer = await admin.post(page.replace("NUMBER", "1").replace("NAME", "log"), **json.loads(text))
     assert answer.status_code == 200
     assert answer.json().keys() == answered.keys()

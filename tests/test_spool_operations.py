@@ -317,6 +317,14 @@ async def test_a_replay_delivers_once_more_and_is_marked(engine: Engine) -> None
     assert await engine.spool.begin_replay(NOW) > number
 
 
+async def test_a_replay_that_was_never_begun_plans_nothing(engine: Engine) -> None:
+    event = await engine.planned("log")
+    begun = await engine.spool.begin_replay(NOW)
+    for number in (-1, 0, begun + 1, 1 << 64):
+        assert await engine.spool.replay(number, [event.id], ["mail"], NOW, first=NOW, every=0.0) is None
+    assert [one.id for one in engine.reader.deliveries(limit=9)] == [f"{event.id}/log"]
+
+
 async def test_a_replay_is_spread_over_time(engine: Engine) -> None:
     events = [await engine.planned() for _ in range(4)]
     number = await engine.spool.begin_replay(NOW)

@@ -172,7 +172,7 @@ class SqliteSpool:
 
     async def replay(
         self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
-    ) -> int:
+    ) -> int | None:
         asked = partial(
             operate.replay, number=number, events=events, destinations=destinations, now=now, first=first, every=every
         )
