@@ -108,8 +108,11 @@ class Operations:
         Raises:
             NoSuchDestination: One of ``to`` is not configured.
             NoSuchReplay: It was never begun. Its deliveries would be those of the one that comes to have this number.
+            Impossible: The last of the events would be due in more than a hundred years.
         """
         self._must_exist(to)
+        if after + every * (len(events) - 1) > LONGEST:
+            raise Impossible("the last of these events would be due in more than a hundred years")
         now = self.now()
         planned = await self.spool.replay(number, events, to, now, first=now + after, every=every)
         if planned is None:
