@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sodarouter.admit import Arrival
 from sodarouter.errors import ConfigError
+from sodarouter.failures import leaves
 from sodarouter.ids import new_id
 from sodarouter.parse import MAX_TYPE
 from sodarouter.spool import Refused
@@ -168,11 +169,8 @@ def replied_of(data: bytes) -> tuple[int, bool]:
 
 
 def failed(group: BaseExceptionGroup[ConfigError]) -> bytes:
-    """All faults of the error in a group, in one line."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    faults = error.faults if isinstance(error, ConfigError) else ()
+    """All faults of the errors in a group, in one line."""
+    faults = [fault for error in leaves(group) if isinstance(error, ConfigError) for fault in error.faults]
     return "; ".join(map(str, faults)).encode(errors="backslashreplace")
 
 
