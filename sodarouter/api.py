@@ -12,9 +12,10 @@ from sodarouter.decide import NewSilence
 from sodarouter.delivery import Halt, Loaded
 from sodarouter.errors import SpoolError
 from sodarouter.faults import faults
-from sodarouter.operations import BATCH, Impossible, NoSuchDestination, Operations
+from sodarouter.operations import BATCH, Impossible, NoSuchDestination, NoSuchReplay, Operations
 from sodarouter.options import LONGEST, Options
 from sodarouter.problem import Answer, problem
+from sodarouter.respond import response
 from sodarouter.store import LONGEST_KEY
 
 log = structlog.get_logger()
@@ -85,15 +86,19 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
 
     @app.errorhandler(SpoolError)
     async def _spool_failed(error: SpoolError) -> Response:
-        return _response(problem(503, "The spool failed", str(error)))
+        return response(problem(503, "The spool failed", str(error)))
 
     @app.errorhandler(NoSuchDestination)
     async def _no_such_destination(error: NoSuchDestination) -> Response:
-        return _response(problem(404, "No such destination", str(error)))
+        return response(problem(404, "No such destination", str(error)))
+
+    @app.errorhandler(NoSuchReplay)
+    async def _no_such_replay(error: NoSuchReplay) -> Response:
+        return response(problem(404, "No such replay", str(error)))
 
     @app.errorhandler(Impossible)
     async def _impossible(error: Impossible) -> Response:
-        return _response(problem(422, "Not possible", str(error)))
+        return response(problem(422, "Not possible", str(error)))
 
     @app.post("/api/deliveries/retry")
     async def _retry() -> dict[str, Any]:
@@ -180,10 +185,4 @@ async def _asked(model: type[AskedT]) -> AskedT:
 
 
 def _refuse(answer: Answer) -> NoReturn:
-    abort(_response(answer))
-
-
-def _response(answer: Answer) -> Response:
-    return Response(
-        answer.body, answer.status, {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-    )
+    abort(response(answer))

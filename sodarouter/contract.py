@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from sodarouter import hookspecs
+from sodarouter.address import LIVE_PATH
 from sodarouter.destination import Destination
 from sodarouter.errors import PluginError
 from sodarouter.faults import suggestion
@@ -19,7 +20,7 @@ from sodarouter.source import SODA, SourceType
 from sodarouter.verification import VerificationType
 from sodarouter.verify import BuiltIn
 
-OWN_PAGES = ("/livez", "/readyz")
+OWN_PAGES = (LIVE_PATH, "/readyz")
 OWN_API = "/api/"
 OWN_VERIFICATIONS = frozenset(model.model_fields["type"].default for model in get_args(BuiltIn))
 METHODS = ("GET", "POST", "PUT")
@@ -42,7 +43,8 @@ def wanted_api(target: object) -> object:
 
 
 def check_api(wanted: object, has: str = API_VERSION) -> None:
-    """
+    """Looks whether a plugin can be used with this version of the contract.
+
     Args:
         wanted: From `wanted_api`.
         has: What the router has.
@@ -66,7 +68,8 @@ def check_api(wanted: object, has: str = API_VERSION) -> None:
 
 
 def check_hook(name: str, implementation: Callable[..., Any]) -> None:
-    """
+    """Looks whether an implementation of a hook can be called as the router calls it.
+
     Args:
         name: The hook that is implemented.
         implementation: As it will be called: bound, if it is a method.
@@ -96,7 +99,8 @@ def check_hook(name: str, implementation: Callable[..., Any]) -> None:
 
 
 def check_type(kind: object) -> None:
-    """
+    """Looks whether a destination type can be used.
+
     Raises:
         PluginError: It is no class that destinations can be made of.
     """
@@ -136,7 +140,8 @@ def check_type(kind: object) -> None:
 
 
 def check_source(kind: object) -> None:
-    """
+    """Looks whether a source type can be used.
+
     Raises:
         PluginError: It is no class that sources can be made of.
     """
@@ -187,7 +192,8 @@ def check_verification(kind: object) -> str:
 
 
 def _check_method(what: str, made: object, name: str, *arguments: str) -> None:
-    """
+    """Looks whether a method is an ordinary one that can be called with these arguments.
+
     Args:
         what: Whose method it is, in words.
         made: An instance.
@@ -209,7 +215,8 @@ _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasy
 
 
 def check_route(route: object) -> None:
-    """
+    """Looks whether a page can be served.
+
     Raises:
         PluginError: It is no page, or one of the router's own.
     """

@@ -60,6 +60,9 @@ async def run(
     Raises:
         ConfigError: A destination cannot be opened, or an address cannot be listened on.
         SpoolError: The spool cannot be opened, or another process has it.
+
+    Cancellation: it ends without the time that stopping leaves to requests and attempts under way; the next start makes
+    these attempts again.
     """
     notifier = notifier or Notifier()
     async with _open_spool(config) as spool, going_live(config) as live:

@@ -30,9 +30,9 @@ from sodarouter.wake import Wake
 
 GATHER = 0.002
 """Seconds for which an attempt that has ended waits for others of its destination, as long as some are under way, at least:
-a transaction costs as much as many deliveries. Where the disk is slow, it waits as long as the last transaction took, and"""
+a transaction costs as much as many deliveries. Where the disk is slow, it waits as long as the last transaction took."""
 MOST_GATHER = 0.02
-"""seconds at most."""
+"""Seconds that it waits at most."""
 
 
 class _Ended(NamedTuple):

@@ -9,7 +9,7 @@ from sodarouter.metrics import Metric
 
 
 class State(StrEnum):
-    """Where a delivery stands. A leased one is ``pending`` with its next attempt under way."""
+    """Where a delivery stands. ``leased`` is shown for one that is pending and whose next attempt is under way."""
 
     PENDING = "pending"
     LEASED = "leased"

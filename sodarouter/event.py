@@ -142,9 +142,9 @@ class Event:
 
 
 _BODY = "body"
-"""Where an event keeps what was read of ``raw`` until its view is made, and"""
+"""Where an event keeps what was read of ``raw`` until its view is made."""
 _KEPT = "kept"
-"""what `Event.once` was asked for."""
+"""Where it keeps what `Event.once` was asked for."""
 _MADE = (_BODY, _KEPT, "payload", "view")
 """All that an event has beside its fields."""
 

@@ -37,14 +37,14 @@ def contained(failures: list[BaseException]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        leaves, passing = _leaves(error), []
+        raised, passing = leaves(error), []
         if _ending():
             # a coroutine that is thrown away must be allowed to end
-            passing = [leaf for leaf in leaves if is_a(leaf, trio.Cancelled) or is_a(leaf, GeneratorExit)]
-        if len(passing) == len(leaves):
+            passing = [leaf for leaf in raised if is_a(leaf, trio.Cancelled) or is_a(leaf, GeneratorExit)]
+        if len(passing) == len(raised):
             raise
         going = set(map(id, passing))
-        failures.extend(leaf for leaf in leaves if id(leaf) not in going)
+        failures.extend(leaf for leaf in raised if id(leaf) not in going)
         if passing:
             raise BaseExceptionGroup("", passing) from None
 
@@ -91,17 +91,18 @@ _name = vars(type)["__name__"].__get__
 _inner = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    """In their order; groups may be nested deeper than functions can call themselves."""
-    leaves: list[BaseException] = []
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group, in their order; of what is none, itself. Groups may be nested deeper than functions can call
+    themselves."""
+    found: list[BaseException] = []
     left = [error]
     while left:
         one = left.pop()
         if is_a(one, BaseExceptionGroup):
             left.extend(reversed(_inner(one)))
         else:
-            leaves.append(one)
-    return leaves
+            found.append(one)
+    return found
 
 
 def storable(text: str) -> str:

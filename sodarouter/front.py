@@ -30,7 +30,7 @@ class Front:
         self._app = app
         self._listeners = listeners
         self._limits = limits_of(server)
-        # Quart, behind the other, was made for hypercorn, and nobody is in a hurry there
+        # behind the admin listener is Quart, which was made for hypercorn, and nobody is in a hurry there
         self._http: Http = server.http if table is server else "hypercorn"
         self._tls = tls_of(table)
 

@@ -43,7 +43,10 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
+    """What a page answers, or a source type."""
+
     body: bytes | str = b""
+    """Text is sent as UTF-8."""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "text/plain; charset=utf-8"

@@ -1,4 +1,4 @@
-"""What an attempt has to do with the link of an incident: a pure function of what the destination says."""
+"""What an attempt has to do with the link of an incident, by what the destination says. Nothing is stored here."""
 
 from collections.abc import Callable, Sequence
 

@@ -192,9 +192,10 @@ def _number(value: float) -> float:
 
 
 def _plain(name: str, labels: dict[str, str]) -> dict[str, str]:
-    """
+    """The labels, with ``str`` for any text of a class of its own.
+
     Raises:
-        ValueError: One of them is no text.
+        ValueError: A label, or the name, is no text.
     """
     if type(name) is not str:
         raise ValueError(f"{name!r} is no name of a metric: it must be text")

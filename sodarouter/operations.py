@@ -33,6 +33,10 @@ class NoSuchDestination(SodarouterError):
     """An operator named a destination that the configuration does not have."""
 
 
+class NoSuchReplay(SodarouterError):
+    """An operator named a replay that was never begun."""
+
+
 class Impossible(SodarouterError):
     """An operator asked for what cannot be."""
 
@@ -100,10 +104,19 @@ class Operations:
             to: Destinations. None: the events are decided anew, under the rules of today.
             after: Seconds until the first is due.
             every: Seconds between one event and the next.
+
+        Raises:
+            NoSuchDestination: One of ``to`` is not configured.
+            NoSuchReplay: It was never begun. Its deliveries would be those of the one that comes to have this number.
+            Impossible: The last of the events would be due in more than a hundred years.
         """
         self._must_exist(to)
+        if after + every * (len(events) - 1) > LONGEST:
+            raise Impossible("the last of these events would be due in more than a hundred years")
         now = self.now()
         planned = await self.spool.replay(number, events, to, now, first=now + after, every=every)
+        if planned is None:
+            raise NoSuchReplay(f"no replay {number} was begun")
         self.changed()
         return planned
 

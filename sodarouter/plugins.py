@@ -178,7 +178,7 @@ class Plugins:
         self.types: dict[str, type[AnyDestination]] = {}
         self.sources: dict[str, type[SourceType[Any]]] = {}
         self.verifications: dict[str, type[VerificationType]] = {}
-        self._owners: dict[object, str] = {}
+        self._owners: dict[object, Found] = {}
         self.routes: list[tuple[str, HttpRoute]] = []
         self._manager = _Manager()
         for plugin in self.found:
@@ -190,9 +190,9 @@ class Plugins:
                 except BaseException as error:  # the plugin's own code runs here
                     plugin.fault = str(error) if isinstance(error, PluginError) else describe(error)
 
-    def that_offers(self, kind: object) -> Found:
-        """The plugin of a type."""
-        return next(plugin for plugin in self.found if plugin.name == self._owners[kind])
+    def owner(self, kind: object) -> Found:
+        """The plugin that offers a type."""
+        return self._owners[kind]
 
     def faults(self) -> list[Fault]:
         return [Fault(str(plugin), plugin.fault, plugin.hint) for plugin in self.found if plugin.fault]
@@ -241,15 +241,10 @@ class Plugins:
         self, plugin: Found, thing: str, word: str, kind: KindT, offered: dict[str, KindT], own: list[KindT]
     ) -> None:
         if word in offered:
-            other = self.that_offers(offered[word])
-            raise PluginError(f"{other} offers the {thing} type {word!r} too")
+            raise PluginError(f"{self.owner(offered[word])} offers the {thing} type {word!r} too")
         offered[word] = kind
         own.append(kind)
-        self._owners[kind] = plugin.name
-
-    def owner(self, kind: object) -> str:
-        """The name of the plugin that offers a type."""
-        return self._owners[kind]
+        self._owners[kind] = plugin
 
     def told_of_themselves(self) -> Iterator[tuple[str, Metrics | None, Callable[[], object] | None]]:
         """Each plugin's name, what it counts with, and who asks it how it is."""

@@ -24,7 +24,8 @@ class Limit:
 
 
 def parse_limit(value: object) -> Limit:
-    """
+    """Reads a limit such as ``100/m``.
+
     Raises:
         ValueError: It is not written so.
     """

@@ -327,7 +327,7 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 
 
 def _nothing() -> None:
-    """What a server knows of the body that says nothing of it."""
+    """Stands in for what a server says of the body, where it says nothing of it."""
 
 
 async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:

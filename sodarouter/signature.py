@@ -129,10 +129,10 @@ class HmacSignature(Options):
         return re.compile(rf"(?<![^,\s]){re.escape(self.prefix)}([^,\s]+)")
 
     @cached_property
-    def _signers(self) -> "list[_Signer]":
+    def _signers(self) -> list[_Signer]:
         return [_Signer(secret.get_secret_value().encode(), self.algorithm) for secret in self.secrets]
 
-    def _sign(self, sign: "_Signer", timestamp: str, body: bytes) -> str:
+    def _sign(self, sign: _Signer, timestamp: str, body: bytes) -> str:
         before, _, after = self._signed.replace("{timestamp}", timestamp).partition("{body}")
         digest = sign(before.encode(), body, after.encode())
         return digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()

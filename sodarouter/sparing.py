@@ -25,7 +25,8 @@ class Sparing:
         self._kept: dict[tuple[Any, ...], int] = {}
 
     def __call__(self, write: Callable[..., None], message: str, *kind: Any, **known: Any) -> None:
-        """
+        """Writes the line, or counts it.
+
         Args:
             write: A method of a logger.
             message: The line's message.

@@ -85,7 +85,7 @@ class Stations:
             spool,
             refused=spool.refused,
             destinations=lambda: [destination.name for destination in live.config.destinations],
-            changed=self._look_again,
+            changed=self._wake_all,
             readmitted=partial(observers.event_accepted, duplicate=False),
             translator=lambda source: live.config.translator(source),
         )
@@ -151,7 +151,7 @@ class Stations:
                 found[name] = condition
         return found
 
-    def _look_again(self) -> None:
+    def _wake_all(self) -> None:
         self.router.wake.set()
         self.deliverer.wake.set()
         self.silences.set()

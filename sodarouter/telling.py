@@ -60,8 +60,8 @@ def turn_breaker(lane: Lane, endings: Sequence[Ending], started: float, ended: f
 
     Args:
         endings: Of its deliveries.
-        started: On trio's clock, and
-        ended: so is this.
+        started: When the attempt began, on trio's clock.
+        ended: When it ended, on the same clock.
         reason: Why it failed, if it did.
     """
     circuit = lane.circuit

@@ -12,12 +12,14 @@ from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from sodarouter.address import LIVE_PATH
 from sodarouter.delivery import Stats
 from sodarouter.errors import SpoolError
 from sodarouter.failures import contained
 from sodarouter.http import HttpRequest, HttpRoute
-from sodarouter.problem import Answer, of_plugin, problem
+from sodarouter.problem import of_plugin, problem
 from sodarouter.ready import readiness
+from sodarouter.respond import response
 
 MAX_BODY = 1 << 20
 """Bytes that a request on the admin listener may have."""
@@ -61,19 +63,19 @@ def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: Call
         if hmac.compare_digest(given.encode(), f"Bearer {expected}".encode()):
             return None
         detail = "send the token of [admin] as Authorization: Bearer …"
-        return _response(problem(401, "Not authorised", detail, headers={"WWW-Authenticate": "Bearer"}))
+        return response(problem(401, "Not authorised", detail, headers={"WWW-Authenticate": "Bearer"}))
 
     @app.errorhandler(HTTPException)
     async def _http_error(error: HTTPException) -> Response:
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))} if hasattr(error, "valid_methods") else {}
-        return _response(problem(error.code or 500, error.name, headers=headers))
+        return response(problem(error.code or 500, error.name, headers=headers))
 
     @app.errorhandler(Exception)
     async def _fault(error: Exception) -> Response:
         log.error("a page failed", path=request.path, exc_info=error)
-        return _response(problem(500, "Internal error", "the router's log says more"))
+        return response(problem(500, "Internal error", "the router's log says more"))
 
-    @app.get("/livez")
+    @app.get(LIVE_PATH)
     async def _live() -> ResponseReturnValue:
         return "ok\n", {"Content-Type": "text/plain"}
 
@@ -113,12 +115,6 @@ def _page(plugin: str, route: HttpRoute, pages: Pages) -> Callable[[], Awaitable
             log.error("a plugin's page failed", plugin=plugin, path=route.path, exc_info=failures[0])
         elif scope.cancelled_caught:
             log.error("a plugin's page took too long", plugin=plugin, path=route.path, timeout=PAGE_TIMEOUT)
-        return _response(given)
+        return response(given)
 
     return page
-
-
-def _response(answer: Answer) -> Response:
-    return Response(
-        answer.body, answer.status, {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-    )

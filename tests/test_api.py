@@ -19,6 +19,7 @@ from sodarouter.decide import Silence
 from sodarouter.delivery import Cause, Halt, Loaded, State
 from sodarouter.ids import new_id
 from sodarouter.operations import BATCH
+from sodarouter.options import LONGEST
 from sodarouter.spool import DeliveryFilter, EventFilter, Refused
 
 DOCS = Path(__file__).parent.parent / "docs/api.md"
@@ -75,6 +76,27 @@ async def test_a_replay_to_nowhere_is_decided_anew(admin: Admin) -> None:
     assert (await admin.post(f"replays/{number}", events=[event])).json() == {"planned": 1}
     (claim,) = await admin.engine.claim(now=4e9)
     assert (claim.event.id, claim.delivery.replay) == (event, number)
+
+
+async def test_a_replay_that_would_take_more_than_a_hundred_years_is_refused(admin: Admin) -> None:
+    events = [(await admin.engine.planned("mail")).id for _ in range(2)]
+    assert (await admin.post("replays")).json() == {"replay": 1}
+    answer = await admin.post("replays/1", events=events, to=["log"], after=LONGEST, every=1)
+    assert (answer.status_code, answer.json()["title"]) == (422, "Not possible")
+    assert answer.json()["detail"] == "the last of these events would be due in more than a hundred years"
+    assert admin.engine.reader.count_deliveries(DeliveryFilter(replay=1)) == {}
+    assert (await admin.post("replays/1", events=events[:1], to=["log"], after=LONGEST)).json() == {"planned": 1}
+    assert len(admin.engine.reader.deliveries(DeliveryFilter(replay=1), limit=9)) == 1
+
+
+@pytest.mark.parametrize("number", [0, 2, 1 << 64])
+async def test_a_replay_that_was_never_begun_is_told(admin: Admin, number: int) -> None:
+    event = (await admin.engine.planned("mail")).id
+    assert (await admin.post("replays")).json() == {"replay": 1}
+    answer = await admin.post(f"replays/{number}", events=[event], to=["log"])
+    assert (answer.status_code, answer.json()["title"]) == (404, "No such replay")
+    assert answer.json()["detail"] == f"no replay {number} was begun"
+    assert admin.engine.reader.count_deliveries(DeliveryFilter()) == {State.PENDING: 1}
 
 
 async def test_a_destination_is_halted_and_resumed(admin: Admin) -> None:
@@ -277,6 +299,7 @@ async def test_what_is_documented_can_be_asked_and_is_answered_so(
     admin: Admin, page: str, asked: Any, answered: Any
 ) -> None:
     text = json.dumps(asked).replace("NAME", "log")
+    assert await admin.engine.spool.begin_replay(0.0) == 1
     answer = await admin.post(page.replace("NUMBER", "1").replace("NAME", "log"), **json.loads(text))
     assert answer.status_code == 200
     assert answer.json().keys() == answered.keys()

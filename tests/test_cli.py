@@ -598,12 +598,27 @@ def test_help_teaches(sodarouter, name):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["evnts"], ["events", "--limit", "x"], ["events", "--limit", "0"], ["show"], ["check", "--bogus"]]
+    "arguments",
+    [
+        ["evnts"],
+        ["events", "--limit", "x"],
+        ["events", "--limit", "0"],
+        ["dead", "--limit", f"{1 << 64}"],
+        ["deliveries", "--replay", f"{1 << 64}"],
+        ["show"],
+        ["check", "--bogus"],
+    ],
 )
 def test_a_command_line_that_is_not_understood_has_status_2(sodarouter, arguments):
     ran = sodarouter(*arguments)
     assert (ran.status, ran.out) == (2, "")
     assert "Usage: sodarouter" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["events", "--type", "\udcff"], ["show", "\udcff"], ["retry", "\udcff/log"]])
+def test_an_argument_that_is_no_text_is_told(sodarouter, spool, arguments):
+    ran = sodarouter(*arguments)
+    assert (ran.status, ran.out, ran.err) == (2, "", "sodarouter: '\\udcff' is no text\n")
 
 
 def test_the_version_is_told(sodarouter):

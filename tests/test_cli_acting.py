@@ -167,6 +167,7 @@ async def test_what_was_done_before_a_failure_is_told(sodarouter, tmp_path, monk
     monkeypatch.setattr("sodarouter.cli.replay.BATCH", 1)
     async with open_engine("sqlite", tmp_path) as engine:
         first, _ = await engine.dead("log"), await engine.dead("log")
+        number = await engine.spool.begin_replay(0.0)
     async with breaking_off(tmp_path, {"retried": [first]}) as sink:
         ran = await run_beside(sodarouter, "retry", "--all", "--yes")
     # the oldest first
@@ -174,16 +175,17 @@ async def test_what_was_done_before_a_failure_is_told(sodarouter, tmp_path, monk
     failed = r"sodarouter: the admin listener does not answer at 127\.0\.0\.1:\d+: [^;]+; "
     assert ran.status == 1
     assert re.fullmatch(failed + r"before that, 1 of 2 will be tried again\n", ran.err)
-    async with breaking_off(tmp_path, {"replay": 7}, {"planned": 1}):
+    async with breaking_off(tmp_path, {"replay": number}, {"planned": 1}):
         ran = await run_beside(sodarouter, "replay", "--all", "--to", "log", "--yes")
     assert ran.status == 1
     assert re.fullmatch(
-        failed + r"1 of 2 events had been planned: the same command with --continue 7 --until \S+Z plans the others\n",
+        failed
+        + rf"1 of 2 events had been planned: the same command with --continue {number} --until \S+Z plans the others\n",
         ran.err,
     )
     (until,) = re.findall("--until (.*?) ", ran.err)
-    again = ["replay", "--all", "--to", "log", "--continue", "7", "--until", until, "--yes"]
-    assert "replay 7: 2 deliveries planned" in (await run_beside(sodarouter, *again)).out
+    again = ["replay", "--all", "--to", "log", "--continue", f"{number}", "--until", until, "--yes"]
+    assert f"replay {number}: 2 deliveries planned" in (await run_beside(sodarouter, *again)).out
 
 
 # reload

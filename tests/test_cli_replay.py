@@ -119,6 +119,14 @@ def test_the_rate_holds_from_one_batch_to_the_next(sodarouter, tmp_path, history
     assert list(due(tmp_path, 1).values()) == [pytest.approx(3600.0 * place, abs=1.0) for place in range(5)]
 
 
+def test_only_a_replay_that_was_begun_is_continued(sodarouter, history):
+    ran = sodarouter("replay", "--all", "--to", "archive", "--continue", "1", "--yes")
+    assert (ran.status, ran.err) == (1, "sodarouter: there is no replay 1\n")
+    assert sodarouter("replay", *history[:1], "--to", "archive").status == 0
+    assert sodarouter("replay", *history, "--to", "archive", "--continue", "1").status == 0
+    assert len(sodarouter("deliveries", "--replay", "1", "--json").json) == len(history)
+
+
 @pytest.mark.parametrize(("text", "every"), [("50/s", 0.02), ("100/m", 0.6), ("2 / h", 1800.0), ("1/d", 86_400.0)])
 def test_a_rate_is_so_many_in_a_time(text, every):
     assert parse_rate(text) == pytest.approx(every)

@@ -42,10 +42,17 @@ from sodarouter.config.tables import (
 )
 from sodarouter.decide import Route, TeamTable, Window
 from sodarouter.decide.match import Conditions, Match
+from sodarouter.failures import MAX_STORED
+from sodarouter.isolation.output import LINES, MAX_LINE
+from sodarouter.isolation.said import LARGEST_SAID
+from sodarouter.operations import MOST_SILENCES
 from sodarouter.options import Options, Place
 from sodarouter.outgoing import Outgoing
+from sodarouter.parse import MAX_VALUES
 from sodarouter.plugins import Plugins, find
 from sodarouter.rate import Rate
+from sodarouter.serve.limits import Limits
+from sodarouter.serve.rules import MAX_FIELDS
 from sodarouter.settle import RetryPolicy
 from sodarouter.signature import HmacSignature, StandardWebhooks
 from sodarouter.verify import Address, Basic, Header
@@ -56,6 +63,7 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 ROUTING = ROOT / "docs/routing.md"
 CLI = ROOT / "docs/cli.md"
 FORMATS = ROOT / "docs/destinations/formats.md"
+OPERATIONS = ROOT / "docs/operations.md"
 VALUES = ROOT / "docs/plugins/values.md"
 
 MODELS: dict[str, type[Options]] = {
@@ -324,6 +332,24 @@ def test_every_link_of_a_page_leads_somewhere(path):
         target = (path.parent / name) if name else path
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        ("keys and elements of a body", f"{MAX_VALUES:,}"),
+        ("header fields", f"{MAX_FIELDS}, {Limits().max_header_bytes // 1024} KiB together"),
+        ("[silences](silences.md) in force and to come", f"{MOST_SILENCES}"),
+        ("a stored response", f"{MAX_STORED:,} characters"),
+        ("what a destination's process answers", f"{LARGEST_SAID >> 20} MiB"),
+        (
+            "what a destination's process prints and logs",
+            f"{MAX_LINE // 1024} KiB a line; {LINES.limit.count} lines a second after the first {LINES.burst:,}",
+        ),
+    ],
+)
+def test_every_limit_that_no_table_sets_is_that_of_the_code(what, limit):
+    assert f"\n| {what} | {limit} |" in OPERATIONS.read_text(encoding="utf-8")
 
 
 def test_every_command_has_its_section():

@@ -36,7 +36,6 @@ from sodarouter.redact import REDACTED, Redactor
 
 texts = st.text(st.characters(exclude_categories=[]))
 """Surrogates too, as in the names of files."""
-NO_TEXT = "raised with a reason or a response that is no text"
 
 
 # what is said

@@ -21,7 +21,7 @@ FLOORS: dict[int, str] = {
     1: """
        anonymise breaker decide destination health lag observe parse rate settle simulate spool survey template verify vet
        """,
-    2: "admit deciding hookspecs lane translate",
+    2: "admit deciding hookspecs lane respond translate",
     3: "attempt backtest config contract enrich hindsight linkback linking logs operations plugins rehearsal telling trial",
     4: "api deliver isolation receive route serve systemd web",
     5: "daemon front lanes process reload stations testing upkeep workers",

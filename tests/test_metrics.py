@@ -16,6 +16,7 @@ from support import payload
 from test_reload import rewrite
 
 from sodarouter import Condition, HttpRequest, Metric, MetricKind, Metrics, Sample, Stats
+from sodarouter.config import load
 from sodarouter.metrics import MAX_VALUE, MOST_METRICS, MOST_SERIES
 from sodarouter.redact import REDACTED, Redactor
 
@@ -251,6 +252,24 @@ async def test_a_reload_keeps_the_counts_of_destinations_that_stay_and_drops_tho
         await router.until_settled()
         after = {"messages_total ['team', 'y']": 1, "seen_total ['chat']": 2, "opened_total ['team']": 2}
         assert await counted() == before | after
+
+
+def test_a_plugin_counts_without_any_secret_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SitePackages(tmp_path / "site", monkeypatch).install("acme-chat", {"chat": "acme_chat:Offers"}, acme_chat=CHAT)
+    file = tmp_path / "router.toml"
+    file.write_text("""
+        source.soda = { path = "/soda", verify = [{ type = "header", name = "A", value = "of-the-source" }] }
+        destination.team = { type = "exec", command = ["true"], env = { TOKEN = "of-the-destination" } }
+        """)
+    plugins = load(file).plugins
+    metrics = next(metrics for name, metrics, _ in plugins.told_of_themselves() if name == "chat")
+    assert metrics is not None
+    for secret in ("of-the-source", "of-the-destination"):
+        metrics.count("failures", why=f"it was sent {secret}")
+    failures, _ = metrics.now()
+    assert [(sample.labels, sample.value) for sample in failures.samples] == [((f"it was sent {REDACTED}",), 2)]
 
 
 class Odd(float):

@@ -197,6 +197,7 @@ def all_that_is_asked(reader: Any) -> None:
         reader.quarantined(limit=9, before=before, source=source)
     reader.refused("r-1")
     reader.halts()
+    reader.replays()
     reader.silences()
     reader.routing("c-1")
     reader.recollection([b"k"])

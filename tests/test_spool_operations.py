@@ -1,6 +1,7 @@
 """What an operator and time do to a spool: on every engine alike."""
 
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from engines import ENGINES, MOST, NOW, SIZE, Engine, ended, keeping, open_engine
 from support import make_event
 
@@ -17,7 +19,6 @@ from sodarouter.errors import SpoolFull
 from sodarouter.event import Event
 from sodarouter.ids import new_id
 from sodarouter.spool import (
-    ROUTE,
     Claim,
     Decided,
     DeliveryFilter,
@@ -316,6 +317,14 @@ async def test_a_replay_delivers_once_more_and_is_marked(engine: Engine) -> None
     assert await engine.spool.begin_replay(NOW) > number
 
 
+async def test_a_replay_that_was_never_begun_plans_nothing(engine: Engine) -> None:
+    event = await engine.planned("log")
+    begun = await engine.spool.begin_replay(NOW)
+    for number in (-1, 0, begun + 1, 1 << 64):
+        assert await engine.spool.replay(number, [event.id], ["mail"], NOW, first=NOW, every=0.0) is None
+    assert [one.id for one in engine.reader.deliveries(limit=9)] == [f"{event.id}/log"]
+
+
 async def test_a_replay_is_spread_over_time(engine: Engine) -> None:
     events = [await engine.planned() for _ in range(4)]
     number = await engine.spool.begin_replay(NOW)
@@ -471,8 +480,19 @@ async def test_the_amounts_are_known_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_change_that_is_not_on_disk_yet_has_a_lag(tmp_path: Path) -> None:
-    async with open_engine("sqlite", tmp_path) as engine:
-        assert engine.spool.lag == 0
+    begun, slow = threading.Event(), threading.Event()
+
+    def change(_: sqlite3.Connection) -> None:
+        begun.set()
+        slow.wait()
+
+    async with open_engine("sqlite", tmp_path) as engine, trio.open_nursery() as nursery:
+        assert (await engine.spool.stats()).writer_lag == 0
+        nursery.start_soon(engine.spool._writer.once, change)
+        try:
+            await trio.to_thread.run_sync(begun.wait)
+            assert (await engine.spool.stats()).writer_lag > 0
+        finally:
+            slow.set()
         await engine.append()
-        assert engine.spool.lag == 0
-        assert (await engine.claim(ROUTE))[0].delivery.attempt == 1
+        assert (await engine.spool.stats()).writer_lag == 0

@@ -120,8 +120,11 @@ class Twins:
             [_without_secrets(stored) for stored in reader.events(EventFilter(unrouted=on, withheld=not on), limit=99)]
             for on in (True, False)
         ]
-        known = reader.silences(), reader.recollection(KEYS), [reader.routing(f"c-{n}") for n in (1, 2, 3)]
-        known += (
+        known = (
+            reader.silences(),
+            reader.replays(),
+            reader.recollection(KEYS),
+            [reader.routing(f"c-{n}") for n in (1, 2, 3)],
             [reader.entries(name, self.now, limit=9) for name in DESTINATIONS],
             await engine.spool.link("soda", "i-1"),
         )

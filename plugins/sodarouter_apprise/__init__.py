@@ -22,8 +22,8 @@ class AppriseDestination(Destination[AppriseOptions]):
 
     type = "apprise"
     default_concurrency = 1
+    """Many services want seconds between two messages, and Apprise waits for them."""
     example: ClassVar[Mapping[str, Any]] = {"url": "json://{address}"}
-    """Many services wait for seconds between two messages."""
 
     async def open(self) -> None:
         self._secrets = secrets(self.options.url.get_secret_value())

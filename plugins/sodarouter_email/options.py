@@ -12,6 +12,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class EmailOptions(Options):
+    """A ``[destination.NAME]`` table with ``type = "email"``."""
+
     host: str = Field(min_length=1)
     """The SMTP server: a name or an address."""
     port: int | None = Field(None, ge=1, le=65535)

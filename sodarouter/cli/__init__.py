@@ -24,6 +24,9 @@ def main() -> None:
     except ConfigError as error:
         print_faults(error.faults)
         sys.exit(2)
+    except UnicodeEncodeError as error:  # an argument with bytes that are no text in this locale
+        print_error(f"{error.object[error.start : error.end]!r} is no text")
+        sys.exit(2)
     except SodarouterError as error:
         print_error(str(error))
         sys.exit(1)

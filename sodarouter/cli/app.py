@@ -12,6 +12,9 @@ from sodarouter.cli.plugin_commands import DEFAULT_CONFIG, Commands
 SET_UP, LOOK, ACT = "Set up", "Look", "Act"
 """The headings of the commands in the help."""
 
+MOST = 1_000_000_000
+"""The largest number that an option takes: what is asked of SQLite has to be one that it knows."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -19,7 +22,7 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the newest first.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many at most, the newest first.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 BeforeOption = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sodarouter.cli.app import ACT, ConfigOption, JsonOption, app, config_path, fail
+from sodarouter.cli.app import ACT, ConfigOption, JsonOption, YesOption, app, config_path, fail
 from sodarouter.cli.output import err, moment, out, print_json, shown
 from sodarouter.config import load_table
 from sodarouter.config.tables import Spool
@@ -53,7 +53,7 @@ def restore(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `sodarouter backup` has made.")],
     config: ConfigOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup in the place of the spool, which is kept under another name. No router may run on it.
@@ -100,10 +100,11 @@ def _progress() -> Iterator[Progress]:
     if not err.is_terminal:
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Bar(*columns, console=err, transient=True) as bar:
         task = bar.add_task("copying", total=None)
 
         def progress(done: int, total: int) -> None:

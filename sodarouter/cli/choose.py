@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sodarouter import soda
+from sodarouter.cli.app import MOST
 from sodarouter.delivery import Cause, State
 from sodarouter.faults import suggestion
 from sodarouter.options import LONGEST, parse_duration
@@ -98,7 +99,8 @@ UntilOption = Annotated[
     typer.Option("--until", parser=parse_time, metavar="TIME", help="Taken in before then.", rich_help_panel=WHICH),
 ]
 ReplayOption = Annotated[
-    int | None, typer.Option("--replay", metavar="NUMBER", min=1, help="Of this replay.", rich_help_panel=WHICH)
+    int | None,
+    typer.Option("--replay", metavar="NUMBER", min=1, max=MOST, help="Of this replay.", rich_help_panel=WHICH),
 ]
 UnroutedOption = Annotated[
     bool, typer.Option("--unrouted", help="Events that no route matched.", rich_help_panel=WHICH)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from sodarouter.address import Address
+from sodarouter.address import LIVE_PATH, Address
 from sodarouter.config.tables import Admin, ListenerTable
 from sodarouter.errors import SodarouterError
 
@@ -63,7 +63,7 @@ class AdminClient:
 
     def knock(self) -> None:
         """Returns if anybody answers."""
-        self._ask("GET", "/livez")
+        self._ask("GET", LIVE_PATH)
 
     def ready(self) -> Any:
         """What ``/readyz`` says, whether the router is ready or not."""

@@ -10,7 +10,7 @@ from sodarouter import logs
 from sodarouter.config import load_plugin
 from sodarouter.distributions import OWN, distribution_of, plugin_entries
 from sodarouter.errors import ConfigError, PluginError
-from sodarouter.failures import describe
+from sodarouter.failures import describe, leaves
 from sodarouter.faults import nearest
 from sodarouter.redact import Redactor
 
@@ -50,7 +50,7 @@ class Commands(TyperGroup):
             if _BLAMED not in ctx.meta or _is_said(error):
                 raise
             plugin, redact = ctx.meta[_BLAMED]
-            raise PluginError(f"{plugin}: {redact(describe(_first(error)))}") from None
+            raise PluginError(f"{plugin}: {redact(describe(leaves(error)[0]))}") from None
 
 
 def _names(*, others: bool = False) -> list[str]:
@@ -80,7 +80,7 @@ def _command(context: Any, name: str) -> Any:
             raise PluginError(f"commands must give a typer.Typer, not {answers[0] if answers else None!r}")  # noqa: TRY301
         command = typer.main.get_command(answers[0])
     except Exception as error:  # the plugin's own code runs here
-        what = str(error) if isinstance(error, PluginError) else f"commands fails: {describe(_first(error))}"
+        what = str(error) if isinstance(error, PluginError) else f"commands fails: {describe(leaves(error)[0])}"
         raise PluginError(f"{plugin}: {redact(what)}") from None
     context.meta[_BLAMED] = plugin, redact
     return command
@@ -90,9 +90,3 @@ def _is_said(error: Exception) -> bool:
     """Whether it is how a command ends, or what every command tells alike."""
     ends = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code")
     return ends or isinstance(error, ConfigError | BrokenPipeError)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

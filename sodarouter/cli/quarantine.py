@@ -117,7 +117,6 @@ def retry(
 
     For example: `sodarouter quarantine retry --all --dry-run`
     """
-
     path = config_path(context, config)
     readers = translators(path) if dry_run else {}
 

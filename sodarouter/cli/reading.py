@@ -109,7 +109,8 @@ def must_be_known(path: Path, reader: SqliteReader, destination: str | None) -> 
 
 
 def must_be_configured(path: Path, wanted: Iterable[str], known: Iterable[str], thing: str = "destination") -> None:
-    """
+    """Ends the command unless the configuration has all of these names.
+
     Raises:
         typer.Exit: With status 2, as one of them is not known; the message says which is near.
     """

@@ -126,6 +126,8 @@ def replay_command(
     path, names = config_path(context, config), list(dict.fromkeys(to or ()))
     must_be_configured(path, names, destination_types(path))
     with reading(path) as reader:
+        if number and number > reader.replays():
+            raise fail(f"there is no replay {number}")
         stretch = _stretch(reader, wanted or (), chosen)
         replayed = Replayed(dry_run, stretch.count(), names)
         told = replayed.told(rate)

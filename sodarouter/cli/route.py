@@ -34,9 +34,9 @@ from sodarouter.rehearsal import Rehearsed, rehearse
 from sodarouter.spool import Reader
 
 MOST_LINES = 40
-"""Lines of what would be sent that are shown to people, and"""
+"""Lines of what would be sent that are shown to people."""
 LONGEST_LINE = 500
-"""characters of each."""
+"""Characters that are shown of each."""
 
 
 def _parse_enriched(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import typer
 
 from sodarouter.cli.app import ConfigOption, app, config_path
 from sodarouter.errors import SodarouterError
+from sodarouter.failures import leaves
 
 
 def _version(asked: bool) -> None:
@@ -46,9 +47,7 @@ def run(
 
 
 def _known(group: BaseExceptionGroup[BaseException]) -> SodarouterError | None:
-    """The one error of the router's own in a group that holds nothing else."""
-    known, others = group.split(SodarouterError)
-    error: BaseException | None = known
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if others is None and isinstance(error, SodarouterError) else None
+    """The first error in a group that holds none but the router's own."""
+    errors = leaves(group)
+    known = [error for error in errors if isinstance(error, SodarouterError)]
+    return known[0] if len(known) == len(errors) else None

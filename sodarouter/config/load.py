@@ -40,9 +40,9 @@ class Config:
     sources: tuple[ConfiguredSource, ...]
     destinations: tuple[ConfiguredDestination, ...]
     routing: Routing
-    """What of it decides, and"""
+    """What of it decides."""
     rules: Rules
-    """what that is compiled into."""
+    """What ``routing`` is compiled into."""
     plugins: Plugins
     redact: Redactor
     origins: Origins
@@ -77,7 +77,6 @@ def load(path: Path, running: Config | None = None) -> Config:
     if running:
         for fault in fixed(running.file, file, found.unsure):
             found.add(fault, origins)
-    redact = running.redact if running else Redactor()
     sources = tuple(configured_sources(documents[0], plugins, file.server.max_body, redact, found))
     for document in documents:
         check_destination_defaults(document, plugins.types, found)

@@ -75,7 +75,7 @@ def configured_sources(
             fault = f"its type {kind.type!r} cannot be made of it: {describe(error)}"
             found.add(Fault(dotted(keys), fault), document.origins)
             continue
-        translator = Translator(plugins.owner(kind), source, largest, redact)
+        translator = Translator(plugins.owner(kind).name, source, largest, redact)
         yield _source(name, made, translator, plugins, Given.at(by_itself.place, table))
 
 
@@ -122,7 +122,9 @@ def _source(
 ) -> ConfiguredSource:
     entries: list[Verification | VerificationType] = [*table.verify]
     own = tuple(one for one in entries if not isinstance(one, VerificationType))
-    vettings = tuple(Vetting(plugins.owner(type(one)), one) for one in entries if isinstance(one, VerificationType))
+    vettings = tuple(
+        Vetting(plugins.owner(type(one)).name, one) for one in entries if isinstance(one, VerificationType)
+    )
     return ConfiguredSource(name, table, own, vettings, translator, given)
 
 

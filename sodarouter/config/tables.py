@@ -137,7 +137,7 @@ KeepFor = Annotated[KeepTable, BeforeValidator(_keep, json_schema_input_type=Dur
 
 
 class RetentionTable(Options):
-    """`[spool.retention]`: how long what is kept of each kind: `"30d"`, or `{ age = "30d", size = "5 GiB" }`.
+    """`[spool.retention]`: how long each kind of thing is kept: `"30d"`, or `{ age = "30d", size = "5 GiB" }`.
 
     An event with a delivery that is pending or a dead letter is kept in any case.
     """
@@ -167,7 +167,7 @@ class Spool(Options):
     retention: Annotated[
         RetentionTable, BeforeValidator(_retention, json_schema_input_type=Duration | RetentionTable)
     ] = RetentionTable()
-    """How long what is kept; `"30d"` alone is that of events."""
+    """How long each kind of thing is kept; `"30d"` alone is that of events."""
     max_size: Size = Size(10 * 1024**3)
     """The size at which nothing more is taken in: senders are answered 503."""
     max_backlog: int = Field(default=1_000_000, ge=1)

@@ -55,8 +55,8 @@ def strange_words(
 
     Args:
         asked: A ``match``, or the ``not`` in it.
-        sources: The names of the sources, and
-        teams: those of the teams.
+        sources: The names of the sources.
+        teams: The names of the teams.
     """
     vocabularies = {
         **_VOCABULARIES,

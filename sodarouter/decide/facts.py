@@ -50,7 +50,7 @@ class Subject:
         teams: Who owns which dataset.
     """
 
-    def __init__(self, event: Event, memory: Mapping[bytes, Memory], teams: "Owners | None" = None) -> None:
+    def __init__(self, event: Event, memory: Mapping[bytes, Memory], teams: Owners | None = None) -> None:
         self.event = event
         self.count = len(event.view.results)
         """How many results there are."""

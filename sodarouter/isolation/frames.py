@@ -17,7 +17,8 @@ class BadFrame(Exception):
 
 
 class Frames:
-    """
+    """Whole messages over a stream: each a frame, with its length before it.
+
     Args:
         stream: Connected to the other side.
         limit: Bytes of a frame that is taken.
@@ -29,7 +30,8 @@ class Frames:
         self._buffer = bytearray()
 
     async def send(self, data: bytes) -> None:
-        """
+        """Sends a frame.
+
         Raises:
             One of `GONE`.
         """

@@ -43,7 +43,8 @@ class Handed:
 
     @classmethod
     def of(cls, number: int, items: Sequence[tuple[Event, Delivery]], before: Enrich | None) -> "Handed":
-        """
+        """Takes the events, whose views are all made in the same way, apart from what makes them.
+
         Args:
             before: What added to the view the last time: it may hold many teams, and they seldom change.
         """

@@ -46,7 +46,8 @@ MOST_FAILURES = 100
 
 
 def main(descriptor: int) -> None:
-    """
+    """Delivers for one destination until the router has it closed, or goes away.
+
     Args:
         descriptor: The socket to the router.
     """

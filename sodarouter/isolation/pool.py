@@ -28,7 +28,7 @@ class Isolated:
     def __init__(self, config: Config, configured: ConfiguredDestination, metrics: Metrics) -> None:
         self._metrics = metrics
         self.batched = configured.batch_size > 0
-        plugin = config.plugins.that_offers(configured.kind)
+        plugin = config.plugins.owner(configured.kind)
         self._start = Start(
             configured.name,
             plugin.name,
@@ -43,7 +43,8 @@ class Isolated:
         self._taken: set[Worker] = set()
 
     async def open(self) -> None:
-        """
+        """Starts the first process, and waits until the destination is open in it.
+
         Raises:
             FaultElsewhere: The destination cannot be opened.
         """
@@ -71,7 +72,8 @@ class Isolated:
             self._give_back(worker)
 
     async def close(self) -> None:
-        """
+        """Closes the destination in every process, and ends them.
+
         Cancellation: the processes are killed.
         """
         workers = [*self._free, *self._taken]

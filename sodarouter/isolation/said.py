@@ -147,9 +147,10 @@ def packed(said: Said) -> bytes:
 
 
 def unpacked(data: bytes) -> Said:
-    """
+    """What a frame of the process says.
+
     Raises:
-        BadFrame: It is none of them.
+        BadFrame: It is nothing that a process may say.
     """
     try:
         return _said.validate_json(data)

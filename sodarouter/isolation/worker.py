@@ -78,7 +78,8 @@ class Worker:
         return not (self._killed or self._failure or self._ended.is_set())
 
     async def until_open(self) -> None:
-        """
+        """Waits until the destination is open in it.
+
         Raises:
             FaultElsewhere: It could not be opened.
 

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterable
 from functools import lru_cache
 from wsgiref.handlers import format_date_time
 
@@ -108,7 +107,7 @@ class Answering:
 
 
 @lru_cache(maxsize=64)
-def _written(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _written(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Header fields as they go over the wire.
 
     Raises:

@@ -75,7 +75,7 @@ class LeanConnection(Client):
                 await trio.lowlevel.checkpoint()  # who sends many requests at once must not keep the others
         await self._end()
 
-    async def _go_on(self, exchange: "Inline") -> None:
+    async def _go_on(self, exchange: Inline) -> None:
         if self._ready_for_another(exchange):
             await self._converse()
         else:
@@ -100,7 +100,7 @@ class LeanConnection(Client):
             await self.send(self.refused(error))
             return None
 
-    def _ready_for_another(self, exchange: "Inline") -> bool:
+    def _ready_for_another(self, exchange: Inline) -> bool:
         incoming = self._incoming
         exchange.over = True
         if not exchange.answering.whole or not exchange.answering.keep_alive:

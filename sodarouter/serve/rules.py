@@ -33,7 +33,7 @@ def check(request: h11.Request, max_header_bytes: int) -> None:
         raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", error_status_hint=505)
     # two ideas of where the body ends let a second request be smuggled past a proxy (RFC 9112, 6.1)
     if len(framings) > 1 or (b"transfer-encoding" in framings and request.http_version == b"1.0"):
-        raise h11.RemoteProtocolError("the length of the body is given in two ways")
+        raise h11.RemoteProtocolError("it is not clear how long the body is")
     if not request.target.startswith(b"/"):
         raise h11.RemoteProtocolError("the target of the request is not a path")
 

@@ -129,8 +129,9 @@ class Spool(Protocol):
 
     async def replay(
         self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
-    ) -> int:
-        """Plans deliveries of stored events once more. Gives how many; what this replay has planned already is skipped.
+    ) -> int | None:
+        """Plans deliveries of stored events once more. Gives how many, or ``None`` if there is no such replay. What this
+        replay has planned already is skipped.
 
         Args:
             number: From `begin_replay`.
@@ -251,6 +252,10 @@ class Reader(Protocol):
     def refused(self, refused_id: str) -> Refused | None: ...
 
     def halts(self) -> dict[str, Halt]: ...
+
+    def replays(self) -> int:
+        """How many were begun: the number of the last."""
+        ...
 
     def silences(self) -> list[StoredSilence]: ...
 

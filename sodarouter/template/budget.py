@@ -64,7 +64,8 @@ class Budget:
             raise Exceeded(f"it was stopped after {SECONDS:g} s of computing")
 
     def printed(self, length: int) -> None:
-        """
+        """To be told of each text that is printed.
+
         Raises:
             Exceeded: With these characters, more has been printed than may be.
         """

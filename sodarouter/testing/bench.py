@@ -34,9 +34,9 @@ Chosen = tuple[str, Mapping[str, object]]
 
 NAME = "checked"
 MOST = 200
-"""Lines of the log that are looked at, and"""
+"""Lines of the log that are looked at."""
 LONGEST = 5000
-"""characters of each."""
+"""Characters that are looked at of each."""
 
 
 @dataclass
@@ -61,9 +61,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.talks = callable(self.given) or any(word in str(self.given) for word in ("{sink}", "{address}", "{host}"))
-        """Whether it is told of the server, and"""
+        """Whether it is told of the server."""
         self.chooses_scheme = callable(self.given) or "{sink}" in str(self.given)
-        """whether it can be told to by https."""
+        """Whether it is told by a URL, which may be one of https."""
         self.redact = Redactor([self.token])
         """For what is told of it: a fault may quote a secret."""
         self.chosen: Chosen = ("incidentCreated", {})

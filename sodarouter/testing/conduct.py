@@ -131,7 +131,7 @@ async def restarts(bench: Bench) -> None:
 
 async def previews(bench: Bench) -> None:
     """Its preview sends nothing, says the same twice, and shows no secret"""
-    before = (bench.sink.connections, len(bench.sink.requests))
+    before = bench.asked
     async with bench.router() as router:
         configured = router.config.destinations[0]
         has_secret = finder(router.secrets)
@@ -160,7 +160,7 @@ async def previews(bench: Bench) -> None:
             texts = (first.target, first.body.decode(errors="replace"), str(dict(first.headers)))
             if any(map(has_secret, texts)):
                 raise NotWellError(f"a secret of its options stands in what it shows of the sample {name}")
-    if (bench.sink.connections, len(bench.sink.requests)) != before:
+    if bench.asked != before:
         raise NotWellError("asking for a preview sends something")
     if not shown:
         raise NotCheckedError("it has none, so `sodarouter route` cannot show what would be sent")
@@ -297,7 +297,8 @@ AFTERWARDS = (quick, returns, keeps_secrets)
 
 
 def well(*routers: FakeRouter) -> None:
-    """
+    """Looks whether all went well so far.
+
     Raises:
         NotWellError: A destination has failed.
     """

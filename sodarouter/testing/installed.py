@@ -193,7 +193,8 @@ async def observes(plugin: Plugin) -> None:
         ]
         calls: list[tuple[str, dict[str, Any]]] = [
             *(("event_accepted", {"event": event, "duplicate": duplicate}) for duplicate in (False, True)),
-            *(("event_refused", {"source": source, "status": 401, "reason": "forbidden"}) for source in (None, "soda")),
+            ("event_refused", {"source": None, "status": 404, "reason": "not_found"}),
+            ("event_refused", {"source": "soda", "status": 401, "reason": "unverified"}),
             *(("delivery_settled", {"settled": one}) for one in settled),
         ]
         for hook, arguments in calls:

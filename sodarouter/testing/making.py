@@ -59,7 +59,8 @@ def made(kind: type[MadeT], options: Mapping[str, Any] | None, name: str, place:
 
 
 def validated(model: type[OptionsT], table: Mapping[str, Any], place: Place, *keys: str) -> OptionsT:
-    """
+    """The options that a table gives.
+
     Args:
         keys: Where the table stands.
 

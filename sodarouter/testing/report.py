@@ -46,7 +46,8 @@ class Report:
         return self.marked(Mark.FAULT)
 
     def raise_faults(self) -> None:
-        """
+        """Fails a test with what was not well.
+
         Raises:
             AssertionError: There is a fault. It says what of all checks was not well.
         """

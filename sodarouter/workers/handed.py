@@ -48,9 +48,9 @@ class Setup:
     intake: Intake
     """The share of this process."""
     level: str
-    """Of the log, and"""
+    """The least level that is logged."""
     format: str
-    """its form."""
+    """The form of the log."""
 
 
 def packed(handed: Start | Setup) -> bytes:

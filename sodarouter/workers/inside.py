@@ -27,7 +27,8 @@ PULSE_EVERY = 1.0
 
 
 def main(descriptor: int) -> None:
-    """
+    """Takes in until the router has this process stop, or goes away.
+
     Args:
         descriptor: The socket to the router.
     """

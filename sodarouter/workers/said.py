@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sodarouter.admit import Arrival
 from sodarouter.errors import ConfigError
+from sodarouter.failures import leaves
 from sodarouter.ids import new_id
 from sodarouter.parse import MAX_TYPE
 from sodarouter.spool import Refused
@@ -50,7 +51,8 @@ def event(number: int, arrival: Arrival) -> tuple[bytes, ...]:
 
 
 def event_of(data: bytes) -> Heard:
-    """
+    """The event of a frame that `event` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -116,7 +118,8 @@ def quarantine(number: int, refused: Refused) -> tuple[bytes, ...]:
 
 
 def quarantine_of(data: bytes) -> tuple[int, Kept, bytes]:
-    """
+    """The number of a body for the quarantine, what is known of it, and the body.
+
     Raises:
         BadFrame: It is no body for the quarantine.
     """
@@ -130,7 +133,8 @@ def turned(source: str | None, status: int, reason: str) -> bytes:
 
 
 def turned_of(data: bytes) -> Turned:
-    """
+    """The refusal of a frame that `turned` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -142,7 +146,8 @@ def pulse(longest: float, blocked: Mapping[str, int]) -> bytes:
 
 
 def pulse_of(data: bytes) -> Pulse:
-    """
+    """The pulse of a frame that `pulse` made.
+
     Raises:
         BadFrame: It is none.
     """
@@ -154,7 +159,8 @@ def replied(number: int, sent: bool) -> bytes:
 
 
 def replied_of(data: bytes) -> tuple[int, bool]:
-    """
+    """The number of an answer, and whether it could be sent.
+
     Raises:
         BadFrame: It is none.
     """
@@ -163,11 +169,8 @@ def replied_of(data: bytes) -> tuple[int, bool]:
 
 
 def failed(group: BaseExceptionGroup[ConfigError]) -> bytes:
-    """All faults of the error in a group, in one line."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    faults = error.faults if isinstance(error, ConfigError) else ()
+    """All faults of the errors in a group, in one line."""
+    faults = [fault for error in leaves(group) if isinstance(error, ConfigError) for fault in error.faults]
     return "; ".join(map(str, faults)).encode(errors="backslashreplace")
 
 
@@ -176,7 +179,8 @@ def number(value: int) -> bytes:
 
 
 def number_of(data: bytes) -> int:
-    """
+    """The number that is all a frame says.
+
     Raises:
         BadFrame: It is none.
     """

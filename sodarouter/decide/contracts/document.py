@@ -21,7 +21,8 @@ class Contract:
 
 
 def read_contract(text: str) -> Contract:
-    """
+    """Takes apart a contract as Soda sends it: YAML in a text.
+
     Raises:
         Unreadable: It is not YAML, or no table. A table of any shape is a contract.
     """

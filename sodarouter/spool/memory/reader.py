@@ -113,6 +113,9 @@ class MemoryReader:
     def halts(self) -> dict[str, Halt]:
         return {name: halt for name, (halt, _) in self._halts.items()}
 
+    def replays(self) -> int:
+        return self._replays
+
     def silences(self) -> list[StoredSilence]:
         return sorted(self._silences.values(), key=lambda silence: (silence.starts, silence.id))
 

@@ -115,8 +115,10 @@ class MemorySpool(MemoryQueue):
 
     async def replay(
         self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
-    ) -> int:
+    ) -> int | None:
         await trio.lowlevel.checkpoint()
+        if not 1 <= number <= self._replays:
+            return None
         planned = 0
         for place, event in enumerate(events):
             for destination in destinations or (ROUTE,) if event in self._events else ():

@@ -52,8 +52,8 @@ class SqliteSpool:
     """`sodarouter.spool.base.Spool` on a file. Hold its `Lock` while it is open.
 
     Args:
-        max_size: Bytes, and
-        max_backlog: pending deliveries, at which nothing more is taken in.
+        max_size: Bytes of the spool at which nothing more is taken in.
+        max_backlog: Pending deliveries at which nothing more is taken in.
         keys: Seal callback URLs: `sodarouter.seal.Sealer`. By default they are in a file beside the spool, which is made
             if it is missing.
     """
@@ -172,7 +172,7 @@ class SqliteSpool:
 
     async def replay(
         self, number: int, events: Sequence[str], destinations: Sequence[str], now: float, *, first: float, every: float
-    ) -> int:
+    ) -> int | None:
         asked = partial(
             operate.replay, number=number, events=events, destinations=destinations, now=now, first=first, every=every
         )
@@ -226,11 +226,6 @@ class SqliteSpool:
         with suppress(SpoolError):
             await self._writer.once(lambda _: None)
         return self._writer.is_alive
-
-    @property
-    def lag(self) -> float:
-        """Seconds that the oldest change which is not on disk yet has waited for it."""
-        return self._writer.lag
 
     def _look(self) -> Stats:
         if self._writer.closed:

@@ -24,9 +24,9 @@ class Arrival(NamedTuple):
     window: float
     update: IncidentUpdate | None
     raw: bytes
-    """The body without its secrets, and"""
+    """The body without its secrets."""
     sealed: bytes | None
-    """these, encrypted."""
+    """The secrets of the body, encrypted; ``None`` if it has none."""
     incident: str | None = None
     """Soda's id of the incident whose callback URL is among them."""
     deciding: Deciding | None = None

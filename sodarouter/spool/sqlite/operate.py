@@ -70,6 +70,11 @@ def begin_replay(connection: Connection, now: float) -> int:
     return int(begun[0][0])
 
 
+def replays(connection: Connection) -> int:
+    """As `Reader.replays`."""
+    return int(connection.execute("SELECT coalesce(max(number), 0) FROM replay").fetchone()[0])
+
+
 def replay(
     connection: Connection,
     number: int,
@@ -78,8 +83,10 @@ def replay(
     now: float,
     first: float,
     every: float,
-) -> int:
+) -> int | None:
     """As `Spool.replay`."""
+    if not 1 <= number <= replays(connection):
+        return None
     plans = []
     for place, event in enumerate(events):
         row = connection.execute("SELECT seq FROM event WHERE id = ?", (event,)).fetchone()

@@ -197,10 +197,10 @@ def _settle_routed(connection: Connection, routed: Sequence[Routed], found: Mapp
         return
     said = 0
     for start in range(0, len(routed), MANY):
-        keys_ = [outcome.claim.key for outcome in routed[start : start + MANY]]
-        said += attempt_bytes(connection, keys_)
+        keys = [outcome.claim.key for outcome in routed[start : start + MANY]]
+        said += attempt_bytes(connection, keys)
         for table, column in (("attempt", "delivery"), ("delivery", "seq")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys_))})", keys_)
+            connection.execute(f"DELETE FROM {table} WHERE {column} IN ({placeholders(len(keys))})", keys)
     made = [Made(found[_fence(one)].event, one.claim.delivery.replay, one.decided) for one in routed]
     hold(connection, {"backlog": record(connection, made) - len(routed), "attempts": -said})
 

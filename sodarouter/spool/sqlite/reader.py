@@ -166,6 +166,9 @@ class SqliteReader:
     def halts(self) -> dict[str, Halt]:
         return {row["destination"]: Halt(row["halt"]) for row in self._rows("SELECT destination, halt FROM halt")}
 
+    def replays(self) -> int:
+        return int(self._rows("SELECT coalesce(max(number), 0) FROM replay")[0][0])
+
     def stats(self) -> Stats:
         """Without what only the running router knows: ``spool_bytes``, ``trouble`` and ``writer_lag``."""
         counts: dict[str, dict[str, Any]] = defaultdict(dict)

@@ -10,8 +10,8 @@ from typing import Any
 from sodarouter.delivery import Fallback
 
 MANY = 100
-"""Rows that one statement inserts. A statement costs as much as several rows: for each, SQLite's binding gives up
-Python's lock and has to get it back."""
+"""Rows that one statement inserts, or asks for. A statement costs as much as several rows: for each, SQLite's binding gives
+up Python's lock and has to get it back."""
 EVER = 1 << 62
 """Microseconds that no moment reaches."""
 

@@ -63,7 +63,8 @@ class Identity:
         self._is = self._now()
 
     def check(self) -> None:
-        """
+        """Looks whether the path still names that file.
+
         Raises:
             SpoolError: The path names another file now, or none.
         """
