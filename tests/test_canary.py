@@ -142,7 +142,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
 
 async def leave(folder: Path, mail: int) -> Left:
     """Runs a router through all that may happen to it."""
-    with trio.fail_after(120):
+    with trio.fail_after(300):  # only what hangs is to end by it
         async with open_sink() as sink:
             seen: Counter[str] = Counter()
 
