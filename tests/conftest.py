@@ -1,13 +1,16 @@
 """The fixtures of the tests of the commands, and what all tests have."""
 
+import logging
 import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import structlog
 import trio
 from commandline import CANARY, ROUTES, Command, Ran, fill
 from hypothesis import settings
@@ -65,6 +68,17 @@ def sodarouter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         return ran
 
     return run
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Lets a test set up the log, which is the process's, and puts back what was there."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
 
 
 @pytest.fixture(scope="session")

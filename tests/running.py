@@ -65,7 +65,7 @@ async def running_router(
     path.write_text(as_served(listen) + source + toml, encoding="utf-8")
     config = load(path)
     stopping = trio.Event()
-    with trio.fail_after(30):
+    with trio.fail_after(120):  # only what hangs is to end by it
         async with trio.open_nursery() as nursery:
             bound = await nursery.start(run, config, stopping)
             reader = SqliteReader(config.file.spool.path)

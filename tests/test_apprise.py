@@ -1,14 +1,11 @@
 """The destination type `apprise` against real receivers: an HTTP server and an SMTP server."""
 
-import asyncio
 import email
 import email.policy
 import json
 import logging
-import queue
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from random import Random
@@ -19,6 +16,7 @@ import trio
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from hypothesis import given
 from hypothesis import strategies as st
+from mailing import smtp_server
 from pydantic import ValidationError
 from running import running_router
 from sink import Answer, Sink, open_sink
@@ -242,20 +240,8 @@ def mails() -> Iterator[tuple[int, list[EmailMessage]]]:
             got.append(parsed)
             return "250 OK"
 
-    async def serve() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SMTP(Handler(), hostname="localhost", loop=loop), "127.0.0.1")
-        serving.put((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(stop.set)))
-        await stop.wait()
-        server.close()
-
-    serving: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    port, stop = serving.get(timeout=30)
-    yield port, got
-    stop()
-    thread.join()
+    with smtp_server(Handler()) as port:
+        yield port, got
 
 
 async def test_mail_arrives(mails):

@@ -1,14 +1,11 @@
 """The plugins that come with the router pass the checks that those of others are put to."""
 
-import asyncio
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 from aiosmtpd.handlers import Sink as Mailbox
-from aiosmtpd.smtp import SMTP
+from mailing import smtp_server
 
 from sodarouter.plugins import Plugins, find
 from sodarouter.testing import Mark, check_destination
@@ -35,21 +32,8 @@ BUSY = "It does not block the event loop"
 @pytest.fixture
 def mail_server() -> Iterator[int]:
     """The port of a server that takes every mail."""
-
-    async def serve() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SMTP(Mailbox(), hostname="localhost", loop=loop), "127.0.0.1")
-        serving.put((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(stop.set)))
-        await stop.wait()
-        server.close()
-
-    serving: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    port, stop = serving.get(timeout=30)
-    yield port
-    stop()
-    thread.join()
+    with smtp_server(Mailbox()) as port:
+        yield port
 
 
 @pytest.mark.parametrize("name", ["apprise", "exec", "file", "forward"])

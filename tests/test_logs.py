@@ -2,7 +2,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,14 @@ import structlog
 from sodarouter.logs import LEVELS, set_up
 from sodarouter.redact import REDACTED, Redactor
 
+pytestmark = pytest.mark.usefixtures("own_log")
+
 SECRET = "hunter2-canary"
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """What `set_up` changes is the process's."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**config)
 
 
 @pytest.fixture

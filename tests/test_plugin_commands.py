@@ -1,15 +1,14 @@
 """``sodarouter PLUGIN …``: plugins have commands, which are loaded only when they are typed."""
 
 import json
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from commandline import CANARY
 from distributions import SitePackages
+
+pytestmark = pytest.mark.usefixtures("own_log")
 
 TICKETS = """
 from pathlib import Path
@@ -46,17 +45,6 @@ class Tickets(Plugin[TicketOptions]):
 
         return app
 """
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """What a command of a plugin does with the log is the process's."""
-    root = logging.getLogger()
-    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**config)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ _HINTS = {
     sqlite3.SQLITE_CORRUPT: "its file is damaged: stop the router, keep a copy of it, and restore a backup or move it away",
     sqlite3.SQLITE_NOTADB: "its file is no SQLite database; move it away, or name another as spool.path",
 }
-
-
+_KIND = 0xFF
+"""The bits of a code that say of which kind the error is; the others say what exactly."""
 _EXACTLY = {sqlite3.SQLITE_IOERR_SHMSIZE: _HINTS[sqlite3.SQLITE_FULL]}
 """What has a hint of its own: a full disk shows first where the index to the log should grow."""
 
@@ -26,17 +26,19 @@ def explained(error: BaseException) -> BaseException:
     """The `SpoolError` for what SQLite raised; anything else as it is."""
     if not isinstance(error, sqlite3.Error):
         return error
-    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+    code = _code(error)
+    if code & _KIND == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return SpoolFull("the disk under the spool is full; free some room and it goes on by itself")
     return SpoolError(f"the spool fails: {_with_hint(error)}")
 
 
 def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return getattr(error, "sqlite_errorcode", 0)  # an error of Python's own module has none
 
 
 def _with_hint(error: sqlite3.Error) -> str:
-    hint = _EXACTLY.get(getattr(error, "sqlite_errorcode", 0)) or _HINTS.get(_code(error))
+    code = _code(error)
+    hint = _EXACTLY.get(code) or _HINTS.get(code & _KIND)
     return f"{error}; {hint}" if hint else str(error)
 
 
