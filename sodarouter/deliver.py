@@ -82,6 +82,8 @@ class Deliverer:
         self._ended: list[_Ended] = []
         """Those that have, and are not settled."""
         self._gather = GATHER
+        self.cut_off = Counter[str]()
+        """Deliveries whose attempt was cancelled, by destination."""
         self.wake = Wake()
         """To be set when there may be something due."""
 
@@ -187,6 +189,8 @@ class Deliverer:
             lane.trying -= 1
             self._trying -= 1
             self._ended.append(_Ended(lane, outcomes))
+            if not outcomes:
+                self.cut_off[lane.name] += len(claims)
             if lane.trying:
                 self.wake.within(self._gather)
             else:

@@ -131,7 +131,7 @@ async def test_an_attempt_is_settled_once_even_if_it_is_told_twice(engine: Engin
 async def test_what_was_planned_while_the_clock_ran_ahead_is_due_after_a_restart(engine: Engine) -> None:
     await engine.append(make_event(received=make_event().received + timedelta(days=365)))
     assert await engine.claim() == []
-    assert await engine.spool.recover(NOW, {}) == 1
+    assert await engine.spool.recover(NOW, {}) == (1, [])
     assert len(await engine.claim()) == 1
 
 
@@ -231,8 +231,8 @@ async def test_a_dead_letter_can_be_retried_and_counts_its_tries_anew(engine: En
 async def test_what_a_dead_process_had_leased_is_due_at_once(engine: Engine) -> None:
     await engine.planned("log")
     await engine.claim("log", lease=3600)
-    assert await engine.spool.recover(NOW + 1, {}) == 1
-    assert await engine.spool.recover(NOW + 1, {}) == 0
+    assert await engine.spool.recover(NOW + 1, {}) == (1, [])
+    assert await engine.spool.recover(NOW + 1, {}) == (0, [])
     (again,) = await engine.claim("log", now=NOW + 1)
     assert again.delivery.attempt == 2
 

@@ -22,6 +22,7 @@ from sodarouter.spool.values import (
     EventFilter,
     Outcome,
     Recollection,
+    Recovered,
     Refused,
     Retention,
     Routed,
@@ -195,8 +196,8 @@ class Spool(Protocol):
         """Pauses, drains or (``None``) resumes a destination."""
         ...
 
-    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
-        """Makes due what a dead process had leased. Called once, before the first claim. Gives how many.
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> Recovered:
+        """Makes due what a dead process had leased. Called once, before the first claim.
 
         Args:
             now: The Unix time.

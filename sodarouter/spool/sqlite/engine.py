@@ -30,6 +30,7 @@ from sodarouter.spool.values import (
     Deciding,
     Outcome,
     Recollection,
+    Recovered,
     Refused,
     Retention,
     Routed,
@@ -205,7 +206,7 @@ class SqliteSpool:
     async def halt(self, destination: str, halt: Halt | None, now: float) -> None:
         await self._writer.once(partial(operate.halt, destination=destination, halt=halt, now=now))
 
-    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> Recovered:
         return await self._writer.once(partial(operate.recover, now=now, once=once))
 
     async def prune(self, retention: Retention, now: float, limit: int) -> int:
