@@ -15,6 +15,7 @@ import trio
 from sodarouter import collector
 from sodarouter.address import Address
 from sodarouter.config import Config
+from sodarouter.delivery import Settled
 from sodarouter.errors import ConfigError, Fault
 from sodarouter.front import Alone, Front, IntakeFront
 from sodarouter.lag import monitored
@@ -23,6 +24,7 @@ from sodarouter.serve import Listener, bind
 from sodarouter.spool import Lock, SqliteSpool
 from sodarouter.stations import Stations
 from sodarouter.systemd import Notifier
+from sodarouter.telling import tell_given_up
 from sodarouter.upkeep import choose_links, prune, tell_homeless, tell_silences
 from sodarouter.workers.crew import Crew
 
@@ -65,7 +67,7 @@ async def run(
     these attempts again.
     """
     notifier = notifier or Notifier()
-    async with _open_spool(config) as spool, going_live(config) as live:
+    async with _open_spool(config) as (spool, given_up), going_live(config) as live:
         await tell_homeless(config, spool)
         collector.spare()
         with (
@@ -90,6 +92,7 @@ async def run(
             stations = Stations(
                 live, spool, lambda: server.lag(monitor.lag()), lambda: server.workers, stopping.is_set, reload
             )
+            tell_given_up(stations.observers, given_up, _once(config))
             taking_in = Crew if config.file.server.workers else Alone
             server: IntakeFront = taking_in(config, public, stations.admission)
             admin = Front(stations.admin, private, config.file.server, config.file.admin)
@@ -130,7 +133,8 @@ async def run(
                     deliveries.cancel_scope.deadline = trio.current_time() + config.file.server.stop_timeout
                 background.cancel_scope.cancel()
             await stations.aclose()
-    log.info("stopped")
+    cut_off = dict(stations.deliverer.cut_off)
+    log.info("stopped", **({"cut_off": cut_off} if cut_off else {}))
 
 
 def _tell_ready(config: Config, running: Running) -> None:
@@ -163,18 +167,23 @@ def _bound(config: Config, name: str, inherited: Mapping[Address, socket.socket]
 
 
 @asynccontextmanager
-async def _open_spool(config: Config) -> AsyncIterator[SqliteSpool]:
+async def _open_spool(config: Config) -> AsyncIterator[tuple[SqliteSpool, Sequence[Settled]]]:
+    """The spool, and what was given up as it was recovered."""
     table = config.file.spool
-    once = {d.name: d.table.fallback for d in config.destinations if d.table.mode == "at-most-once"}
     lock = Lock(table.path)
     try:
         spool = SqliteSpool(table.path, table.max_size, table.max_backlog, table.keys)
         try:
-            recovered = await spool.recover(time.time(), once)
-            if recovered:
-                log.info("deliveries of an earlier run are due again", count=recovered)
-            yield spool
+            recovered = await spool.recover(time.time(), _once(config))
+            if recovered.due:
+                log.info("deliveries of an earlier run are due again", count=recovered.due)
+            yield spool, recovered.given_up
         finally:
             await spool.aclose()
     finally:
         lock.release()
+
+
+def _once(config: Config) -> dict[str, str | None]:
+    """The at-most-once destinations, each with its fallback."""
+    return {d.name: d.table.fallback for d in config.destinations if d.table.mode == "at-most-once"}

@@ -82,6 +82,8 @@ class Deliverer:
         self._ended: list[_Ended] = []
         """Those that have, and are not settled."""
         self._gather = GATHER
+        self.cut_off = Counter[str]()
+        """Deliveries whose attempt was cancelled, by destination."""
         self.wake = Wake()
         """To be set when there may be something due."""
 
@@ -89,7 +91,7 @@ class Deliverer:
         """Returns after `stop`, once the attempts that were under way have ended and are settled."""
         async with trio.open_nursery() as attempts:
             while True:
-                again = await patiently(lambda: self._turn(attempts))
+                again = await patiently(self._spool.outage, lambda: self._turn(attempts))
                 if self._stopping and not self._trying and not self._ended:
                     return
                 await self.wake.wait(again - trio.current_time())
@@ -167,7 +169,7 @@ class Deliverer:
 
     async def _settle(self, one: _Ended) -> None:
         # patiently: what was delivered must not be delivered again because the disk was full for a moment
-        self._over([one], await patiently(lambda: self._spool.settle(one.outcomes)))
+        self._over([one], await patiently(self._spool.outage, lambda: self._spool.settle(one.outcomes)))
         self.wake.set()
 
     def _over(self, ended: Sequence[_Ended], settled: Iterable[bool]) -> None:
@@ -187,6 +189,8 @@ class Deliverer:
             lane.trying -= 1
             self._trying -= 1
             self._ended.append(_Ended(lane, outcomes))
+            if not outcomes:
+                self.cut_off[lane.name] += len(claims)
             if lane.trying:
                 self.wake.within(self._gather)
             else:

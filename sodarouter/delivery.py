@@ -76,7 +76,7 @@ class Settled:
     state: State
     """``delivered``, ``dead``, or ``pending`` when it will be tried again."""
     seconds: float
-    """How long the attempt took."""
+    """How long the attempt took; 0 if the router was stopped in its middle, as nobody knows then."""
     reason: str = ""
     """Why it did not arrive; empty when it did."""
     cause: Cause | None = None

@@ -1,6 +1,6 @@
 """A listener and what it serves, as the daemon starts it and a reload changes it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -24,10 +24,19 @@ class Front:
 
     Args:
         server: Its limits are those of all listeners.
+        refused: As `sodarouter.serve.serve` takes it.
     """
 
-    def __init__(self, app: App, listeners: Sequence[Listener], server: ServerTable, table: ListenerTable) -> None:
+    def __init__(
+        self,
+        app: App,
+        listeners: Sequence[Listener],
+        server: ServerTable,
+        table: ListenerTable,
+        refused: Callable[[int], None] = lambda status: None,
+    ) -> None:
         self._app = app
+        self._refused = refused
         self._listeners = listeners
         self._limits = limits_of(server)
         # behind the admin listener is Quart, which was made for hypercorn, and nobody is in a hurry there
@@ -44,6 +53,7 @@ class Front:
             tls=self._tls,
             limits=self._limits,
             http=self._http,
+            refused=self._refused,
             stopping=stopping,
             task_status=task_status,
         )
@@ -108,7 +118,7 @@ class Alone(Front):
     def __init__(self, config: Config, listeners: Sequence[Listener], admission: Admission) -> None:
         server = config.file.server
         self._receiver = Receiver(map(Source.of, config.sources), Intake.of(server), admission)
-        super().__init__(self._receiver, listeners, server, server)
+        super().__init__(self._receiver, listeners, server, server, self._receiver.refused)
 
     def replace(self, config: Config) -> None:
         self._receiver.replace(map(Source.of, config.sources), Intake.of(config.file.server))

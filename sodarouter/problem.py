@@ -19,6 +19,10 @@ HAS_ENDED = "sodarouter.has_ended"
 """The key of a scope under which the server says whether the client has closed its half of the connection: ``() -> bool``.
 It may still read the answer, but one that gave up looks the same."""
 
+REFUSED = "sodarouter.refused"
+"""The key of a scope under which the server says with which status it has answered the request itself, as the body could
+not be read: ``() -> int | None``. The application sees only that its client has gone."""
+
 WHOLE_BODY = "sodarouter.whole_body"
 """The key of a scope under which the server gives a body that is there already, whole, instead of the first messages:
 ``() -> bytes | None``. So nobody need wait for it, which takes a timer."""

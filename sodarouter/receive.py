@@ -26,7 +26,7 @@ from sodarouter.event import Event
 from sodarouter.http import WebhookRequest
 from sodarouter.ids import new_id
 from sodarouter.parse import parse
-from sodarouter.problem import HAS_ENDED, WHOLE_BODY, Answer, Receive, Scope, Send, accepted, answer, problem
+from sodarouter.problem import HAS_ENDED, REFUSED, WHOLE_BODY, Answer, Receive, Scope, Send, accepted, answer, problem
 from sodarouter.replies import Reply
 from sodarouter.shares import Holding, Overloaded, Shares
 from sodarouter.sparing import Sparing
@@ -156,7 +156,9 @@ class Receiver:
                 await self._reply(given, scope, receive, send)
                 return
         except Disconnected:
-            self._admission.refused(source.name if source else None, 499, "disconnected")
+            status = scope.get(REFUSED, _nothing)()
+            reason = _reason(status) if status else "disconnected"
+            self._admission.refused(source.name if source else None, status or 499, reason)
             return
         except SpoolError as error:
             told = {"source": source.name if source else None, "error": str(error)}
@@ -174,8 +176,12 @@ class Receiver:
             given = self._refused(source, "plugin_failed", FAILED)
         except SenderError as error:
             self._tell(error, source, scope)
-            given = self._refused(source, _REASONS.get(error.status, "malformed"), _problem(error, source))
+            given = self._refused(source, _reason(error.status), _problem(error, source))
         await answer(send, given)
+
+    def refused(self, status: int) -> None:
+        """Told of what the server has answered itself."""
+        self._admission.refused(None, status, _reason(status))
 
     def _tell(self, error: SenderError, source: Source | None, scope: Scope) -> None:
         if isinstance(error, Malformed):
@@ -311,8 +317,9 @@ _REASONS = {
     413: "too_large",
     415: "encoding",
     422: "unusable",
+    431: "too_large",
 }
-"""The words that observers are told for a status; a 400 is ``malformed``."""
+"""The words that observers are told for a status; any other is ``malformed``."""
 
 REASONS = frozenset(
     {*_REASONS.values(), "malformed", "disconnected", "spool_full", "spool_failed", "overloaded", "plugin_failed"}
@@ -324,6 +331,10 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": 'Basic realm="webhook"'},
     415: {"Accept-Encoding": "gzip, deflate"},
 }
+
+
+def _reason(status: int) -> str:
+    return _REASONS.get(status, "malformed")
 
 
 def _nothing() -> None:

@@ -58,7 +58,8 @@ class Stations:
         # trio looks names up in threads of one pool: one destination's dead resolver must not take those of the others
         self._threads = trio.to_thread.current_default_thread_limiter()
         self._own_threads = self._threads.total_tokens
-        config, observers = live.config, _observers(live.config)
+        config = live.config
+        observers = self.observers = _observers(config)
         replies = Replies()
         self._linkback = LinkBack(spool, replies, config.file.links.hosts, config.file.outgoing)
         self.deliverer = Deliverer(

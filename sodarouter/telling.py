@@ -1,6 +1,7 @@
 """Tells how attempts end: the observers, the log, and the destination's breaker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -9,7 +10,7 @@ from sodarouter.errors import Reject
 from sodarouter.lane import Lane
 from sodarouter.observe import Observers
 from sodarouter.settle import Ending
-from sodarouter.spool import Outcome
+from sodarouter.spool import Outcome, delivery_key
 
 log = structlog.get_logger()
 
@@ -17,18 +18,17 @@ log = structlog.get_logger()
 def tell(observers: Observers, lane: Lane, outcome: Outcome) -> None:
     """That an attempt is settled."""
     delivery, event = outcome.claim.delivery, outcome.claim.event
-    observers.delivery_settled(
-        Settled(
-            delivery,
-            event.type,
-            event.source,
-            event.received,
-            outcome.state,
-            outcome.seconds,
-            outcome.reason,
-            outcome.cause,
-        )
+    settled = Settled(
+        delivery,
+        event.type,
+        event.source,
+        event.received,
+        outcome.state,
+        outcome.seconds,
+        outcome.reason,
+        outcome.cause,
     )
+    observers.delivery_settled(settled)
     known = {
         "event_id": event.id,
         "destination": lane.name,
@@ -41,18 +41,40 @@ def tell(observers: Observers, lane: Lane, outcome: Outcome) -> None:
             log.info("the destination takes deliveries again", destination=lane.name)
         log.debug("delivered", **known)
     elif outcome.state is State.DEAD:
-        handed = {"fallback": outcome.fallback} if outcome.fallback else {}
-        log.error(
-            "delivery given up; `sodarouter retry` tries it again",
-            **known,
-            cause=str(outcome.cause),
-            reason=outcome.reason,
-            **handed,
-        )
+        _given_up(settled, known, outcome.fallback)
     elif outcome.reason != lane.failing:
         # once for each reason, not at every attempt of every delivery
         lane.sparing(log.warning, "delivery failed, it will be tried again", **known, reason=outcome.reason)
     lane.failing = "" if outcome.state is State.DELIVERED else outcome.reason
+
+
+def tell_given_up(observers: Observers, given_up: Iterable[Settled], once: Mapping[str, str | None]) -> None:
+    """What `Spool.recover` has given up.
+
+    Args:
+        once: As it was told.
+    """
+    for settled in given_up:
+        observers.delivery_settled(settled)
+        delivery = settled.delivery
+        known = {
+            "event_id": delivery_key(delivery.id).event,
+            "destination": delivery.destination,
+            "outcome": settled.state.value,
+            "attempts": delivery.attempt,
+        }
+        _given_up(settled, known, once[delivery.destination])
+
+
+def _given_up(settled: Settled, known: Mapping[str, Any], fallback: str | None) -> None:
+    handed = {"fallback": fallback} if fallback else {}
+    log.error(
+        "delivery given up; `sodarouter retry` tries it again",
+        **known,
+        cause=str(settled.cause),
+        reason=settled.reason,
+        **handed,
+    )
 
 
 def turn_breaker(lane: Lane, endings: Sequence[Ending], started: float, ended: float, reason: str) -> None:

@@ -3,10 +3,11 @@
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import trio
-from running import router_process, running_router, until
+from running import LISTEN, SOURCE, Process, as_served, router_process, running_router, until
 from sink import Answer, Request, open_sink
 from support import payload
 
@@ -21,6 +22,11 @@ def update(incident: str, number: int) -> bytes:
 def about(request: Request) -> tuple[str, int]:
     incident = json.loads(request.body)["incident"]
     return incident["id"], incident["number"]
+
+
+def said(router: Process, message: str) -> list[dict[str, Any]]:
+    """The lines of its log that begin so."""
+    return [line for line in map(json.loads, router.log.splitlines()) if line["message"].startswith(message)]
 
 
 def by_destination(deliveries: list[StoredDelivery]) -> dict[str, StoredDelivery]:
@@ -125,6 +131,7 @@ async def test_at_most_once_what_was_under_way_when_the_router_was_killed_is_nev
             url = "{good.url}"
             [[route]]
             to = ["hook"]
+            [plugin.prometheus]
         """
         with router_process(tmp_path, toml) as router:
             async with httpx2.AsyncClient(base_url=router.url, trust_env=False) as client:
@@ -138,7 +145,35 @@ async def test_at_most_once_what_was_under_way_when_the_router_was_killed_is_nev
             await until(lambda: {d.state for d in reader.deliveries(limit=9)} == {State.DEAD, State.DELIVERED})
             settled = by_destination(reader.deliveries(limit=9))
             reader.close()
+            (given_up,) = said(router, "delivery given up")
+            assert (given_up["destination"], given_up["cause"]) == ("hook", "unconfirmed")
+            assert (given_up["event_id"], given_up["fallback"]) == (settled["hook"].event, "mailbox")
+            async with httpx2.AsyncClient(base_url=f"http://{router.ready['admin'][0]}", trust_env=False) as client:
+                metrics = (await client.get("/metrics")).text
+            count = 'sodarouter_deliveries_given_up_total{cause="unconfirmed",destination="hook"} 1.0'
+            assert count in metrics.splitlines()
             assert router.end(signal.SIGTERM) == 0
         assert (settled["hook"].state, settled["hook"].cause) == (State.DEAD, Cause.UNCONFIRMED)
         assert settled["mailbox"].state is State.DELIVERED
         assert len(hung.requests) == 1
+
+
+async def test_a_stop_says_which_deliveries_it_has_cut_off(tmp_path: Path) -> None:
+    async with open_sink(Answer(hold=trio.Event())) as hung:
+        toml = f"""
+            [destination.hook]
+            type = "forward"
+            url = "{hung.url}"
+            mode = "at-most-once"
+            [[route]]
+            to = ["hook"]
+        """
+        listen = LISTEN.replace("[admin]", 'stop_timeout = "10ms"\n[admin]')
+        (tmp_path / "router.toml").write_text(as_served(listen) + SOURCE + toml, encoding="utf-8")
+        with router_process(tmp_path) as router:
+            async with httpx2.AsyncClient(base_url=router.url, trust_env=False) as client:
+                await client.post("/webhooks/soda", content=payload("v3-incidentCreated"))
+            await hung.until_requests(1)
+            assert router.end(signal.SIGTERM) == 0
+            (stopped,) = said(router, "stopped")
+            assert stopped["cut_off"] == {"hook": 1}

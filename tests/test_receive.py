@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import re
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 import trio
-from running import Running, running_router, until
+from running import LISTEN, Running, running_router, until
+from structlog.testing import capture_logs
 from support import PAYLOADS, SAMPLES, make_event, payload
 
 from sodarouter.admit import Here
@@ -225,6 +228,55 @@ async def test_a_sender_that_goes_away_after_its_body_is_still_taken_in(router: 
     await stream.send_all(b"POST /open HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await stream.aclose()
     await until(lambda: len(router.reader.events(limit=9)) == 1)
+
+
+HEAD = b"POST /open HTTP/1.1\r\nHost: x\r\n"
+REFUSED = [
+    (b"hello, is there anybody?\r\n\r\n", 400, "malformed"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "malformed"),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "malformed"),
+    (HEAD + b"X: " + b"x" * 20_000 + b"\r\n\r\n", 431, "too_large"),
+    (HEAD + b"X: x\r\n" * 150 + b"\r\n", 431, "too_large"),
+    (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed"),
+    (HEAD[:-5], 408, "timeout"),
+]
+
+
+async def test_what_is_refused_before_it_reaches_a_source_is_counted_and_told_once_a_minute(tmp_path: Path) -> None:
+    listen = LISTEN.replace("[admin]", 'header_timeout = "100ms"\n[admin]')
+    async with running_router(tmp_path, "[plugin.prometheus]\n", source=SOURCES, listen=listen) as router:
+        with capture_logs() as logs:
+            for sent, status, _ in REFUSED + REFUSED:
+                assert (await sent_raw(router, sent)).split()[1] == b"%d" % status
+            # who only looks whether somebody listens has asked for nothing, and who goes is not refused
+            for sent in (b"", HEAD[:-5]):
+                async with await connected(router) as stream:
+                    await stream.send_all(sent)
+            assert (await sent_raw(router, HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n")).split()[1] == b"400"
+        counted = Counter(("", str(status), reason) for _, status, reason in REFUSED + REFUSED)
+        counted["open", "400", "malformed"] = 1
+        shown = (await router.admin.get("/metrics")).text
+        found = re.findall(r'events_refused_total{reason="(\w+)",source="(\w*)",status="(\w+)"} (\S+)', shown)
+        assert {(source, status, reason): float(count) for reason, source, status, count in found} == counted
+    told = [line for line in logs if line["event"] == "a request was refused"]
+    assert [line["status"] for line in told] == [*(status for _, status, _ in REFUSED), 400]
+    assert {line["peer"] for line in told} == {"127.0.0.1"}
+    assert {line["port"] for line in told} == {router.bound.server[0].port}
+    assert [line["hint"] for line in told if "hint" in line] == [
+        "a client speaks TLS, but this listener has no tls",
+        "a client speaks HTTP/2; have the proxy speak HTTP/1.1 to the router",
+    ]
+
+
+async def connected(router: Running) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", router.server.base_url.port)
+
+
+async def sent_raw(router: Running, sent: bytes) -> bytes:
+    """What comes back until the connection is closed."""
+    async with await connected(router) as stream:
+        await stream.send_all(sent)
+        return b"".join([piece async for piece in stream])
 
 
 class FailingSpool(MemorySpool):

@@ -215,9 +215,14 @@ async def test_recovery_gives_up_what_was_under_way_at_most_once(engine: Engine)
     event = await engine.planned("pager", "log")
     await engine.claim("pager")
     await engine.claim("log")
-    assert await engine.spool.recover(NOW, {"pager": "mail"}) == 1
+    recovered = await engine.spool.recover(NOW, {"pager": "mail"})
+    assert recovered.due == 1
+    (told,) = recovered.given_up
+    assert (told.delivery.id, told.delivery.attempt, told.event_type) == (f"{event.id}/pager", 1, event.type)
+    assert (told.source, told.received) == (event.source, event.received)
     (dead,) = engine.reader.deliveries(DeliveryFilter(state=State.DEAD), limit=9)
     assert (dead.id, dead.cause) == (f"{event.id}/pager", Cause.UNCONFIRMED)
+    assert (told.state, told.cause, told.reason) == (dead.state, dead.cause, dead.reason)
     assert "the only attempt" in dead.reason
     (instead,) = await engine.claim("mail")
     assert instead.delivery.fallback

@@ -119,6 +119,9 @@ async def test_every_answer_is_as_without_them_and_one_scrape_counts_all(tmp_pat
             (await router.post(b'{"event":'), 400),
         ]
         assert [answer.status_code for answer, _ in refused] == [status for _, status in refused]
+        async with await trio.open_tcp_stream("127.0.0.1", router.bound.server[0].port) as stranger:
+            await stranger.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            assert b" 505 " in b"".join([piece async for piece in stranger])
         assert {bytes(body.raw) for body in router.reader.quarantined(limit=9)} == {
             b'{"event": "checkEvaluation", "checkResults": {}}',
             b'{"event":',
@@ -138,6 +141,7 @@ async def test_every_answer_is_as_without_them_and_one_scrape_counts_all(tmp_pat
             'events_refused_total{reason="too_large",source="soda",status="413"}': 1,
             'events_refused_total{reason="unusable",source="soda",status="422"}': 1,
             'events_refused_total{reason="malformed",source="soda",status="400"}': 1,
+            'events_refused_total{reason="malformed",source="",status="505"}': 1,
         }
         assert (shown["workers"], shown["workers_wanted"], shown["worker_restarts_total"]) == ("2.0", "2.0", "0.0")
 

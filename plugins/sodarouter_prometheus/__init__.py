@@ -123,7 +123,8 @@ class Prometheus(Plugin[PrometheusOptions]):
         destination = settled.delivery.destination
         meters = self._by_destination.get(destination) or self._meters(destination)
         meters.ended[settled.state].inc()
-        meters.attempt.observe(settled.seconds)
+        if settled.seconds:
+            meters.attempt.observe(settled.seconds)
         if settled.cause is not None:
             meters.given_up[settled.cause].inc()
         if settled.state is State.DELIVERED:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+import h11
 import structlog
 import trio
 from hypercorn.config import Config
@@ -19,6 +20,8 @@ from hypercorn.utils import parse_socket_addr
 from sodarouter.problem import Answer, problem
 from sodarouter.serve.asgi import App
 from sodarouter.serve.limits import Limits
+from sodarouter.serve.rules import fault, hint
+from sodarouter.sparing import Sparing
 
 log = structlog.get_logger()
 
@@ -33,7 +36,8 @@ LINGER_BYTES = 16 * 1024 * 1024
 PATIENCE = 1.0
 """Seconds between asking a connection to end and cutting it off."""
 
-TOO_SLOW = problem(408, "Request Timeout", "the header fields of the request did not arrive in time")
+SLOW = "the header fields of the request did not arrive in time"
+TOO_SLOW = problem(408, "Request Timeout", SLOW)
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 """What a stream raises whose client has gone, or which was cut off."""
@@ -48,6 +52,10 @@ class Terms:
     config: Config
     context: WorkerContext
     state: ConnectionState
+    refused: Callable[[int], None]
+    """As `sodarouter.serve.serve` takes it."""
+    sparing: Sparing
+    """For what strangers do."""
 
 
 class Client(ABC):
@@ -80,6 +88,8 @@ class Client(ABC):
         """Since when it has had no request; ``None`` while it has one."""
         self._ending = False
         """Whether the last answer has been given."""
+        self._refused_with: int | None = None
+        """The status of a request that was refused here."""
 
     async def run(self) -> None:
         """Serves the client until either has enough. What goes wrong ends this connection and nothing else."""
@@ -138,6 +148,33 @@ class Client(ABC):
             # otherwise the kernel goes on for minutes to offer the client what it does not take
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
+
+    def refused_with(self) -> int | None:
+        """The status with which a request was answered that the application has, but could not read."""
+        return self._refused_with
+
+    def _tell_refused(self, given: Answer, error: h11.RemoteProtocolError, method: bytes, unread: bytes) -> None:
+        """That a request is answered here, and why.
+
+        Args:
+            given: The answer.
+            error: Why it could not be read.
+            method: Of the request, if that could be.
+            unread: What could not.
+        """
+        if self._terms.context.terminated.is_set():
+            return  # the stop cuts it off, which is not for the client to mend
+        self._refused_with = given.status
+        reason = SLOW if self._asked else fault(error)
+        advice = hint(method, unread, secure=isinstance(self._stream, trio.SSLStream))
+        peer, own = self._peer(), self._own()
+        known = {"status": given.status, "reason": reason, "peer": peer and peer[0], "port": own and own[1]}
+        if advice:
+            known["hint"] = advice
+        write = log.warning if advice else log.info
+        self._terms.sparing(write, "a request was refused", given.status, reason, advice, **known)
+        if not self._working:
+            self._terms.refused(given.status)
 
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):

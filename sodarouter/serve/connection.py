@@ -10,7 +10,7 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import AppWrapper, TaskGroup
 
-from sodarouter.problem import HAS_ENDED
+from sodarouter.problem import HAS_ENDED, REFUSED
 from sodarouter.serve.asgi import Message, Scope
 from sodarouter.serve.client import GONE, LINGER_BYTES, PIECE, Client, Stream, Terms
 from sodarouter.serve.exchange import Exchange
@@ -33,6 +33,7 @@ class Connection(Client):
             self._peer(),
             self._own(),
             self._send,
+            tell=self._tell_refused,
         )
         self._ended = False
         """Whether the client has closed its half."""
@@ -78,7 +79,7 @@ class Connection(Client):
         self, _app: AppWrapper, _config: Config, scope: Scope, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Message], Awaitable[None]]:
         """Called by hypercorn's HTTPStream for each request; returns what takes the messages for the application."""
-        scope = {**scope, HAS_ENDED: self.has_ended}
+        scope = {**scope, HAS_ENDED: self.has_ended, REFUSED: self.refused_with}
         exchange = Exchange(scope, send, self._protocol.invite)
         self._nursery.start_soon(exchange.run, self._terms.app)
         return exchange.put

@@ -1,5 +1,6 @@
 """HTTP/1.1 and nothing else, with refusals that say what is wrong."""
 
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -22,13 +23,19 @@ class Http1(H11Protocol):
 
     hypercorn's own would also follow ``Upgrade`` headers and the HTTP/2 preface, which end in code that one client can
     crash. Here a wish to upgrade is ignored, as RFC 9110 (7.8) allows, and other versions of HTTP are refused.
+
+    Args:
+        tell: Told of each refusal: the answer, why, the method of the request and what could not be read of it.
     """
 
     connection: h11.Connection
     stream: HTTPStream | None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, tell: Callable[[Answer, h11.RemoteProtocolError, bytes, bytes], None], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._tell = tell
         self.refusal: Answer | None = None
         """What a request is answered with that the connection's end cuts off; without one it is a 400."""
         self._closed = False
@@ -112,6 +119,9 @@ class Http1(H11Protocol):
             # in the state IDLE it is no request that is answered
             head_only = self.connection.our_state is h11.SEND_RESPONSE and self._method == b"HEAD"
             given = self.refusal or refusal(error)
+            unread, ended = self.connection.trailing_data
+            if self.refusal or not ended:  # else the client has gone, which is no news
+                self._tell(given, error, self._method, unread)
             headers = [*given.headers, (b"connection", b"close"), *self.config.response_headers("h11")]
             await self._send_h11_event(h11.Response(status_code=given.status, headers=headers))
             if not head_only:

@@ -71,6 +71,11 @@ class Incoming:
         """Whether something came that was not given yet."""
         return bool(self._buffer if self._h11 is None else self._h11.trailing_data[0])
 
+    @property
+    def unread(self) -> bytes:
+        """What could not be read."""
+        return b"" if self._h11 is None else self._h11.trailing_data[0]
+
     def invitation(self) -> bytes:
         """What a client that waits to be told so is told, to have it send the body. Nothing for any other."""
         if self._h11 is None or not self._h11.they_are_waiting_for_100_continue:

@@ -13,7 +13,7 @@ from math import inf
 import h11
 import trio
 
-from sodarouter.problem import HAS_ENDED
+from sodarouter.problem import HAS_ENDED, REFUSED
 from sodarouter.serve.answering import Answering
 from sodarouter.serve.client import LINGER_BYTES, PIECE, Client, Stream, Terms
 from sodarouter.serve.incoming import Head, Incoming
@@ -43,6 +43,7 @@ class LeanConnection(Client):
             "extensions": {},
             "state": terms.state,
             HAS_ENDED: self.has_ended,
+            REFUSED: self.refused_with,
         }
 
     def has_ended(self) -> bool:
@@ -177,6 +178,8 @@ class LeanConnection(Client):
     def refused(self, error: h11.RemoteProtocolError) -> bytes:
         """The answer to what is no request."""
         given = self._refusal if self._asked else refusal(error)
+        if self._asked or not self._incoming.closed:  # else the client has gone, which is no news
+            self._tell_refused(given, error, self._incoming.method, self._incoming.unread)
         return Answering(self._incoming.method, b"1.1", keep_alive=False).bytes_instead(given)
 
     @property

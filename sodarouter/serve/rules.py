@@ -13,6 +13,11 @@ MAX_FIELDS = 100
 _ECHO = re.compile(r":? *(?:bytearray\()?b['\"].*", re.DOTALL)
 """The bytes that h11 could not read, as Python would write them, in what it says of them."""
 
+_TLS = b"\x16\x03"
+"""How a handshake begins."""
+_HTTP2 = b"PRI"
+"""The method of its preface, which is made to look like a request."""
+
 
 def check(request: h11.Request, max_header_bytes: int) -> None:
     """Refuses what h11 lets pass.
@@ -41,4 +46,24 @@ def check(request: h11.Request, max_header_bytes: int) -> None:
 def refusal(error: h11.RemoteProtocolError) -> Answer:
     """The answer to what is no request."""
     status = error.error_status_hint
-    return problem(status, HTTPStatus(status).phrase, _ECHO.sub("", str(error))[:200])
+    return problem(status, HTTPStatus(status).phrase, fault(error))
+
+
+def fault(error: h11.RemoteProtocolError) -> str:
+    """What is wrong, without what the client has sent."""
+    return _ECHO.sub("", str(error))[:200]
+
+
+def hint(method: bytes, unread: bytes, *, secure: bool) -> str:
+    """What is to be changed so that a client is understood, if that can be told; else nothing.
+
+    Args:
+        method: Of its request, if one could be read.
+        unread: What could not.
+        secure: Whether the listener has TLS.
+    """
+    if unread.startswith(_TLS) and not secure:
+        return "a client speaks TLS, but this listener has no tls"
+    if method == _HTTP2:
+        return "a client speaks HTTP/2; have the proxy speak HTTP/1.1 to the router"
+    return ""

@@ -1,7 +1,7 @@
 """Accepts connections, watches their deadlines, and ends them in good order."""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -23,6 +23,7 @@ from sodarouter.serve.lifespan import lifespan
 from sodarouter.serve.limits import Limits
 from sodarouter.serve.listen import Listener
 from sodarouter.serve.tls import Tls
+from sodarouter.sparing import Sparing
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ async def serve(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     tls: Tls | None = None,
     http: Http = "lean",
+    refused: Callable[[int], None] = lambda status: None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves an ASGI application until ``stopping`` is set, and then until the requests in flight have ended.
@@ -58,6 +60,8 @@ async def serve(
     Args:
         listeners: From `bind`. They are closed at the end, however that comes.
         http: What reads requests and writes answers.
+        refused: Told the status of each request that is answered before the application has it: it is none, or was not
+            there in time.
 
     Raises:
         ConfigError: ``tls`` cannot be used.
@@ -67,7 +71,8 @@ async def serve(
     try:
         tls_context = tls.ssl_context() if tls else None
         async with lifespan(app, patience=limits.graceful_timeout) as state:
-            terms = Terms(app, limits, _config(limits), WorkerContext(None), ConnectionState(state))
+            context, shared = WorkerContext(None), ConnectionState(state)
+            terms = Terms(app, limits, _config(limits), context, shared, refused, Sparing())
             await _Server(terms, _PROTOCOLS[http]).run(listeners, tls_context, stopping, task_status)
     finally:
         for listener in listeners:

@@ -11,6 +11,7 @@ from typing import Protocol
 from sodarouter.delivery import Halt, State, Stats
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
+from sodarouter.spool.patience import Outage
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
@@ -22,6 +23,7 @@ from sodarouter.spool.values import (
     EventFilter,
     Outcome,
     Recollection,
+    Recovered,
     Refused,
     Retention,
     Routed,
@@ -44,6 +46,11 @@ class Spool(Protocol):
         SpoolFull: `append` and `quarantine`, at a configured limit or on a full disk. It passes when there is room.
         SpoolError: The store failed; nothing of the call has happened.
     """
+
+    @property
+    def outage(self) -> Outage:
+        """For those who ask until it works, with `sodarouter.spool.patiently`."""
+        ...
 
     async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         """Stores an event together with its decision, or else with one delivery of it for `ROUTE`.
@@ -196,8 +203,8 @@ class Spool(Protocol):
         """Pauses, drains or (``None``) resumes a destination."""
         ...
 
-    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
-        """Makes due what a dead process had leased. Called once, before the first claim. Gives how many.
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> Recovered:
+        """Makes due what a dead process had leased. Called once, before the first claim.
 
         Args:
             now: The Unix time.

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
-from sodarouter.delivery import Cause, Delivery, Fallback, Planned, State
+from sodarouter.delivery import Cause, Delivery, Fallback, Planned, Settled, State
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
 from sodarouter.store import Kept
@@ -134,6 +134,15 @@ class Routed:
 
     claim: Claim
     decided: Decided
+
+
+class Recovered(NamedTuple):
+    """What a dead process had under way, and what became of it."""
+
+    due: int
+    """How many deliveries are due again."""
+    given_up: Sequence[Settled]
+    """Those to at-most-once destinations, which are dead letters now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class _Inside:
             limits=start.limits,
             tls=start.tls,
             http=start.http,
+            refused=self._receiver.refused,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(serving)

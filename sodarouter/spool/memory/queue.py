@@ -7,10 +7,10 @@ from typing import Any
 
 import trio
 
-from sodarouter.delivery import Delivery, Fallback, Halt, Planned, State
+from sodarouter.delivery import Fallback, Halt, Planned, State
 from sodarouter.link import choose
 from sodarouter.spool.memory.reader import MemoryReader
-from sodarouter.spool.memory.rows import Made, Row, moment
+from sodarouter.spool.memory.rows import Made, Row, delivery_of, moment
 from sodarouter.spool.values import LINK, Attempt, Claim, Claims, Decided, Linking, Outcome, Routed, covers
 
 
@@ -88,18 +88,8 @@ class MemoryQueue(MemoryReader):
         return [row for row in self._rows.values() if row.state is State.PENDING]
 
     def _claim(self, row: Row) -> Claim:
-        delivery = Delivery(
-            row.id,
-            row.plan.destination,
-            row.attempt,
-            moment(row.planned),
-            row.plan.results,
-            row.replay,
-            row.fallback,
-            row.plan.part,
-            row.plan.group,
-        )
-        return Claim(row.key, delivery, self._events[row.event].event, row.attempt - row.forgiven, row.since)
+        event = self._events[row.event].event
+        return Claim(row.key, delivery_of(row), event, row.attempt - row.forgiven, row.since)
 
     async def settle(self, outcomes: Sequence[Outcome | Routed]) -> list[bool]:
         await trio.lowlevel.checkpoint()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sodarouter.delivery import Cause, Fallback, Planned, State
+from sodarouter.delivery import Cause, Delivery, Fallback, Planned, State
 from sodarouter.link import IncidentLink
 from sodarouter.spool.values import Attempt, StoredDelivery, delivery_id
 
@@ -65,6 +65,20 @@ def stored(row: Row) -> StoredDelivery:
         config=row.config,
         part=row.plan.part,
         group=row.plan.group,
+    )
+
+
+def delivery_of(row: Row) -> Delivery:
+    return Delivery(
+        row.id,
+        row.plan.destination,
+        row.attempt,
+        moment(row.planned),
+        row.plan.results,
+        row.replay,
+        row.fallback,
+        row.plan.part,
+        row.plan.group,
     )
 
 

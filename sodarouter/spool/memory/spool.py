@@ -7,11 +7,11 @@ from typing import Any
 
 import trio
 
-from sodarouter.delivery import Cause, Halt, Planned, Queue, State, Stats
+from sodarouter.delivery import Cause, Halt, Planned, Queue, Settled, State, Stats
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
 from sodarouter.spool.memory.queue import MemoryQueue
-from sodarouter.spool.memory.rows import Row, moment
+from sodarouter.spool.memory.rows import Row, delivery_of, moment
 from sodarouter.spool.values import (
     INTERRUPTED,
     ROUTE,
@@ -20,6 +20,7 @@ from sodarouter.spool.values import (
     Deciding,
     Keep,
     Recollection,
+    Recovered,
     Refused,
     Retention,
     StoredEvent,
@@ -200,9 +201,10 @@ class MemorySpool(MemoryQueue):
         if halt is not None:
             self._halts[destination] = (halt, now)
 
-    async def recover(self, now: float, once: Mapping[str, str | None]) -> int:
+    async def recover(self, now: float, once: Mapping[str, str | None]) -> Recovered:
         await trio.lowlevel.checkpoint()
-        for row in [row for row in self._pending() if row.leased and row.plan.destination in once]:
+        lost = [row for name in once for row in self._pending() if row.leased and row.plan.destination == name]
+        for row in lost:
             row.state, row.leased, row.settled = State.DEAD, False, now
             row.reason, row.cause = INTERRUPTED, Cause.UNCONFIRMED
             if name := once[row.plan.destination]:
@@ -210,7 +212,13 @@ class MemorySpool(MemoryQueue):
         leased = [row for row in self._pending() if row.leased or row.planned > now]
         for row in leased:
             row.leased, row.next_at = False, now
-        return len(leased)
+        return Recovered(len(leased), [self._given_up(row) for row in lost])
+
+    def _given_up(self, row: Row) -> Settled:
+        event = self._events[row.event].event
+        return Settled(
+            delivery_of(row), event.type, event.source, event.received, row.state, 0.0, row.reason, row.cause
+        )
 
     async def prune(self, retention: Retention, now: float, limit: int) -> int:
         await trio.lowlevel.checkpoint()

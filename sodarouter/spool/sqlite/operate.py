@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from sqlite3 import Connection, Row
 
-from sodarouter.delivery import Cause, Halt, State
+from sodarouter.delivery import Cause, Halt, Settled, State
 from sodarouter.spool.sqlite.held import hold
 from sodarouter.spool.sqlite.planning import Plan, hand_over, hold_back, let_go, plan, queue_up
-from sodarouter.spool.sqlite.queue import body_bytes
-from sodarouter.spool.sqlite.rows import micros
-from sodarouter.spool.values import INTERRUPTED, ROUTE, delivery_key
+from sodarouter.spool.sqlite.queue import body_bytes, delivery_of
+from sodarouter.spool.sqlite.rows import micros, moment
+from sodarouter.spool.values import INTERRUPTED, ROUTE, Recovered, delivery_key
 
 
 def retry(connection: Connection, deliveries: Sequence[str], now: float) -> list[str]:
@@ -117,13 +117,15 @@ def halt(connection: Connection, destination: str, halt: Halt | None, now: float
         connection.execute("INSERT INTO halt VALUES (?, ?, ?)", (destination, halt.value, micros(now)))
 
 
-def recover(connection: Connection, now: float, once: Mapping[str, str | None]) -> int:
+def recover(connection: Connection, now: float, once: Mapping[str, str | None]) -> Recovered:
     """As `Spool.recover`."""
     lost = [
         row
         for destination in once
         for row in connection.execute(
-            "SELECT * FROM delivery WHERE state = 'pending' AND leased = 1 AND destination = ?", (destination,)
+            "SELECT delivery.*, id, source, received, type FROM delivery JOIN event ON event.seq = delivery.event"
+            " WHERE state = 'pending' AND leased = 1 AND destination = ? ORDER BY delivery.seq",
+            (destination,),
         )
     ]
     connection.executemany(
@@ -138,11 +140,25 @@ def recover(connection: Connection, now: float, once: Mapping[str, str | None]) 
     )
     size = body_bytes(connection, [row["seq"] for row in lost])
     hold(connection, {"backlog": handed_over - len(lost), "dead_letters": size})
-    return connection.execute(
+    due = connection.execute(
         # planned in the future: the clock was wrong then
         "UPDATE delivery SET leased = 0, next_at = :now WHERE state = 'pending' AND (leased = 1 OR planned > :now)",
         {"now": micros(now)},
     ).rowcount
+    return Recovered(due, [_given_up(row) for row in lost])
+
+
+def _given_up(row: Row) -> Settled:
+    return Settled(
+        delivery_of(row, row["attempt"]),
+        row["type"],
+        row["source"],
+        moment(row["received"]),
+        State.DEAD,
+        0.0,
+        INTERRUPTED,
+        Cause.UNCONFIRMED,
+    )
 
 
 def _fallback(row: Row, name: str, now: float) -> Plan:

@@ -116,8 +116,14 @@ def _claim(row: Row, seals: Seals) -> Claim:
     if row["enriched"] is not None:
         event = event.with_enriched(enriched(row["enriched"]))
     attempt = row["attempt"] + 1
-    delivery = Delivery(
-        id=delivery_id(event.id, row["destination"], row["replay"], row["part"]),
+    tries, since = attempt - row["forgiven"], row["since"] / 1_000_000
+    return Claim(row["seq"], delivery_of(row, attempt), event, tries=tries, since=since)
+
+
+def delivery_of(row: Row, attempt: int) -> Delivery:
+    """A row of ``delivery``, with the ``id`` of its event, as destinations and observers know it."""
+    return Delivery(
+        id=delivery_id(row["id"], row["destination"], row["replay"], row["part"]),
         destination=row["destination"],
         attempt=attempt,
         planned=moment(row["planned"]),
@@ -127,7 +133,6 @@ def _claim(row: Row, seals: Seals) -> Claim:
         part=row["part"],
         group=row["shared"],
     )
-    return Claim(row["seq"], delivery, event, tries=attempt - row["forgiven"], since=row["since"] / 1_000_000)
 
 
 def _next_due(connection: Connection, claimable: Mapping[str, int]) -> dict[str, int]:
