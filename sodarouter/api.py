@@ -15,6 +15,7 @@ from sodarouter.faults import faults
 from sodarouter.operations import BATCH, Impossible, NoSuchDestination, Operations
 from sodarouter.options import LONGEST, Options
 from sodarouter.problem import Answer, problem
+from sodarouter.spool import LARGEST
 from sodarouter.store import LONGEST_KEY
 
 log = structlog.get_logger()
@@ -112,7 +113,7 @@ def add_api(app: Quart, operations: Operations, reload: Callable[[], Awaitable[L
         await _asked(Nothing)
         return {"replay": await operations.begin_replay()}
 
-    @app.post("/api/replays/<int:number>")
+    @app.post(f"/api/replays/<int(max={LARGEST}):number>")
     async def _replay(number: int) -> dict[str, Any]:
         asked = await _asked(Stretch)
         planned = await operations.replay(number, asked.events, asked.to, after=asked.after, every=asked.every)

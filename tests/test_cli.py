@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import sqlite3
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from fcntl import ioctl
@@ -544,6 +546,24 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
     assert (ran.returncode, ran.stderr) == (1, "sodarouter: No space left on device\n")
 
 
+def test_output_that_is_closed_is_told(tmp_path):
+    command = shlex.join([sys.executable, "-m", "sodarouter", "simulate", "validate"])
+    ran = subprocess.run(f"{command} >&-", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "sodarouter: Bad file descriptor\n")
+    ran = subprocess.run(f"{command} <&- 2>&-", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, json.loads(ran.stdout)["event"]) == (0, "validate")
+
+
+def test_a_router_runs_with_all_its_output_closed(tmp_path):
+    (tmp_path / "router.toml").write_text(listening(*free_ports(2)) + SOURCE + ROUTES % 1)
+    command = f"exec {shlex.join([sys.executable, '-m', 'sodarouter'])} <&- >&- 2>&-"
+    with subprocess.Popen(command, shell=True, cwd=tmp_path) as popen:
+        while popen.poll() is None and process("reload", folder=tmp_path).returncode:
+            time.sleep(0.1)
+        popen.send_signal(signal.SIGTERM)
+    assert popen.returncode == 0
+
+
 def test_a_row_stays_one_line_on_a_narrow_terminal(spool):
     reader, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
@@ -598,7 +618,18 @@ def test_help_teaches(sodarouter, name):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["evnts"], ["events", "--limit", "x"], ["events", "--limit", "0"], ["show"], ["check", "--bogus"]]
+    "arguments",
+    [
+        ["evnts"],
+        ["events", "--limit", "x"],
+        ["events", "--limit", "0"],
+        ["store", "log", "--limit", "9" * 20],
+        ["quarantine", "--limit", "9" * 20],
+        ["deliveries", "--replay", "9" * 20],
+        ["replay", "--all", "--continue", "9" * 20],
+        ["show"],
+        ["check", "--bogus"],
+    ],
 )
 def test_a_command_line_that_is_not_understood_has_status_2(sodarouter, arguments):
     ran = sodarouter(*arguments)

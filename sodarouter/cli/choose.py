@@ -14,7 +14,7 @@ from sodarouter import soda
 from sodarouter.delivery import Cause, State
 from sodarouter.faults import suggestion
 from sodarouter.options import LONGEST, parse_duration
-from sodarouter.spool import DeliveryFilter, EventFilter
+from sodarouter.spool import LARGEST, DeliveryFilter, EventFilter
 
 WHICH = "Which"
 """The heading of these options in a command's help."""
@@ -98,7 +98,8 @@ UntilOption = Annotated[
     typer.Option("--until", parser=parse_time, metavar="TIME", help="Taken in before then.", rich_help_panel=WHICH),
 ]
 ReplayOption = Annotated[
-    int | None, typer.Option("--replay", metavar="NUMBER", min=1, help="Of this replay.", rich_help_panel=WHICH)
+    int | None,
+    typer.Option("--replay", metavar="NUMBER", min=1, max=LARGEST, help="Of this replay.", rich_help_panel=WHICH),
 ]
 UnroutedOption = Annotated[
     bool, typer.Option("--unrouted", help="Events that no route matched.", rich_help_panel=WHICH)
