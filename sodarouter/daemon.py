@@ -95,7 +95,7 @@ async def run(
             tell_given_up(stations.observers, given_up, _once(config))
             taking_in = Crew if config.file.server.workers else Alone
             server: IntakeFront = taking_in(config, public, stations.admission)
-            admin = Front(stations.admin, private, config.file.server, config.file.admin)
+            admin = Front(stations.admin, private, config, "admin")
 
             def prepare() -> None:
                 server.prepare()

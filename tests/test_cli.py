@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import sqlite3
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from fcntl import ioctl
@@ -20,6 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trustme
 import typer
 from commandline import COMMANDS, ID, ROUTES, TWO_RESULTS, free_ports, listening, process, without
 from running import OUTGOING, SOURCE, Process, router_process
@@ -98,6 +101,40 @@ def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp
         "router.toml: log.level: must be 'debug', 'info', 'warning' or 'error'",
         "router.toml: log.lvl: unknown key; did you mean 'level'?",
     ]
+
+
+def test_check_finds_what_would_keep_the_router_from_starting(sodarouter, tmp_path):
+    authority = trustme.CA()
+    for name in ("cert", "other"):
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    toml = """
+    [server]
+    tls = { cert = "cert.pem", key = "other.pem" }
+    [admin]
+    tls = { cert = "router.toml", key = "cert.pem" }
+    [destination.ticket]
+    type = "exec"
+    command = ["nosuchprog"]
+    cwd = "gone"
+    [destination.log]
+    type = "file"
+    path = "cert.pem/events.jsonl"
+    """
+    (tmp_path / "router.toml").write_text(toml + SOURCE)
+    ran = sodarouter("check")
+    assert ran.status == 2
+    assert ran.err.replace(f"{tmp_path}/", "") == (
+        "router.toml: destination.ticket.cwd: there is no folder gone\n"
+        "router.toml: destination.log.path: cert.pem is no folder\n"
+        "router.toml: server.tls.key: other.pem is not the key of the certificate cert.pem\n"
+        "router.toml: admin.tls: router.toml cannot be used with cert.pem; "
+        "both must be PEM files, certificate and its key\n"
+    )
+    (tmp_path / "gone").mkdir()
+    assert "router.toml: destination.ticket: command: 'nosuchprog' is in none of the folders of PATH" in (
+        sodarouter("check").err
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cert.pem", "gone", "other.pem", "router.toml"]
 
 
 def test_check_has_json_for_programs(sodarouter, tmp_path):
@@ -544,6 +581,24 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
     assert (ran.returncode, ran.stderr) == (1, "sodarouter: No space left on device\n")
 
 
+def test_output_that_is_closed_is_told(tmp_path):
+    command = shlex.join([sys.executable, "-m", "sodarouter", "simulate", "validate"])
+    ran = subprocess.run(f"{command} >&-", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "sodarouter: Bad file descriptor\n")
+    ran = subprocess.run(f"{command} <&- 2>&-", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, json.loads(ran.stdout)["event"]) == (0, "validate")
+
+
+def test_a_router_runs_with_all_its_output_closed(tmp_path):
+    (tmp_path / "router.toml").write_text(listening(*free_ports(2)) + SOURCE + ROUTES % 1)
+    command = f"exec {shlex.join([sys.executable, '-m', 'sodarouter'])} <&- >&- 2>&-"
+    with subprocess.Popen(command, shell=True, cwd=tmp_path) as popen:
+        while popen.poll() is None and process("reload", folder=tmp_path).returncode:
+            time.sleep(0.1)
+        popen.send_signal(signal.SIGTERM)
+    assert popen.returncode == 0
+
+
 def test_a_row_stays_one_line_on_a_narrow_terminal(spool):
     reader, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
@@ -603,8 +658,10 @@ def test_help_teaches(sodarouter, name):
         ["evnts"],
         ["events", "--limit", "x"],
         ["events", "--limit", "0"],
-        ["dead", "--limit", f"{1 << 64}"],
-        ["deliveries", "--replay", f"{1 << 64}"],
+        ["store", "log", "--limit", "9" * 20],
+        ["quarantine", "--limit", "9" * 20],
+        ["deliveries", "--replay", "9" * 20],
+        ["replay", "--all", "--continue", "9" * 20],
         ["show"],
         ["check", "--bogus"],
     ],

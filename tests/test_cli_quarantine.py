@@ -132,4 +132,7 @@ def test_an_export_has_the_body_without_its_callback(sodarouter, bodies):
     assert sodarouter("quarantine", "export", bodies[0].id, "-o", "bodies.jsonl").err == (
         "1 line written to bodies.jsonl\n"
     )
+    assert sodarouter("quarantine", "export", "-o", "bodies.jsonl").err == (
+        "sodarouter: bodies.jsonl is there already; --force replaces it\n"
+    )
     assert sodarouter("quarantine", "export", bodies[0].id, "--source", "soda").status == 2

@@ -298,6 +298,14 @@ def test_an_export_to_a_file_is_all_there_or_not_at_all(sodarouter, night):
     assert not list(night.glob("*.part"))
 
 
+def test_an_export_replaces_a_file_only_by_force(sodarouter, night):
+    (night / "dead.jsonl").write_text("yesterday's\n")
+    ran = sodarouter("export", "--output", "dead.jsonl")
+    assert (ran.status, ran.err) == (1, "sodarouter: dead.jsonl is there already; --force replaces it\n")
+    assert (night / "dead.jsonl").read_text() == "yesterday's\n"
+    assert sodarouter("export", "--output", "dead.jsonl", "--force").err == "4 lines written to dead.jsonl\n"
+
+
 def test_an_export_takes_names_or_options_and_other_states(sodarouter, night):
     first, second, *_ = ids(sodarouter("dead", "--json").json)
     assert [json.loads(line)["id"] for line in sodarouter("export", second, first).out.splitlines()] == [second, first]

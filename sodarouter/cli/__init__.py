@@ -12,6 +12,7 @@ from sodarouter.errors import ConfigError, SodarouterError
 
 def main() -> None:
     """The console script. Exit status 2 for the configuration and the command line, 1 for the rest."""
+    _replace_closed()
     out = sys.stdout  # a plugin may put something else there
     if isinstance(out, TextIOWrapper):
         # a dataset's name may have letters that the locale has not
@@ -36,6 +37,15 @@ def main() -> None:
         # what is left in the buffer must not fail once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         sys.exit(1)
+
+
+def _replace_closed() -> None:
+    """Puts something in the place of standard streams that were closed before this process began."""
+    # else the next file that is opened, such as the spool, would have the number that others print to
+    for name, mode, access in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            # what is asked for and cannot be printed is a failure, which needs somewhere to be told
+            setattr(sys, name, os.fdopen(os.open(os.devnull, access), mode))
 
 
 __all__ = ["app", "main", "run"]

@@ -8,12 +8,10 @@ import typer
 from sodarouter.cli.output import print_error
 from sodarouter.cli.own_commands import MODULES, OwnCommands
 from sodarouter.cli.plugin_commands import DEFAULT_CONFIG, Commands
+from sodarouter.spool import LARGEST
 
 SET_UP, LOOK, ACT = "Set up", "Look", "Act"
 """The headings of the commands in the help."""
-
-MOST = 1_000_000_000
-"""The largest number that an option takes: what is asked of SQLite has to be one that it knows."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -22,7 +20,9 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many at most, the newest first.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, max=LARGEST, help="How many at most, the newest first.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 BeforeOption = Annotated[

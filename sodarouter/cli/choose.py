@@ -11,11 +11,10 @@ from typing import Annotated
 import typer
 
 from sodarouter import soda
-from sodarouter.cli.app import MOST
 from sodarouter.delivery import Cause, State
 from sodarouter.faults import suggestion
 from sodarouter.options import LONGEST, parse_duration
-from sodarouter.spool import DeliveryFilter, EventFilter
+from sodarouter.spool import LARGEST, DeliveryFilter, EventFilter
 
 WHICH = "Which"
 """The heading of these options in a command's help."""
@@ -100,7 +99,7 @@ UntilOption = Annotated[
 ]
 ReplayOption = Annotated[
     int | None,
-    typer.Option("--replay", metavar="NUMBER", min=1, max=MOST, help="Of this replay.", rich_help_panel=WHICH),
+    typer.Option("--replay", metavar="NUMBER", min=1, max=LARGEST, help="Of this replay.", rich_help_panel=WHICH),
 ]
 UnroutedOption = Annotated[
     bool, typer.Option("--unrouted", help="Events that no route matched.", rich_help_panel=WHICH)

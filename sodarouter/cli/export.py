@@ -9,7 +9,7 @@ import typer
 from sodarouter.cli.app import LOOK, ConfigOption, app, config_path, fail
 from sodarouter.cli.choose import WHICH, choosing, delivery_filter
 from sodarouter.cli.deliveries import delivery_document
-from sodarouter.cli.lines import OutputOption, write_lines
+from sodarouter.cli.lines import ForceOption, OutputOption, write_lines
 from sodarouter.cli.reading import each_delivery, find_delivery, must_be_known, no_such, reading
 from sodarouter.cli.retry import NamedDeliveries
 from sodarouter.delivery import State
@@ -25,6 +25,7 @@ def export(
     config: ConfigOption = None,
     which: Annotated[State, typer.Option("--state", help="In this state.", rich_help_panel=WHICH)] = State.DEAD,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Write deliveries as JSON lines, all dead letters by default: each with its attempts and the whole event.
 
@@ -38,13 +39,14 @@ def export(
     with reading(path) as reader:
         if wanted:
             found = _named(reader, wanted)
-            write_lines(_documents(reader, found), output, things="deliveries", count=len(found))
+            write_lines(_documents(reader, found), output, force=force, things="deliveries", count=len(found))
             return
         asked = replace(chosen, state=which)
         count = sum(reader.count_deliveries(asked).values())
         if not count:
             must_be_known(path, reader, chosen.destination)
-        write_lines(_documents(reader, each_delivery(reader, asked)), output, things="deliveries", count=count)
+        documents = _documents(reader, each_delivery(reader, asked))
+        write_lines(documents, output, force=force, things="deliveries", count=count)
 
 
 def _named(reader: SqliteReader, wanted: Iterable[str]) -> list[StoredDelivery]:

@@ -19,25 +19,31 @@ OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to this file; it is there once all of it is on disk."),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")]
 
 
-def write_lines(documents: Iterable[Any], output: Path | None, *, things: str, count: int | None = None) -> None:
+def write_lines(
+    documents: Iterable[Any], output: Path | None, *, force: bool, things: str, count: int | None = None
+) -> None:
     """Writes each as JSON on a line of its own, and says how many they were unless standard output shows it.
 
     Durability: when this returns, the file would survive a loss of power.
 
     Args:
+        force: Whether a file that is there is replaced.
         things: What they are, in words.
         count: How many there will be, for a progress bar.
 
     Raises:
-        SodarouterError: The file cannot be written; one that was there before is as it was.
+        SodarouterError: The file is there already or cannot be written; one that was there before is as it was.
     """
     # in ASCII: it has to be JSON also where the locale has no other letters
     lines = (json.dumps(plain(document)) + "\n" for document in documents)
     if output is None:
         sys.stdout.writelines(lines)
         return
+    if output.exists() and not output.is_dir() and not force:
+        raise SodarouterError(f"{output} is there already; --force replaces it")
     part = output.with_name(f"{output.name}.part")
     try:
         # what Soda sent is nobody else's business

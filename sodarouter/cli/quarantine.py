@@ -22,7 +22,7 @@ from sodarouter.cli.app import (
 )
 from sodarouter.cli.bulk import Choice, Notes, Task, carry_out
 from sodarouter.cli.choose import WHICH, SourceOption
-from sodarouter.cli.lines import OutputOption, write_lines
+from sodarouter.cli.lines import ForceOption, OutputOption, write_lines
 from sodarouter.cli.output import moment, out, print_json, print_table, shown
 from sodarouter.cli.reading import each_refused, reading
 from sodarouter.config import translators
@@ -165,13 +165,14 @@ def export(
     config: ConfigOption = None,
     source: SourceOption = None,
     output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Write bodies as JSON lines, each with its faults and without Soda's callback URL; all of them, if none is named."""
     if wanted and source:
         raise fail("name quarantined bodies, or --source NAME", 2)
     with reading(config_path(context, config)) as reader:
         found = _named(reader, wanted) if wanted else each_refused(reader, source)
-        write_lines(map(_whole, found), output, things="quarantined bodies")
+        write_lines(map(_whole, found), output, force=force, things="quarantined bodies")
 
 
 def _named(reader: SqliteReader, wanted: Sequence[str]) -> Iterator[Refused]:

@@ -24,7 +24,7 @@ from sodarouter.errors import SodarouterError
 from sodarouter.operations import BATCH
 from sodarouter.options import format_duration
 from sodarouter.rate import parse_limit
-from sodarouter.spool import EventFilter, SqliteReader
+from sodarouter.spool import LARGEST, EventFilter, SqliteReader
 
 
 def parse_rate(text: str) -> float:
@@ -106,7 +106,8 @@ def replay_command(
         ),
     ] = None,
     number: Annotated[
-        int | None, typer.Option("--continue", metavar="NUMBER", min=1, help="Go on with a replay that broke off.")
+        int | None,
+        typer.Option("--continue", metavar="NUMBER", min=1, max=LARGEST, help="Go on with a replay that broke off."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when all of it is delivered or dead.")] = False,
     dry_run: DryRunOption = False,

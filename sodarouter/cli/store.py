@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from sodarouter.cli.acting import acting
-from sodarouter.cli.app import LOOK, MOST, ConfigOption, JsonOption, app, config_path, fail
+from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.output import counted, moment, out, print_json, print_table, shown
 from sodarouter.cli.reading import must_be_configured, reading
 from sodarouter.config import destination_types
+from sodarouter.spool import LARGEST
 
 
 @app.command(rich_help_panel=LOOK)
@@ -22,7 +23,7 @@ def store(
         list[str] | None, typer.Option("--forget", metavar="KEY", help="Take this key out; may be repeated.")
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many at most, in the order of the keys.")
+        int, typer.Option("--limit", "-n", min=1, max=LARGEST, help="How many at most, in the order of the keys.")
     ] = 50,
     after: Annotated[str, typer.Option("--after", metavar="KEY", help="Go on after this key.")] = "",
     config: ConfigOption = None,

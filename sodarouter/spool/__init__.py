@@ -6,6 +6,7 @@ from sodarouter.spool.patience import patiently
 from sodarouter.spool.sqlite import Contents, Copy, Lock, Progress, SqliteReader, SqliteSpool, back_up, copied, put_back
 from sodarouter.spool.values import (
     INTERNAL,
+    LARGEST,
     LINK,
     ROUTE,
     Appended,
@@ -33,6 +34,7 @@ from sodarouter.spool.values import (
 
 __all__ = [
     "INTERNAL",
+    "LARGEST",
     "LINK",
     "ROUTE",
     "Appended",

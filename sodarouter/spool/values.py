@@ -18,6 +18,8 @@ LINK = "$link"
 """The destination that puts a link onto an incident: one delivery for each incident of which a link was made."""
 INTERNAL = frozenset({ROUTE, LINK})
 """The destinations that no configuration names."""
+LARGEST = 1_000_000_000
+"""Of whole numbers that a spool is asked about: more than there will be of anything, and less than it could not store."""
 INTERRUPTED = "unconfirmed: the router was stopped in the middle of the only attempt"
 """The reason of an at-most-once delivery that a dead process had under way."""
 
