@@ -261,9 +261,7 @@ async def test_a_silence_without_a_sensible_end_is_refused(admin: Admin, ends: s
     assert not admin.changes
 
 
-@pytest.mark.parametrize(
-    "page", ["nothing", "retry", "replays/x", "replays/-1", f"replays/{2**63}", "destinations/a/b"]
-)
+@pytest.mark.parametrize("page", ["nothing", "retry", "replays/x", "replays/-1", "destinations/a/b"])
 async def test_there_are_no_other_pages(admin: Admin, page: str) -> None:
     answer = await admin.post(page)
     assert answer.status_code == 404
