@@ -91,7 +91,7 @@ class Deliverer:
         """Returns after `stop`, once the attempts that were under way have ended and are settled."""
         async with trio.open_nursery() as attempts:
             while True:
-                again = await patiently(lambda: self._turn(attempts))
+                again = await patiently(self._spool.outage, lambda: self._turn(attempts))
                 if self._stopping and not self._trying and not self._ended:
                     return
                 await self.wake.wait(again - trio.current_time())
@@ -169,7 +169,7 @@ class Deliverer:
 
     async def _settle(self, one: _Ended) -> None:
         # patiently: what was delivered must not be delivered again because the disk was full for a moment
-        self._over([one], await patiently(lambda: self._spool.settle(one.outcomes)))
+        self._over([one], await patiently(self._spool.outage, lambda: self._spool.settle(one.outcomes)))
         self.wake.set()
 
     def _over(self, ended: Sequence[_Ended], settled: Iterable[bool]) -> None:

@@ -145,7 +145,9 @@ class Router:
     async def _run(self) -> None:
         while True:
             ruleset = await self._keep()
-            found = await patiently(lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE}))
+            found = await patiently(
+                self._spool.outage, lambda: self._spool.claim({ROUTE: BATCH}, self._now(), {ROUTE: LEASE})
+            )
             if found.claims:
                 await self._decide(found.claims, ruleset)
                 self._planned()
@@ -158,7 +160,9 @@ class Router:
         """The rules of now. The spool has them too, before anything is stored that they decided."""
         ruleset = self._ruleset
         if ruleset is not self._kept:
-            await patiently(lambda: self._spool.keep_routing(ruleset.config, ruleset.text, self._now()))
+            await patiently(
+                self._spool.outage, lambda: self._spool.keep_routing(ruleset.config, ruleset.text, self._now())
+            )
             self._kept = ruleset
         return ruleset
 
@@ -179,7 +183,7 @@ class Router:
                 memory.update(outcome.decided.memory)
                 if outcome.decided.state is not None:
                     states[one.event.id] = outcome.decided.state
-        settled = await patiently(lambda: self._spool.settle(outcomes))
+        settled = await patiently(self._spool.outage, lambda: self._spool.settle(outcomes))
         for one, outcome, counts in zip(waiting, outcomes, settled, strict=True):
             if counts and isinstance(outcome, Routed):
                 tell(one.event, outcome.decided)
@@ -209,7 +213,7 @@ class Router:
         keys = list({key for one in waiting for key in one.keys})
         again = [one.event.id for one in waiting if one.claim.delivery.replay]
         oldest = min(one.event.received for one in waiting).timestamp()
-        return await patiently(lambda: self._spool.recall(keys, again, oldest))
+        return await patiently(self._spool.outage, lambda: self._spool.recall(keys, again, oldest))
 
     def _decided(self, one: _Waiting, ruleset: Ruleset, known: Recollection) -> Routed | Outcome:
         claim, now = one.claim, self._now()

@@ -52,7 +52,7 @@ async def choose_links(
         planned: Called when there is something to deliver.
     """
     while True:
-        if await patiently(lambda: spool.choose_links(config().file.links.prefer, now())):
+        if await patiently(spool.outage, lambda: spool.choose_links(config().file.links.prefer, now())):
             planned()
         await changed.wait(CHOOSE_EVERY)
 
@@ -67,7 +67,7 @@ async def tell_silences(spool: Spool, changed: Wake, *, now: Callable[[], float]
     """
     known: dict[str, Silence] = {}
     while True:
-        found = (await patiently(lambda: spool.recall((), (), now()))).silences
+        found = (await patiently(spool.outage, lambda: spool.recall((), (), now()))).silences
         for one in silences_of(stored for stored in found if stored.id not in known):
             known[one.id] = one
             log.info("a silence is set", **_told(one), starts=one.starts.isoformat(), ends=one.ends.isoformat())

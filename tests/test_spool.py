@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 from engines import ENGINES, MOST, NOW, SIZE, Engine, ended, keeping, open_engine
+from structlog.testing import capture_logs
 from support import make_event
 
 from sodarouter.delivery import Cause, Planned, State
@@ -35,6 +36,7 @@ from sodarouter.spool import (
     SqliteReader,
     SqliteSpool,
 )
+from sodarouter.spool.patience import Outage, patiently
 from sodarouter.spool.sqlite.decisions import _UNDECIDED
 from sodarouter.spool.sqlite.queue import _DUE
 from sodarouter.spool.sqlite.reader import _BY_DECISION, _EVENTS
@@ -393,18 +395,60 @@ async def test_a_full_spool_refuses_what_comes_and_settles_what_is_there(tmp_pat
     await spool.aclose()
 
 
-async def test_a_full_disk_refuses_what_comes_and_passes_by_itself(tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_what_comes_and_passes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite's own limit on pages gives the error that a full disk gives."""
     spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
     engine = Engine(spool, None)
     await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchall())
     with pytest.raises(SpoolFull, match="the disk under the spool is full"):
         await engine.append(make_event({"event": "x", "filler": "x" * 1_000_000}))
-    assert "full" in spool._trouble
+    # a small write that would succeed says less
+    assert "full" in (await spool.stats()).trouble
     await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+    monkeypatch.setattr("sodarouter.spool.sqlite.engine.HEARSAY", -1.0)
     assert (await spool.stats()).trouble == ""
     await engine.append()
     await spool.aclose()
+
+
+async def test_a_full_disk_is_told_once_and_its_end_not_before_what_comes_is_stored(tmp_path: Path) -> None:
+    spool = SqliteSpool(tmp_path / "spool.db", SIZE, MOST)
+    engine = Engine(spool, None)
+    large = {"event": "x", "filler": "x" * 1_000_000}
+    with capture_logs() as logs:
+        await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchall())
+        for _ in range(2):
+            with pytest.raises(SpoolFull):
+                await engine.append(make_event(large))
+            # what writes nothing, or little, may still work
+            await patiently(spool.outage, lambda: spool.claim({"log": 9}, NOW, {"log": 60.0}))
+            await patiently(spool.outage, lambda: spool.recall((), (), NOW))
+        assert [line["event"].split(";")[0] for line in logs] == ["the spool fails"]
+        await spool._writer.once(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchall())
+        await engine.append(make_event(large))
+        assert [line["event"].split(";")[0] for line in logs] == ["the spool fails", "the spool works again"]
+    await spool.aclose()
+
+
+def test_an_outage_ends_when_all_who_have_failed_have_had_success() -> None:
+    outage = Outage()
+    with capture_logs() as logs:
+        for who in ("a", "b"):
+            outage.fails(who, SpoolFull("the disk is full"))
+        outage.works("a")
+        outage.works("c")
+        outage.fails("b", SpoolError("the disk reports errors"))
+        outage.works("b")
+        outage.works("b")
+        outage.fails("a", SpoolFull("the disk is full"))
+    assert [(line["event"].split(";")[0], line.get("error")) for line in logs] == [
+        ("the spool fails", "the disk is full"),
+        ("the spool fails", "the disk reports errors"),
+        ("the spool works again", None),
+        ("the spool fails", "the disk is full"),
+    ]
 
 
 async def test_trouble_is_told_until_a_write_succeeds_again(tmp_path: Path) -> None:

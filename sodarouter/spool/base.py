@@ -11,6 +11,7 @@ from typing import Protocol
 from sodarouter.delivery import Halt, State, Stats
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
+from sodarouter.spool.patience import Outage
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
@@ -45,6 +46,9 @@ class Spool(Protocol):
         SpoolFull: `append` and `quarantine`, at a configured limit or on a full disk. It passes when there is room.
         SpoolError: The store failed; nothing of the call has happened.
     """
+
+    outage: Outage
+    """For those who ask until it works, with `sodarouter.spool.patiently`."""
 
     async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         """Stores an event together with its decision, or else with one delivery of it for `ROUTE`.

@@ -9,6 +9,7 @@ from typing import Any
 from sodarouter.delivery import Halt, State
 from sodarouter.event import Event
 from sodarouter.spool.memory.rows import Made, Row, stored
+from sodarouter.spool.patience import Outage
 from sodarouter.spool.values import (
     EVERY_DELIVERY,
     EVERY_EVENT,
@@ -27,6 +28,7 @@ class MemoryReader:
     """`sodarouter.spool.base.Reader` in dicts, which a `MemorySpool` fills."""
 
     def __init__(self) -> None:
+        self.outage = Outage()
         self._events: dict[str, StoredEvent] = {}
         self._recent: dict[bytes, tuple[str, float]] = {}
         self._rows: dict[str, Row] = {}

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from sodarouter.errors import SpoolError, SpoolFull
 from sodarouter.event import Event
 from sodarouter.link import IncidentLink
 from sodarouter.seal import key_file, load_keys
+from sodarouter.spool.patience import Outage
 from sodarouter.spool.sqlite import intake, keeping, operate, queue, remembering
 from sodarouter.spool.sqlite.intake import Arrival, Detained
 from sodarouter.spool.sqlite.prune import prune
@@ -48,6 +50,9 @@ CHECKPOINT = 16 * 1024 * 1024
 MAX_LOG = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps when it has been longer."""
 
+HEARSAY = 5.0
+"""Seconds for which what came and could not be stored says more than a small write that succeeds."""
+
 
 class SqliteSpool:
     """`sodarouter.spool.base.Spool` on a file. Hold its `Lock` while it is open.
@@ -67,8 +72,11 @@ class SqliteSpool:
         self._backlog = 0
         # its own: a plugin may keep all threads of the pool that everybody shares
         self._looking = trio.CapacityLimiter(1)
+        self.outage = Outage()
         self._trouble = ""
-        """Why the last thing that came could not be stored."""
+        """Why the last thing that came could not be stored, and"""
+        self._refused_at = 0.0
+        """when that was, on the clock of `time.monotonic`."""
         # before anything is taken in: what cannot be sealed could not be stored
         self._seals = Seals(keys or load_keys(key_file(path)))
         self._identity: Identity
@@ -114,10 +122,14 @@ class SqliteSpool:
     ) -> list[Appended | BaseException]:
         try:
             self._refuse_if_full()
+        except SpoolFull as error:
+            self._cannot(error)
+            return [error for _ in events]
+        try:
             found = await self._writer.do_each(intake.append, [self._arrival(*one) for one in events])
         except SpoolError as error:
             found = [error for _ in events]
-        self._trouble = next((str(one) for one in found if isinstance(one, SpoolError)), "")
+        self._taken_in(next((one for one in found if isinstance(one, SpoolError)), None))
         return found
 
     def _arrival(self, event: Event, window: float, deciding: Deciding | None = None) -> Arrival:
@@ -213,8 +225,8 @@ class SqliteSpool:
         return await self._writer.once(partial(prune, retention=retention, now=now, limit=limit))
 
     async def stats(self) -> Stats:
-        if self._trouble:
-            # nothing may come that would show that it has passed, so a small write is tried
+        if self._trouble and time.monotonic() - self._refused_at > HEARSAY:
+            # nothing comes that would show that it has passed, so a small write is tried
             with suppress(SpoolError):
                 await self._take_in(intake.probe, None)
         self._identity.check()
@@ -247,12 +259,30 @@ class SqliteSpool:
     async def _take_in(self, work: Work[ItemT, ResultT], item: ItemT) -> ResultT:
         try:
             self._refuse_if_full()
+        except SpoolFull as error:
+            self._cannot(error)
+            raise
+        try:
             result = await self._writer.do(work, item)
         except SpoolError as error:
-            self._trouble = str(error)
+            self._taken_in(error)
             raise
-        self._trouble = ""
+        if self._trouble:
+            self._taken_in(None)
         return result
+
+    def _taken_in(self, failure: SpoolError | None) -> None:
+        """Something came, and was stored or not."""
+        if failure is not None:
+            self._cannot(failure)
+            self.outage.fails(self, failure)
+        elif self._trouble:
+            self._trouble = ""
+            self.outage.works(self)
+
+    def _cannot(self, failure: SpoolError) -> None:
+        self._trouble = str(failure)
+        self._refused_at = time.monotonic()
 
     def _refuse_if_full(self) -> None:
         # only what comes in is refused: what is there must still be delivered and settled
