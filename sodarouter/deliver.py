@@ -23,9 +23,10 @@ from sodarouter.linking import linking_of
 from sodarouter.observe import Observers
 from sodarouter.redact import Redactor
 from sodarouter.settle import settle
+from sodarouter.sparing import Sparing
 from sodarouter.spool import Claim, Claims, Outcome, Spool, patiently
 from sodarouter.store import Store
-from sodarouter.telling import tell, turn_breaker
+from sodarouter.telling import tell, tell_overrun, turn_breaker
 from sodarouter.wake import Wake
 
 GATHER = 0.002
@@ -82,6 +83,7 @@ class Deliverer:
         self._ended: list[_Ended] = []
         """Those that have, and are not settled."""
         self._gather = GATHER
+        self._sparing = Sparing()
         self.cut_off = Counter[str]()
         """Deliveries whose attempt was cancelled, by destination."""
         self.wake = Wake()
@@ -126,6 +128,9 @@ class Deliverer:
         now, lanes, redact, enrich = trio.current_time(), self._lanes, self._redact, self._enrich
         if self._stopping:
             lanes = {}
+        for lane in lanes.values():
+            if lane.under_way:
+                tell_overrun(lane, now, self._sparing)
         ended, self._ended = self._ended, []
         leaving = Counter(one.lane for one in ended)
         free = {name: room for name, lane in lanes.items() if (room := lane.room(now, leaving[lane]))}
@@ -138,7 +143,7 @@ class Deliverer:
             for lane, claims in _attempts(lanes, found.claims):
                 free[lane.name] -= 1
                 wanted[lane.name] -= len(claims)
-                lane.start(trio.current_time())
+                lane.start(trio.current_time(), claims[0].key)
                 self._trying += 1
                 attempts.start_soon(self._attempt, lane, claims, redact, enrich, name=f"destination {lane.name}")
         except SpoolError:
@@ -186,12 +191,12 @@ class Deliverer:
         try:
             outcomes = await self._outcomes(lane, claims, redact, enrich)
         finally:
-            lane.trying -= 1
+            lane.under_way.pop(claims[0].key, None)  # another may have it, should the lease have run out
             self._trying -= 1
             self._ended.append(_Ended(lane, outcomes))
             if not outcomes:
                 self.cut_off[lane.name] += len(claims)
-            if lane.trying:
+            if lane.under_way:
                 self.wake.within(self._gather)
             else:
                 self.wake.set()

@@ -50,8 +50,8 @@ class Lane:
     """For failures: a plugin that names the event in each would otherwise write a traceback for each."""
     busy: int = 0
     """Places that are taken: by attempts until they are settled, and by claims that are under way."""
-    trying: int = 0
-    """Attempts that have not ended."""
+    under_way: dict[int, float] = field(default_factory=dict)
+    """The attempts that have not ended: when each began, by the key of its first claim, the oldest first."""
     limiter: trio.CapacityLimiter = field(init=False)
     circuit: Circuit = field(init=False)
 
@@ -84,9 +84,9 @@ class Lane:
             return math.inf
         return max(self.circuit.ready_at(now), self._bucket.next_at(now) if self._bucket else now)
 
-    def start(self, now: float) -> None:
+    def start(self, now: float, key: int) -> None:
         """An attempt starts, in a place that was taken for it."""
-        self.trying += 1
+        self.under_way[key] = now
         self.circuit.started(now)
         if self._bucket:
             self._bucket.take(now)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -114,7 +114,19 @@ class HmacSignature(Options):
         signatures = self._pattern.findall(given)
         expected = (self._sign(sign, timestamp, body) for sign in self._signers)
         if not _any_equal(expected, signatures if self.encoding == "base64" else map(str.lower, signatures)):
-            raise Unverified(f"the header {self.header} holds no valid signature")
+            raise Unverified(f"the header {self.header} holds {self._fault(signatures)}")
+
+    def _fault(self, signatures: Sequence[str]) -> str:
+        """Why none of these is valid, as far as their form says it. None of them is told: it may be valid elsewhere."""
+        if not signatures:
+            return f"nothing that begins with {self.prefix!r}, its prefix" if self.prefix else "no signature"
+        length = len(self._sign(self._signers[0], "", b""))
+        if all(len(signature) != length for signature in signatures):
+            # not how many it has: each would be a line of its own in the log
+            other = "more" if len(signatures[0]) > length else "fewer"
+            form = f"{self.algorithm} in {self.encoding} has {length} characters, and this has {other}"
+            return f"no signature: {form}; see prefix, encoding and algorithm"
+        return "no valid signature: it was made with another secret, or of something else"
 
     def sign(self, body: bytes, now: float) -> dict[str, str]:
         """The headers that make ``body`` pass `check` at the time ``now``."""

@@ -10,7 +10,11 @@ from sodarouter.errors import Reject
 from sodarouter.lane import Lane
 from sodarouter.observe import Observers
 from sodarouter.settle import Ending
+from sodarouter.sparing import Sparing
 from sodarouter.spool import Outcome, delivery_key
+
+OVERRUN = 5.0
+"""Seconds beyond its timeout that an attempt has for its clean-up before it is told of."""
 
 log = structlog.get_logger()
 
@@ -75,6 +79,22 @@ def _given_up(settled: Settled, known: Mapping[str, Any], fallback: str | None) 
         reason=settled.reason,
         **handed,
     )
+
+
+def tell_overrun(lane: Lane, now: float, sparing: Sparing) -> None:
+    """That attempts go on although their time is over: they were cancelled, and whoever awaits something ends then.
+
+    Args:
+        lane: Has some under way.
+        now: On trio's clock.
+        sparing: For a line a minute.
+    """
+    latest = now - lane.timeout - OVERRUN
+    if next(iter(lane.under_way.values())) < latest:
+        count = sum(began < latest for began in lane.under_way.values())
+        known = {"destination": lane.name, "count": count, "timeout": lane.timeout}
+        hint = 'its plugin does not let itself be cancelled; isolation = "process" would end it'
+        sparing(log.error, "attempts do not end although their time is over", lane.name, **known, hint=hint)
 
 
 def turn_breaker(lane: Lane, endings: Sequence[Ending], started: float, ended: float, reason: str) -> None:

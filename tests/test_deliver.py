@@ -530,6 +530,23 @@ async def test_what_ends_while_the_spool_fails_is_settled_once_it_works_again(au
     assert [len(spool.attempts(stored.id)) for stored in house.all_stored("there")] == [1] * 4
 
 
+async def test_an_attempt_that_does_not_let_itself_be_cancelled_is_told_of_while_it_goes_on(autojump_clock, logged):
+    async def deaf(event: Event, delivery: Delivery) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(150)
+
+    house = House(lane("deaf", deaf, timeout=3.0, max_attempts=1), Good().lane())
+    await house.plan("deaf", "good")
+    async with house.running():
+        await trio.sleep(140)
+        assert house.states("deaf") == [State.LEASED]
+        told = [line for line in logged if "do not end" in line["event"]]
+        assert {(line["destination"], line["count"], line["timeout"]) for line in told} == {("deaf", 1, 3.0)}
+        assert "isolation" in told[0]["hint"]
+        await trio.sleep(20)
+    assert house.reasons("deaf") == {"exhausted after 1 attempt: timed out after 3 s"}
+
+
 async def test_stopping_settles_what_was_under_way(autojump_clock):
     async def deliver(event: Event, delivery: Delivery) -> None:
         await trio.sleep(5)

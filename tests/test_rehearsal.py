@@ -244,6 +244,31 @@ async def test_why_not_tells_of_the_routes_that_send_there(tmp_path, sodarouter)
     assert sodarouter("why", "01a2").status == 1
 
 
+async def test_why_tells_what_stood_in_for_another(tmp_path, sodarouter) -> None:
+    async with open_sink() as sink, open_sink(Answer(410)) as gone:
+        toml = f'''
+            [destination.pager]
+            type = "forward"
+            url = "{gone.url}"
+            fallback = "mailbox"
+            [destination.mailbox]
+            type = "forward"
+            url = "{sink.url}"
+            [[route]]
+            name = "failures"
+            match = {{ outcome = "fail" }}
+            to = ["pager"]
+        '''
+        (event,) = await taken_in(tmp_path, toml, evaluation(("orders", "fail")))
+    stood_in = "  mailbox stands in for pager, which gave up: rejected: answered 410 Gone\n"
+    told = sodarouter("why-not", event, "mailbox").out
+    assert re.search("\nIt went to mailbox in place of pager by configuration .*\n" + stood_in, told)
+    whole = sodarouter("why", event).out
+    assert re.search(r"\nIt went to pager by configuration .*\n  failures: matched: .*\n" + stood_in, whole)
+    (document,) = sodarouter("why", event, "--json").json["stood_in"]
+    assert (document["destination"], document["fallback"]["destination"]) == ("mailbox", "pager")
+
+
 async def test_orphans_are_the_datasets_that_no_team_owns(tmp_path, sodarouter) -> None:
     bodies = [EVENTS[0], EVENTS[1], payload("v4-2025-08-contractPublished"), payload("v4-2026-checkEvaluation")]
     async with open_sink() as sink:

@@ -196,6 +196,27 @@ def test_a_timestamp_is_signed_and_must_be_near_in_either_direction():
         refused(table, request(headers | {"X-Time": changed}))
 
 
+def test_why_an_hmac_is_none_is_said_as_far_as_its_form_says_it():
+    signed = sign(rules(HMAC), BODY, NOW)["X-Soda-Signature"]
+    digest = signed.removeprefix("sha256=")
+    prefix = "the header X-Soda-Signature holds nothing that begins with 'sha256=', its prefix"
+    form = "the header X-Soda-Signature holds no signature: sha256 in {}; see prefix, encoding and algorithm"
+    other = (
+        "the header X-Soda-Signature holds no valid signature: it was made with another secret, or of something else"
+    )
+    in_base64 = HMAC | {"encoding": "base64"}
+    for table, value, why in (
+        (HMAC, digest, prefix),
+        (HMAC, f"sha1={digest}", prefix),
+        (HMAC | {"prefix": ""}, signed, form.format("hex has 64 characters, and this has more")),
+        (HMAC, f"sha256={digest[:40]}", form.format("hex has 64 characters, and this has fewer")),
+        (in_base64, signed, form.format("base64 has 44 characters, and this has more")),
+        (HMAC | {"prefix": ""}, ",", "the header X-Soda-Signature holds no signature"),
+        (HMAC | {"secrets": ["hunter3"]}, signed, other),
+    ):
+        assert refused(table, request({"X-Soda-Signature": value})) == why
+
+
 def test_what_is_signed_can_be_spelled_out():
     table = HMAC | {"timestamp_header": "X-Time", "signed": "v0:{timestamp}:{body}"}
     digest = hmac.new(b"hunter2", b"v0:1780000000:" + BODY, "sha256").hexdigest()

@@ -9,13 +9,22 @@ import typer
 from sodarouter.cli.app import LOOK, ConfigOption, JsonOption, app, config_path, fail
 from sodarouter.cli.output import moment, out, print_json, shown, state
 from sodarouter.cli.reading import PAGE, reading
-from sodarouter.cli.told import LATE, AllOption, changes_document, changes_of, print_changes, print_steps, subject
+from sodarouter.cli.told import (
+    LATE,
+    AllOption,
+    changes_document,
+    changes_of,
+    print_changes,
+    print_steps,
+    stands_in,
+    subject,
+)
 from sodarouter.config import load_routing
 from sodarouter.decide import Step, compile_rules
-from sodarouter.delivery import State
+from sodarouter.delivery import Fallback, State
 from sodarouter.faults import suggestion
 from sodarouter.hindsight import going, now, silences_of, state_of, why
-from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredEvent
+from sodarouter.spool import ROUTE, DeliveryFilter, SqliteReader, StoredDelivery, StoredEvent
 
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="An event, as `sodarouter events` lists them.")]
 
@@ -64,7 +73,9 @@ def _why(
     routing = load_routing(path)
     then = why(reader, stored)
     today = now(stored, compile_rules(routing), silences_of(reader.silences()))
-    if destination:
+    deliveries = reader.deliveries(DeliveryFilter(event=stored.event.id, destination=destination), limit=PAGE)
+    stood_in = [(one.destination, one.fallback) for one in deliveries if one.fallback]
+    if destination and not stood_in:
         known = {name for step in (*then.steps, *today.trace) for name in (*step.get("to", ()), *step.get("from", ()))}
         if destination not in known:
             hint = suggestion(destination, known)
@@ -80,6 +91,7 @@ def _why(
                 "config": stored.config,
                 "whole": then.whole,
                 "trace": steps,
+                "stood_in": [{"destination": name, "fallback": fallback} for name, fallback in stood_in],
                 "now": {"differs": differs, "trace": _about(today.trace, destination), "planned": today.planned},
             }
         )
@@ -94,19 +106,22 @@ def _why(
     if stored.planned is None:
         out.print("\nIt has not been decided yet.")
     else:
-        out.print(f"\n[bold]{shown(_sentence(then.steps, destination))}[/] by configuration {shown(stored.config)}")
+        sentence = _sentence(then.steps, destination, instead_of=[fallback for _, fallback in stood_in])
+        out.print(f"\n[bold]{shown(sentence)}[/] by configuration {shown(stored.config)}")
         print_steps(steps, every=every)
         if not then.whole:
             out.print("  [dim]the routes that did not match are not known any more[/]")
-        _print_unfinished(reader, event.id, destination)
+        for name, fallback in stood_in:
+            out.print(f"  {shown(name)} {shown(stands_in(fallback))}")
+        _print_unfinished(deliveries)
     if differs:
         out.print(f"\n[bold]{shown(_sentence(today.trace, destination, now=True))}[/] by {shown(path.name)}")
         print_steps(_about(today.trace, destination), every=every)
 
 
-def _print_unfinished(reader: SqliteReader, event: str, destination: str | None) -> None:
+def _print_unfinished(deliveries: Iterable[StoredDelivery]) -> None:
     """What has not arrived: that it was sent somewhere does not say so."""
-    for one in reader.deliveries(DeliveryFilter(event=event, destination=destination), limit=PAGE):
+    for one in deliveries:
         if one.state is not State.DELIVERED and one.destination != ROUTE:
             reason = f": {shown(one.reason)}" if one.reason else ""
             out.print(f"  {shown(one.destination)} has not got it, the delivery is {state(one.state)}{reason}")
@@ -134,7 +149,9 @@ def _about(steps: Sequence[Step], destination: str | None) -> list[Step]:
     ]
 
 
-def _sentence(steps: Iterable[Step], destination: str | None, *, now: bool = False) -> str:
+def _sentence(
+    steps: Iterable[Step], destination: str | None, *, instead_of: Sequence[Fallback] = (), now: bool = False
+) -> str:
     matched = [step for step in steps if _has_effect(step)]
     went = dict.fromkeys(name for step in matched if "muted" not in step for name in step.get("to", ()))
     for step in matched:
@@ -142,5 +159,8 @@ def _sentence(steps: Iterable[Step], destination: str | None, *, now: bool = Fal
             went = {name: None for name in went if name not in step["from"]}
     verb, goes = ("It would go", "It would not go") if now else ("It went", "It did not go")
     if destination is not None:
+        if instead_of and destination not in went:
+            others = dict.fromkeys(fallback.destination for fallback in instead_of)
+            return f"{verb} to {destination} in place of {', '.join(others)}"
         return f"{verb} to {destination}" if destination in went else f"{goes} to {destination}"
     return f"{verb} to {', '.join(went)}" if went else f"{verb} nowhere"

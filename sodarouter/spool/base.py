@@ -47,10 +47,8 @@ class Spool(Protocol):
         SpoolError: The store failed; nothing of the call has happened.
     """
 
-    @property
-    def outage(self) -> Outage:
-        """For those who ask until it works, with `sodarouter.spool.patiently`."""
-        ...
+    outage: Outage
+    """For those who ask until it works, with `sodarouter.spool.patiently`."""
 
     async def append(self, event: Event, *, window: float, deciding: Deciding | None = None) -> Appended:
         """Stores an event together with its decision, or else with one delivery of it for `ROUTE`.
