@@ -89,7 +89,7 @@ async def run(
             )
             taking_in = Crew if config.file.server.workers else Alone
             server: IntakeFront = taking_in(config, public, stations.admission)
-            admin = Front(stations.admin, private, config.file.server, config.file.admin)
+            admin = Front(stations.admin, private, config, "admin")
 
             def prepare() -> None:
                 server.prepare()

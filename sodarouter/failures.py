@@ -8,6 +8,8 @@ from typing import TypeGuard, TypeVar
 
 import trio
 
+from sodarouter.errors import SodarouterError
+
 MAX_STORED = 4096
 """Characters of a reason or response that are stored with an attempt."""
 MAX_LOOKED_AT = 64 * 1024
@@ -68,6 +70,14 @@ def describe(error: BaseException) -> str:
     return f"{kind_of(error)}: {text}" if text else kind_of(error)
 
 
+def plainly(error: BaseException) -> str:
+    """As `describe`, but what the system says in its own words: ``/proc/x: no such file or directory``."""
+    if is_a(error, OSError) and type(said := _said(error)) is str:
+        return f"{name}: {said.lower()}" if type(name := _file(error)) is str else said.lower()
+    told = describe(error)
+    return told.removeprefix(f"{kind_of(error)}: ") if is_a(error, OSError) or is_a(error, SodarouterError) else told
+
+
 # A subclass may bring code of the plugin's along, which must not run where nothing contains it: not even isinstance
 # leaves a value alone, it asks for its ``__class__``.
 
@@ -88,6 +98,8 @@ def kind_of(value: object) -> str:
 
 
 _name = vars(type)["__name__"].__get__
+_said = vars(OSError)["strerror"].__get__
+_file = vars(OSError)["filename"].__get__
 _inner = vars(BaseExceptionGroup)["exceptions"].__get__
 
 

@@ -1,7 +1,7 @@
 """A listener and what it serves, as the daemon starts it and a reload changes it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 import trio
@@ -23,16 +23,20 @@ class Front:
     """A listener and what it serves.
 
     Args:
-        server: Its limits are those of all listeners.
+        config: The limits of its ``[server]`` are those of all listeners.
+        name: Of the listener's table.
     """
 
-    def __init__(self, app: App, listeners: Sequence[Listener], server: ServerTable, table: ListenerTable) -> None:
+    def __init__(
+        self, app: App, listeners: Sequence[Listener], config: Config, name: Literal["server", "admin"]
+    ) -> None:
+        server = config.file.server
         self._app = app
         self._listeners = listeners
         self._limits = limits_of(server)
         # Quart, behind the other, was made for hypercorn, and nobody is in a hurry there
-        self._http: Http = server.http if table is server else "hypercorn"
-        self._tls = tls_of(table)
+        self._http: Http = server.http if name == "server" else "hypercorn"
+        self._tls = tls_of(getattr(config.file, name), config.origins.of(f"{name}.tls"))
 
     async def serve(
         self, stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -106,9 +110,8 @@ class Alone(Front):
     workers = None
 
     def __init__(self, config: Config, listeners: Sequence[Listener], admission: Admission) -> None:
-        server = config.file.server
-        self._receiver = Receiver(map(Source.of, config.sources), Intake.of(server), admission)
-        super().__init__(self._receiver, listeners, server, server)
+        self._receiver = Receiver(map(Source.of, config.sources), Intake.of(config.file.server), admission)
+        super().__init__(self._receiver, listeners, config, "server")
 
     def replace(self, config: Config) -> None:
         self._receiver.replace(map(Source.of, config.sources), Intake.of(config.file.server))
@@ -130,8 +133,12 @@ def limits_of(server: ServerTable) -> Limits:
     )
 
 
-def tls_of(table: ListenerTable) -> Tls | None:
-    return Tls(table.tls.cert, table.tls.key, table.tls.client_ca) if table.tls else None
+def tls_of(table: ListenerTable, place: str) -> Tls | None:
+    """
+    Args:
+        place: Of its ``tls``, with the file.
+    """
+    return Tls(table.tls.cert, table.tls.key, table.tls.client_ca, place) if table.tls else None
 
 
 def renew(tls: Tls) -> None:

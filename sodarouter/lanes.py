@@ -12,7 +12,7 @@ import trio
 from sodarouter.config import Config, ConfiguredDestination
 from sodarouter.destination import Destination
 from sodarouter.errors import ConfigError, Fault
-from sodarouter.failures import contained, describe
+from sodarouter.failures import contained, plainly
 from sodarouter.lane import Lane
 from sodarouter.metrics import Metrics
 from sodarouter.outgoing import HttpClient, HttpOptions
@@ -143,7 +143,7 @@ async def open_destination(config: Config, configured: ConfiguredDestination, me
     await http.close()
     place = config.origins.of(f"destination.{configured.name}")
     if failures:
-        raise ConfigError([Fault(place, f"cannot be opened: {config.redact(describe(failures[0]))}")])
+        raise ConfigError([Fault(place, f"cannot be opened: {config.redact(plainly(failures[0]))}")])
     assert scope.cancelled_caught  # noqa: S101 (nothing else ends the block)
     raise ConfigError([Fault(place, f"was not open after {OPEN_TIMEOUT:g} seconds")])
 

@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trustme
 import typer
 from commandline import COMMANDS, ID, ROUTES, TWO_RESULTS, free_ports, listening, process, without
 from running import OUTGOING, SOURCE, Process, router_process
@@ -100,6 +101,42 @@ def test_check_tells_every_fault_on_standard_error_with_status_2(sodarouter, tmp
         "router.toml: log.level: must be 'debug', 'info', 'warning' or 'error'",
         "router.toml: log.lvl: unknown key; did you mean 'level'?",
     ]
+
+
+def test_check_finds_what_would_keep_the_router_from_starting(sodarouter, tmp_path):
+    authority = trustme.CA()
+    for name in ("cert", "other"):
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    toml = """
+    [server]
+    tls = { cert = "cert.pem", key = "other.pem" }
+    [admin]
+    tls = { cert = "router.toml", key = "cert.pem" }
+    [destination.ticket]
+    type = "exec"
+    command = ["nosuchprog"]
+    cwd = "gone"
+    [destination.log]
+    type = "file"
+    path = "cert.pem/events.jsonl"
+    """
+    (tmp_path / "router.toml").write_text(toml + SOURCE)
+    ran = sodarouter("check")
+    assert ran.status == 2
+    assert ran.err.replace(f"{tmp_path}/", "") == (
+        "router.toml: destination.ticket.cwd: there is no folder gone\n"
+        "router.toml: destination.log.path: cert.pem is no folder\n"
+        "router.toml: server.tls.key: other.pem is not the key of the certificate cert.pem\n"
+        "router.toml: admin.tls: router.toml cannot be used with cert.pem; "
+        "both must be PEM files, certificate and its key\n"
+    )
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "other.pem").unlink()
+    assert sodarouter("check").err.count("other.pem cannot be read: no such file or directory") == 1
+    assert "router.toml: destination.ticket: command: 'nosuchprog' is in none of the folders of PATH" in (
+        sodarouter("check").err
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cert.pem", "gone", "router.toml"]
 
 
 def test_check_has_json_for_programs(sodarouter, tmp_path):

@@ -85,12 +85,11 @@ def test_an_address_in_use_is_told_plainly(tmp_path: Path) -> None:
 
 
 def test_a_destination_that_cannot_be_opened_stops_the_start_and_is_named(tmp_path: Path) -> None:
-    (tmp_path / "blocked").write_text("a file where a folder is needed")
-    toml = '[source.soda]\npath = "/in"\n[destination.log]\ntype = "file"\npath = "blocked/events.jsonl"\n'
+    toml = '[source.soda]\npath = "/in"\n[destination.log]\ntype = "file"\npath = "/proc/no/events.jsonl"\n'
     (tmp_path / "router.toml").write_text(toml)
     failed = start(tmp_path)
     assert failed.returncode == 2
-    assert "router.toml: destination.log: cannot be opened" in failed.stderr
+    assert "router.toml: destination.log: cannot be opened: /proc/no: no such file or directory\n" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 

@@ -303,13 +303,16 @@ def test_the_docs_show_a_file_that_is_included():
 
 
 def _write_what_it_names(text: str, folder: Path) -> None:
-    """Certificates, keys, and the files of secrets."""
+    """Certificates, keys, the files of secrets, and commands."""
     authority = trustme.CA()
     certificate = authority.issue_cert("example.org")
     for kind, name in re.findall(r'\b(cert|key|ca|client_ca|ca_file|file) = "([^"]+)"', text):
         content = {"cert": certificate.private_key_and_cert_chain_pem, "key": certificate.private_key_pem}
         content["file"] = trustme.Blob(b"whsec_c2VjcmV0\n")
         content.get(kind, authority.cert_pem).write_to_path(folder / name)
+    for name in re.findall(r'\bcommand = \["([^"]+/[^"]+)"', text):
+        (folder / name).parent.mkdir()
+        (folder / name).touch(0o755)
 
 
 def anchors(path: Path) -> set[str]:

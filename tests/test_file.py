@@ -296,16 +296,24 @@ async def test_strangers_cannot_read_the_file(path: Path) -> None:
         assert path.stat().st_mode & 0o007 == 0
 
 
-async def test_a_place_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
+async def test_a_place_where_no_file_can_be_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     os.mkfifo(tmp_path / "pipe")
-    for name, fault in {"taken/events.jsonl": "File exists|Not a directory", "pipe": "not a regular file"}.items():
-        with pytest.raises(OSError, match=fault):
-            async with a_file(tmp_path / name):
-                pass
+    for name, fault in {
+        "taken/events.jsonl": "taken is no folder",
+        "pipe": "pipe is no regular file",
+        ".": f"{tmp_path} is no regular file",
+    }.items():
+        with pytest.raises(ValidationError, match=fault):
+            FileOptions.model_validate({"path": str(tmp_path / name)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "taken"], "to look makes nothing"
+
+
+async def test_a_place_that_is_taken_after_it_was_looked_at_stops_the_start(tmp_path: Path) -> None:
+    options = FileOptions.model_validate({"path": str(tmp_path / "events.jsonl")})
+    (tmp_path / "events.jsonl").mkdir()
     with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
-        async with a_file(tmp_path):
-            pass
+        await File("there", options).open()
 
 
 async def test_rotation_by_size_keeps_every_line_and_every_file_within_the_size(path: Path) -> None:

@@ -20,7 +20,7 @@ from sodarouter.settle import RetryPolicy
 
 PLUGIN = """
     import os
-    from sodarouter import Destination, HttpResponse, HttpRoute, Options, hookimpl
+    from sodarouter import Destination, HttpResponse, HttpRoute, Options, Retry, hookimpl
 
     class Bad(Destination[Options]):
         type = "bad"
@@ -54,8 +54,10 @@ def install(site: SitePackages, *, body: str = "pass", page: str = "pass") -> No
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
-        ("def __init__(self, name, options): raise OSError('no room')", "OSError: no room"),
-        ("async def open(self): raise ConnectionError('nobody there')", "ConnectionError: nobody there"),
+        ("def __init__(self, name, options): raise OSError('no room')", "no room"),
+        ("async def open(self): raise ConnectionError('nobody there')", "nobody there"),
+        ("async def open(self): open('/proc/there', 'x')", "/proc/there: no such file or directory"),
+        ("async def open(self): raise Retry('not yet')", "not yet"),
         ("async def open(self): raise SystemExit(3)", "SystemExit: 3"),
         ("async def open(self): raise ExceptionGroup('x', [KeyError('a')])", "KeyError: 'a'"),
     ],
@@ -175,8 +177,8 @@ async def test_when_one_cannot_be_opened_only_those_of_the_same_call_are_closed(
     with pytest.raises(ConfigError) as failed:
         await open_destinations(configured(kept="", one="", bad='fails = "no"', two="", worse='fails = "never"'), kept)
     assert [str(fault) for fault in failed.value.faults] == [
-        "router.toml: destination.bad: cannot be opened: OSError: no",
-        "router.toml: destination.worse: cannot be opened: OSError: never",
+        "router.toml: destination.bad: cannot be opened: no",
+        "router.toml: destination.worse: cannot be opened: never",
     ]
     assert told() == ["open kept", "open one", "open two", "close two", "close one"]
 

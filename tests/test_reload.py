@@ -78,10 +78,9 @@ async def test_a_bad_file_leaves_everything_as_it_was_and_is_shown(tmp_path: Pat
 
 async def test_a_destination_that_cannot_be_opened_keeps_the_old_ones_open(tmp_path: Path) -> None:
     async with running_router(tmp_path, to("old")) as router:
-        (tmp_path / "taken.jsonl").mkdir()
-        rewrite(tmp_path, to("old") + FILE.format(name="taken"))
+        rewrite(tmp_path, to("old") + '[destination.bad]\ntype = "file"\npath = "/proc/no/file"\n')
         (fault,) = await router.bound.reload()
-        assert fault.place == "router.toml: destination.taken"
+        assert str(fault) == "router.toml: destination.bad: cannot be opened: /proc/no: no such file or directory"
         await router.post(body(1))
         await router.until_settled()
         assert numbers(tmp_path / "old.jsonl") == [1]

@@ -693,11 +693,11 @@ def test_tls_files_that_cannot_be_used_are_faults(authority: trustme.CA, tls: Tl
     for broken, fault in {
         Tls(
             tmp_path / "no.pem", tmp_path / "nor.pem"
-        ): "no.pem: cannot be read: No such file or directory\n.*nor.pem: cannot",
-        Tls(tls.cert, tmp_path / "other.pem"): "other.pem: is not the key of the certificate .*cert.pem",
-        Tls(tls.cert, tmp_path / "empty.pem"): "cert.pem: cannot be used with .*empty.pem",
+        ): "tls.cert: .*no.pem cannot be read: no such file or directory\ntls.key: .*nor.pem cannot",
+        Tls(tls.cert, tmp_path / "other.pem"): "tls.key: .*other.pem is not the key of the certificate .*cert.pem",
+        Tls(tls.cert, tmp_path / "empty.pem"): "tls: .*cert.pem cannot be used with .*empty.pem",
         Tls(tls.cert, tmp_path / "locked.pem"): "locked.pem: the key is encrypted",
-        Tls(tls.cert, tls.key, tmp_path / "empty.pem"): "empty.pem: holds no certificate",
+        Tls(tls.cert, tls.key, tmp_path / "empty.pem"): "tls.client_ca: .*empty.pem holds no certificate",
     }.items():
         with pytest.raises(ConfigError, match=fault):
             broken.ssl_context()

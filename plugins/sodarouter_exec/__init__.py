@@ -1,7 +1,6 @@
 """The destination type ``exec``: runs a command for each delivery, with the event on its standard input."""
 
 import shlex
-import shutil
 import signal
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -31,17 +30,8 @@ class Exec(Destination[ExecOptions]):
         # of its own: templates that compute for long take no threads from other destinations
         self._threads = trio.CapacityLimiter(THREADS)
         self._environment = environment(self.options)
-        if self.options.cwd and not self.options.cwd.is_dir():
-            raise NotADirectoryError(f"cwd: there is no folder {self.options.cwd}")
-        self._command = [self._found(), *self.options.command[1:]]
-
-    def _found(self) -> str:
-        program = self.options.command[0]
-        if found := shutil.which(program, path=self._environment.get("PATH")):
-            return found
-        if "/" not in program:
-            raise FileNotFoundError(f"command: {program!r} is in none of the folders of PATH")
-        raise FileNotFoundError(f"command: {program} is not there, or cannot be executed")
+        program, *arguments = self.options.command
+        self._command = [self.options.program or program, *arguments]
 
     async def deliver(self, event: Event, delivery: Delivery) -> None:
         # the JSON of a large event takes its time as well as a template

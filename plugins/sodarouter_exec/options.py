@@ -1,6 +1,8 @@
 """The options of a ``[destination.NAME]`` table with ``type = "exec"``."""
 
 import re
+import shutil
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationInfo, model_validator
@@ -40,6 +42,12 @@ def _name(name: str) -> str:
     return name
 
 
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
+    return path
+
+
 Argument = Annotated[str, AfterValidator(_without_nul)]
 Command = Annotated[list[Argument], BeforeValidator(_program), Field(min_length=1)]
 Status = Annotated[int, Field(ge=0, le=255)]
@@ -59,7 +67,7 @@ class ExecOptions(Options):
         default_factory=dict
     )
     """Environment variables. Every value counts as a secret."""
-    cwd: ConfigPath | None = None
+    cwd: Annotated[ConfigPath, AfterValidator(_folder)] | None = None
     """The folder that the command runs in, instead of the router's own."""
     taken: list[Status] = Field(default=[0], min_length=1)
     """Exit statuses that mean: taken."""
@@ -67,6 +75,20 @@ class ExecOptions(Options):
     """Exit statuses that mean: never, a dead letter. Every other one, and an end by a signal, means: later."""
     max_output: Annotated[Size, Field(le=LONGEST_OUTPUT)] = Size(LONGEST_OUTPUT)
     """How much of what the command prints is kept with an attempt that failed: the last lines, both streams together."""
+
+    @property
+    def program(self) -> str | None:
+        """The path of the program; ``None`` if it is not there or cannot be executed."""
+        path = self.env["PATH"].get_secret_value() if "PATH" in self.env else None
+        return shutil.which(self.command[0], path=path)
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        if self.program is None:
+            named = self.command[0]
+            where = "is not there, or cannot be executed" if "/" in named else "is in none of the folders of PATH"
+            raise ValueError(f"command: {named!r} {where}")
+        return self
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:

@@ -1,16 +1,28 @@
 """The options of a ``[destination.NAME]`` table with ``type = "file"``."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sodarouter import ConfigPath, Duration, Options, Size, TextTemplate
+
+
+def _can_be_there(path: Path) -> Path:
+    with suppress(OSError):  # who may not look, as when another user checks the configuration, does not know
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no regular file")
+        above = next(folder for folder in path.parents if folder.exists())
+        if not above.is_dir():
+            raise ValueError(f"{above} is no folder")
+    return path
 
 
 class FileOptions(Options):
     """A ``[destination.NAME]`` table with ``type = "file"``."""
 
-    path: ConfigPath
+    path: Annotated[ConfigPath, AfterValidator(_can_be_there)]
     """The file. It and the folders above it are made when they are missing."""
     format: Literal["event", "payload"] = "event"
     """`event`: what the router knows of it, the normalised view and the payload. `payload`: what Soda sent, alone."""

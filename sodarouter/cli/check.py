@@ -1,6 +1,7 @@
 """``sodarouter check`` and ``sodarouter plugins``: what is configured and installed, and what is wrong with it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from sodarouter.cli.app import SET_UP, ConfigOption, JsonOption, app, config_pat
 from sodarouter.cli.output import counted, marked, out, print_faults, print_json, print_table, shown
 from sodarouter.cli.reading import spool_if_there
 from sodarouter.cli.told import MOST_STEPS, told
-from sodarouter.config import Config, load
-from sodarouter.errors import ConfigError
+from sodarouter.config import Config, load, load_table
+from sodarouter.config.tables import Admin, ListenerTable, Server
+from sodarouter.errors import ConfigError, Fault
 from sodarouter.event import Event
 from sodarouter.hookspecs import OBSERVERS
 from sodarouter.plugins import Plugins, find
@@ -25,14 +27,17 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
     Exit status 2 if there is a fault, 1 if a `[[test]]` fails. Warnings do not change the status.
     """
     path = config_path(context, config)
+    faults = list(_unusable_tls(path))
     try:
         loaded = load(path)
     except ConfigError as error:
+        faults = list(dict.fromkeys([*error.faults, *faults]))
+    if faults:
         if as_json:
-            print_json({"ok": False, "faults": error.faults, "warnings": [], "tests": []})
+            print_json({"ok": False, "faults": faults, "warnings": [], "tests": []})
         else:
-            print_faults(error.faults)
-        raise typer.Exit(2) from None
+            print_faults(faults)
+        raise typer.Exit(2)
     tried = _tests(path, loaded)
     failed = [one for one in tried if one.failures]
     if as_json:
@@ -50,6 +55,25 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
         _sum_up(path, loaded, len(tried), len(failed))
     if failed:
         raise typer.Exit(1)
+
+
+def _unusable_tls(path: Path) -> Iterator[Fault]:
+    """What a start would find in the files of the listeners."""
+    tables: dict[str, ListenerTable] = {}
+    with suppress(ConfigError):  # what else is wrong with a table is told with the rest
+        tables["server"] = load_table(path, "server", Server)
+        tables["admin"] = load_table(path, "admin", Admin)
+    for name, table in tables.items():
+        if table.tls is None:
+            continue
+        from sodarouter.front import tls_of  # most have none, and it takes its time
+
+        tls = tls_of(table, f"{path.name}: {name}.tls")
+        assert tls is not None  # noqa: S101 (the table has it)
+        try:
+            tls.check()
+        except ConfigError as error:
+            yield from error.faults
 
 
 def _tests(path: Path, loaded: Config) -> list[Tried]:

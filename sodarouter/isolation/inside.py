@@ -3,7 +3,7 @@
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from sodarouter import child, logs
 from sodarouter.batch import BatchItem
 from sodarouter.errors import PluginError, Reject, Retry
 from sodarouter.event import Enrich
-from sodarouter.failures import contained, describe
+from sodarouter.failures import contained, describe, plainly
 from sodarouter.isolation.frames import GONE, Frames
 from sodarouter.isolation.handed import Close, Handed, Start, Value, unpacked
 from sodarouter.isolation.measured import Measuring
@@ -70,7 +70,7 @@ async def _serve(connection: socket.socket) -> None:
         with contained(failures):
             await inside.open(start)
         if failures:
-            await say(Failed(*inside.told(failures[0])))
+            await say(Failed(*inside.told(failures[0], plainly)))
             return
         await say(Opened(inside.metrics.taken()))
         while data := await frames.receive():
@@ -201,9 +201,9 @@ class _Inside:
         finally:
             await self._destination.http.close()
 
-    def told(self, failure: BaseException) -> tuple[str, str]:
+    def told(self, failure: BaseException, line: Callable[[BaseException], str] = describe) -> tuple[str, str]:
         """What it is in a line, and where it comes from."""
-        return self._safe(describe(failure)), self._trace(failure)
+        return self._safe(line(failure)), self._trace(failure)
 
     def _trace(self, failure: BaseException) -> str:
         try:

@@ -16,6 +16,8 @@ class Tls:
     key: Path
     client_ca: Path | None = None
     """When given, a client needs a certificate that one of these authorities has signed."""
+    place: str = "tls"
+    """Where it stands in the configuration, for faults."""
     _served: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     def ssl_context(self) -> ssl.SSLContext:
@@ -36,8 +38,8 @@ class Tls:
 
     def check(self) -> ssl.SSLContext:
         """As `ssl_context`, but what is served stays as it is."""
-        files = [self.cert, self.key] if self.client_ca is None else [self.cert, self.key, self.client_ca]
-        if faults := [fault for path in files if (fault := _unreadable(path))]:
+        files = {"cert": self.cert, "key": self.key} | ({"client_ca": self.client_ca} if self.client_ca else {})
+        if faults := [Fault(f"{self.place}.{key}", why) for key, path in files.items() if (why := _unreadable(path))]:
             raise ConfigError(faults)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -52,26 +54,26 @@ class Tls:
             try:
                 context.load_verify_locations(self.client_ca)
             except ssl.SSLError:
-                raise ConfigError([Fault(str(self.client_ca), "holds no certificate in PEM form")]) from None
+                fault = Fault(f"{self.place}.client_ca", f"{self.client_ca} holds no certificate in PEM form")
+                raise ConfigError([fault]) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
     def _unusable(self, error: Exception) -> Fault:
         if not isinstance(error, ssl.SSLError):
-            return Fault(str(self.key), str(error))
+            return Fault(f"{self.place}.key", f"{self.key}: {error}")
         if error.reason == "KEY_VALUES_MISMATCH":
-            return Fault(str(self.key), f"is not the key of the certificate {self.cert}")
-        return Fault(
-            str(self.cert), f"cannot be used with {self.key}", "both must be PEM files, certificate and its key"
-        )
+            return Fault(f"{self.place}.key", f"{self.key} is not the key of the certificate {self.cert}")
+        hint = "both must be PEM files, certificate and its key"
+        return Fault(self.place, f"{self.cert} cannot be used with {self.key}", hint)
 
 
-def _unreadable(path: Path) -> Fault | None:
+def _unreadable(path: Path) -> str:
     try:
         path.open("rb").close()
     except OSError as error:
-        return Fault(str(path), f"cannot be read: {error.strerror}")
-    return None
+        return f"{path} cannot be read: {(error.strerror or '').lower()}"
+    return ""
 
 
 def _no_password() -> str:

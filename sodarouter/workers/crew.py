@@ -51,7 +51,7 @@ class Crew:
         self._count = server.workers
         self._place = config.origins.of("server.workers")
         self._stop_timeout = server.stop_timeout
-        self._tls = tls_of(server)
+        self._tls = tls_of(server, config.origins.of("server.tls"))
         self._start = Start(
             tuple(sys.path),
             [(listener.address, listener.socket.fileno()) for listener in listeners],
