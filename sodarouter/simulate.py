@@ -106,7 +106,9 @@ def _checked(at: object, part: str | int, walked: str, *, may_be_new: bool) -> s
     match part, at:
         case int(), list():
             if part >= len(at):
-                raise ValueError(f"{place}: has {len(at)} elements, so no [{part}]; they are counted from 0")
+                raise ValueError(
+                    f"{place}: has {len(at)} element{'s' * (len(at) != 1)}, so no [{part}]; they are counted from 0"
+                )
         case str(), dict():
             # a name of Soda's own is meant, however much it resembles another: "owners" beside "owner"
             misspelt = part not in soda.FIELDS and get_close_matches(part, at, cutoff=0.8)

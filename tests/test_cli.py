@@ -674,5 +674,21 @@ def test_a_command_line_that_is_not_understood_has_status_2(sodarouter, argument
     assert "Usage: sodarouter" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["deliveries", "--state", "foo"],
+            "'--state': 'foo' is not one of 'pending', 'leased', 'delivered', 'dead', 'disc",
+        ),
+        (["events", "--limit", "0"], "'--limit' / '-n': must be at least 1"),
+        (["events", "--limit", "x"], "'--limit' / '-n': must be a whole number"),
+        (["quarantine", "--limit", "0"], "'--limit' / '-n': must be at least 1"),
+    ],
+)
+def test_a_value_that_is_not_understood_is_told_in_plain_words(sodarouter, arguments, said):
+    assert f"Invalid value for {said}" in sodarouter(*arguments).err
+
+
 def test_the_version_is_told(sodarouter):
     assert re.fullmatch(r"sodarouter \d+\.\d+\.\d+\S*\n", sodarouter("--version").out)

@@ -263,6 +263,7 @@ async def test_what_a_destination_keeps_is_shown_and_forgotten(sodarouter, tmp_p
         ran = await run_beside(sodarouter, "store", "log", "--forget", "i-1", "--forget", "none")
         assert (ran.status, ran.out) == (1, "log has forgotten 1 key\n")
         assert "log keeps nothing under 'none'" in ran.err
+        assert (await run_beside(sodarouter, "store", "log", "--forget", "none")).out == "log has forgotten 0 keys\n"
         assert [one["key"] for one in sodarouter("store", "log", "--json").json] == ["i-2"]
     ran = sodarouter("store", "lgo")
     assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no destination 'lgo'; did you mean 'log'?\n")

@@ -220,6 +220,8 @@ def _show_attempt(number: int, attempt: Attempt | None) -> None:
         return
     why = f": {shown(attempt.reason)}" if attempt.reason else ""
     took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
-    out.print(f"    attempt {number} at {took}, {attempt.state.value}{why}")
+    # the delivery is pending then, its attempt is not
+    ended = "failed" if attempt.state is State.PENDING else attempt.state.value
+    out.print(f"    attempt {number} at {took}, {ended}{why}")
     for line in attempt.response.splitlines():
         out.print(f"      [dim]{shown(line)}[/]")

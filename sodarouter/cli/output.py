@@ -96,7 +96,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def plural(thing: str) -> str:
-    return re.sub("y$", "ie", thing) + "s"
+    return re.sub("(?<![aeiou])y$", "ie", thing) + "s"
 
 
 def state(value: State) -> str:
