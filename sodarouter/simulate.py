@@ -4,6 +4,7 @@ Everything is drawn from the ``random`` that is handed in, so a seed repeats a p
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -123,9 +124,16 @@ def _checked(at: object, part: str | int, walked: str, *, may_be_new: bool) -> s
 
 def _value(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _no_constant(text)
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -378,6 +378,15 @@ def test_events_are_chosen_and_turned_over(sodarouter, spool):
     assert sodarouter("events", "--type", "agreementDeleted").out == "no events\n"
 
 
+def test_a_list_is_empty_for_no_misspelling(sodarouter, spool):
+    for command in ("events", "deliveries", "dead", "quarantine"):
+        ran = sodarouter(command, "--source", "sodda")
+        assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no source 'sodda'; did you mean 'soda'?\n")
+    for command, thing in {"events": "event", "deliveries": "delivery", "dead": "delivery"}.items():
+        ran = sodarouter(command, "--before", "x")
+        assert (ran.status, ran.err) == (1, f"sodarouter: --before x: there is no such {thing}\n")
+
+
 @pytest.mark.parametrize(
     ("event_type", "told"),
     [("checkEvaluaton", "'checkEvaluaton'; did you mean 'checkEvaluation'?"), ("[bold]", "'[bold]'")],
@@ -467,7 +476,8 @@ def test_show_says_when_there_is_no_such_thing(sodarouter, spool):
 def test_what_a_sender_wrote_cannot_speak_to_the_terminal(sodarouter, spool):
     event = sodarouter("events", "--type", "checkEvaluation", "--json").json[0]["id"]
     for ran in (sodarouter("events"), sodarouter("show", event)):
-        assert "\x1b" not in ran.out
+        assert not {"\x1b", "\u202e"} & set(ran.out)
+    assert "\\u202e" in sodarouter("show", event).out, "JSON can say it in other words"
 
 
 def test_deliveries_and_dead_letters_are_listed(sodarouter, spool):

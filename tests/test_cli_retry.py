@@ -326,7 +326,7 @@ async def _to_be_tried_again(folder: Path) -> str:
     async with open_engine("sqlite", folder) as engine:
         event = await engine.planned("oncall")
         (claim,) = await engine.claim("oncall")
-        await engine.spool.settle([ended(claim, State.PENDING, reason="answered 500", next_at=1e10)])
+        await engine.spool.settle([ended(claim, State.PENDING, reason="answered 500: " + "no " * 999, next_at=1e10)])
         return event.id
 
 
@@ -334,9 +334,11 @@ def test_an_attempt_that_failed_is_told_as_that_while_its_delivery_is_pending(so
     (tmp_path / "router.toml").write_text(SOURCE + NIGHT)
     event = trio.run(_to_be_tried_again, tmp_path)
     assert re.search(
-        r"\n  oncall: pending, next attempt in .*\n    attempt 1 at .*, failed: answered 500\n",
+        r"\n  oncall: pending, next attempt in .*\n    attempt 1 at .*, failed: answered 500: (no ){999}\n",
         sodarouter("show", event).out,
     )
+    _, row = sodarouter("deliveries").out.splitlines()
+    assert re.search(r"answered 500: (no ){60,66}n?o?…$", row), "a table has room for the beginning"
 
 
 async def _handed_over(folder: Path) -> str:
