@@ -140,6 +140,32 @@ def test_every_fault_is_told_at_once(faults):
     ]
 
 
+def test_a_key_that_is_wrong_hides_nothing_of_what_stands_beside_it(faults):
+    told = faults(
+        """
+        [destination.log]
+        type = "file"
+        path = "log.jsonl"
+        fallback = "c2"
+        [[route]]
+        match = { evnt = "x" }
+        active = ["offce"]
+        to = ["lgo"]
+        [[route]]
+        to = ["c2"]
+        [window.office]
+        hours = "09:00-17:00"
+        """.replace("        ", "")
+    )
+    assert told == [
+        "route[0].match.evnt: unknown key; did you mean 'event'?",
+        "route[0].to: there is no destination 'lgo'; did you mean 'log'?",
+        "route[1].to: there is no destination 'c2'",
+        "route[0].active: there is no window 'offce'; did you mean 'office'?",
+        "destination.log.fallback: there is no destination 'c2'",
+    ]
+
+
 VALUE = 'value = "x"'
 SIGNED = '[source.x]\npath = "/x"\nverify = [{ %s }]\n'
 FILE = '[destination.log]\ntype = "file"\npath = "log"\n%s\n'
