@@ -22,6 +22,7 @@ _SAID = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "float_type": "must be a number",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -90,6 +91,11 @@ def faults(
     yield from found.values()
 
 
+def in_words(error: ValidationError) -> str:
+    """The first fault of a single value that stands in no table."""
+    return _fault(dict(error.errors(include_url=False)[0]), "", []).fault
+
+
 def without_type(place: str, table: Iterable[str], types: Iterable[str]) -> Fault:
     """The fault of a table that lacks the ``type`` on which everything else in it depends."""
     misspelt = nearest("type", table)
@@ -136,6 +142,8 @@ def _fault(detail: dict[str, Any], place: str, here: list[Any]) -> Fault:
             return Fault(place, "must not be empty" if least == 1 else f"must have a length of at least {least}")
         case "value_error":
             return Fault(place, message.removeprefix("Value error, "))
+        case "string_pattern_mismatch" if re.fullmatch(r"\^[/\w]+", context["pattern"]):
+            return Fault(place, f"must begin with {context['pattern'][1:]}")
         case "list_type":
             return Fault(place, _SAID[kind], _as_list(detail["input"], place, here))
         case "is_instance_of" if context["class"] == "Path":

@@ -80,6 +80,7 @@ class Live:
                 self.loaded = replace(self.loaded, failed=datetime.now(UTC), faults=faults)
                 log.error("the configuration cannot be used; the router goes on with the one it has", faults=faults)
                 return error.faults
+            same = config.hash == self.config.hash
             replaced = [one for one in self._opened if one not in opened]
             self.config, self._opened = config, opened
             self.loaded = Loaded(config.hash, datetime.now(UTC))
@@ -89,9 +90,12 @@ class Live:
             await self._changed()
             for warning in config.warnings:
                 log.warning(str(warning))
-            log.info(
-                "another configuration is in place", config=config.hash, replaced=[one.lane.name for one in replaced]
+            told = (
+                "the configuration was read again; its files are as they were"
+                if same
+                else "another configuration is in place"
             )
+            log.info(told, config=config.hash, replaced=[one.lane.name for one in replaced])
             return ()
 
     async def _close(self, one: Opened) -> None:

@@ -4,6 +4,7 @@ Everything is drawn from the ``random`` that is handed in, so a seed repeats a p
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -106,7 +107,9 @@ def _checked(at: object, part: str | int, walked: str, *, may_be_new: bool) -> s
     match part, at:
         case int(), list():
             if part >= len(at):
-                raise ValueError(f"{place}: has {len(at)} elements, so no [{part}]; they are counted from 0")
+                raise ValueError(
+                    f"{place}: has {len(at)} element{'s' * (len(at) != 1)}, so no [{part}]; they are counted from 0"
+                )
         case str(), dict():
             # a name of Soda's own is meant, however much it resembles another: "owners" beside "owner"
             misspelt = part not in soda.FIELDS and get_close_matches(part, at, cutoff=0.8)
@@ -121,9 +124,16 @@ def _checked(at: object, part: str | int, walked: str, *, may_be_new: bool) -> s
 
 def _value(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _no_constant(text)
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -26,6 +26,11 @@ MAX_BODY = 1 << 20
 PAGE_TIMEOUT = 30.0
 """Seconds that a plugin's page may take."""
 
+_DETAILS = {
+    404: "the admin listener has no such page; sources are at the addresses of [server]",
+    413: f"a request here may have {MAX_BODY:,} bytes",
+}
+
 FAILED = problem(500, "Plugin failed", "the router's log says more")
 
 log = structlog.get_logger()
@@ -68,7 +73,8 @@ def admin_app(pages: Pages, routes: Iterable[tuple[str, HttpRoute]], token: Call
     @app.errorhandler(HTTPException)
     async def _http_error(error: HTTPException) -> Response:
         headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))} if hasattr(error, "valid_methods") else {}
-        return response(problem(error.code or 500, error.name, headers=headers))
+        detail = f"this page takes {headers['Allow']}" if headers else _DETAILS.get(error.code or 500, "")
+        return response(problem(error.code or 500, error.name, detail, headers=headers))
 
     @app.errorhandler(Exception)
     async def _fault(error: Exception) -> Response:

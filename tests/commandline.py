@@ -93,7 +93,7 @@ TWO_RESULTS = {
     "event": "checkEvaluation",
     "checkResults": [
         {"id": "1", "name": "rows", "outcome": "pass"},
-        {"id": "2", "name": "nulls [red]\x1b[31m\nhere", "outcome": "fail", "datasets": [{"name": "orders"}]},
+        {"id": "2", "name": "nulls [red]\x1b[31m\u202e\nhere", "outcome": "fail", "datasets": [{"name": "orders"}]},
     ],
 }
 

@@ -266,6 +266,13 @@ async def test_there_are_no_other_pages(admin: Admin, page: str) -> None:
     answer = await admin.post(page)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "the admin listener has no such page; sources are at the addresses of [server]"
+
+
+async def test_a_page_that_is_asked_in_another_way_says_how_it_is(admin: Admin) -> None:
+    answer = await admin.client.get("/api/reload")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
+    assert answer.json()["detail"] == "this page takes OPTIONS, POST"
 
 
 async def test_a_spool_that_fails_is_told(admin: Admin, tmp_path: Path) -> None:

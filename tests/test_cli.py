@@ -131,10 +131,12 @@ def test_check_finds_what_would_keep_the_router_from_starting(sodarouter, tmp_pa
         "both must be PEM files, certificate and its key\n"
     )
     (tmp_path / "gone").mkdir()
+    (tmp_path / "other.pem").unlink()
+    assert sodarouter("check").err.count("other.pem cannot be read: no such file or directory") == 1
     assert "router.toml: destination.ticket: command: 'nosuchprog' is in none of the folders of PATH" in (
         sodarouter("check").err
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cert.pem", "gone", "other.pem", "router.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cert.pem", "gone", "router.toml"]
 
 
 def test_check_has_json_for_programs(sodarouter, tmp_path):
@@ -376,6 +378,15 @@ def test_events_are_chosen_and_turned_over(sodarouter, spool):
     assert sodarouter("events", "--type", "agreementDeleted").out == "no events\n"
 
 
+def test_a_list_is_empty_for_no_misspelling(sodarouter, spool):
+    for command in ("events", "deliveries", "dead", "quarantine"):
+        ran = sodarouter(command, "--source", "sodda")
+        assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no source 'sodda'; did you mean 'soda'?\n")
+    for command, thing in {"events": "event", "deliveries": "delivery", "dead": "delivery"}.items():
+        ran = sodarouter(command, "--before", "x")
+        assert (ran.status, ran.err) == (1, f"sodarouter: --before x: there is no such {thing}\n")
+
+
 @pytest.mark.parametrize(
     ("event_type", "told"),
     [("checkEvaluaton", "'checkEvaluaton'; did you mean 'checkEvaluation'?"), ("[bold]", "'[bold]'")],
@@ -465,7 +476,8 @@ def test_show_says_when_there_is_no_such_thing(sodarouter, spool):
 def test_what_a_sender_wrote_cannot_speak_to_the_terminal(sodarouter, spool):
     event = sodarouter("events", "--type", "checkEvaluation", "--json").json[0]["id"]
     for ran in (sodarouter("events"), sodarouter("show", event)):
-        assert "\x1b" not in ran.out
+        assert not {"\x1b", "\u202e"} & set(ran.out)
+    assert "\\u202e" in sodarouter("show", event).out, "JSON can say it in other words"
 
 
 def test_deliveries_and_dead_letters_are_listed(sodarouter, spool):
@@ -676,6 +688,22 @@ def test_a_command_line_that_is_not_understood_has_status_2(sodarouter, argument
 def test_an_argument_that_is_no_text_is_told(sodarouter, spool, arguments):
     ran = sodarouter(*arguments)
     assert (ran.status, ran.out, ran.err) == (2, "", "sodarouter: '\\udcff' is no text\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["deliveries", "--state", "foo"],
+            "'--state': 'foo' is not one of 'pending', 'leased', 'delivered', 'dead', 'disc",
+        ),
+        (["events", "--limit", "0"], "'--limit' / '-n': must be at least 1"),
+        (["events", "--limit", "x"], "'--limit' / '-n': must be a whole number"),
+        (["quarantine", "--limit", "0"], "'--limit' / '-n': must be at least 1"),
+    ],
+)
+def test_a_value_that_is_not_understood_is_told_in_plain_words(sodarouter, arguments, said):
+    assert f"Invalid value for {said}" in sodarouter(*arguments).err
 
 
 def test_the_version_is_told(sodarouter):

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, nullcontext
 from datetime import UTC, datetime
@@ -82,6 +83,28 @@ def test_the_commands_reach_listeners_with_tls_and_on_unix_sockets(sodarouter, s
     with router_process(spool):
         assert sodarouter("simulate", "validate", "--post", "soda").status == 0
         assert sodarouter("retry", "--all", "--yes").out.endswith("1 of 1 will be tried again\n")
+
+
+def test_a_router_that_has_the_last_certificate_or_token_is_told_how_to_take_up_the_new_one(sodarouter, tmp_path):
+    def write(token: str) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+        tls = f'tls = {{ cert = "cert.pem", key = "key.pem" }}\ntoken = "{token}"\n'
+        (tmp_path / "router.toml").write_text(listening(*ports).removesuffix(OUTGOING) + tls + NOTHING)
+
+    ports = free_ports(2)
+    told = "if {} was changed since its last reload, the router still has the one before: send it SIGHUP\n"
+    write("canary-3f9d-1")
+    with router_process(tmp_path) as router:
+        (tmp_path / "router.toml").write_text((tmp_path / "router.toml").read_text().replace("3f9d-1", "3f9d-2"))
+        assert sodarouter("reload").err.endswith(told.format("the token"))
+        write("canary-3f9d-3")
+        assert sodarouter("reload").err.endswith(told.format("its certificate"))
+        router.popen.send_signal(signal.SIGHUP)
+        while sodarouter("pause", "log").status:
+            time.sleep(0.05)
 
 
 def test_a_listener_that_asks_for_a_certificate_is_not_reached_and_that_is_told(sodarouter, tmp_path):
@@ -242,6 +265,7 @@ async def test_what_a_destination_keeps_is_shown_and_forgotten(sodarouter, tmp_p
         ran = await run_beside(sodarouter, "store", "log", "--forget", "i-1", "--forget", "none")
         assert (ran.status, ran.out) == (1, "log has forgotten 1 key\n")
         assert "log keeps nothing under 'none'" in ran.err
+        assert (await run_beside(sodarouter, "store", "log", "--forget", "none")).out == "log has forgotten 0 keys\n"
         assert [one["key"] for one in sodarouter("store", "log", "--json").json] == ["i-2"]
     ran = sodarouter("store", "lgo")
     assert (ran.status, ran.err) == (2, "sodarouter: router.toml has no destination 'lgo'; did you mean 'log'?\n")

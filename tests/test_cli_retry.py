@@ -322,6 +322,25 @@ def test_an_export_takes_names_or_options_and_other_states(sodarouter, night):
 # what a delivery has to tell
 
 
+async def _to_be_tried_again(folder: Path) -> str:
+    async with open_engine("sqlite", folder) as engine:
+        event = await engine.planned("oncall")
+        (claim,) = await engine.claim("oncall")
+        await engine.spool.settle([ended(claim, State.PENDING, reason="answered 500: " + "no " * 999, next_at=1e10)])
+        return event.id
+
+
+def test_an_attempt_that_failed_is_told_as_that_while_its_delivery_is_pending(sodarouter, tmp_path):
+    (tmp_path / "router.toml").write_text(SOURCE + NIGHT)
+    event = trio.run(_to_be_tried_again, tmp_path)
+    assert re.search(
+        r"\n  oncall: pending, next attempt in .*\n    attempt 1 at .*, failed: answered 500: (no ){999}\n",
+        sodarouter("show", event).out,
+    )
+    _, row = sodarouter("deliveries").out.splitlines()
+    assert re.search(r"answered 500: (no ){60,66}n?o?…$", row), "a table has room for the beginning"
+
+
 async def _handed_over(folder: Path) -> str:
     """An update that came late, whose delivery stands in for another one, and was replayed."""
     async with open_engine("sqlite", folder) as engine:

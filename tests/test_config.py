@@ -140,6 +140,32 @@ def test_every_fault_is_told_at_once(faults):
     ]
 
 
+def test_a_key_that_is_wrong_hides_nothing_of_what_stands_beside_it(faults):
+    told = faults(
+        """
+        [destination.log]
+        type = "file"
+        path = "log.jsonl"
+        fallback = "c2"
+        [[route]]
+        match = { evnt = "x" }
+        active = ["offce"]
+        to = ["lgo"]
+        [[route]]
+        to = ["c2"]
+        [window.office]
+        hours = "09:00-17:00"
+        """.replace("        ", "")
+    )
+    assert told == [
+        "route[0].match.evnt: unknown key; did you mean 'event'?",
+        "route[0].to: there is no destination 'lgo'; did you mean 'log'?",
+        "route[1].to: there is no destination 'c2'",
+        "route[0].active: there is no window 'offce'; did you mean 'office'?",
+        "destination.log.fallback: there is no destination 'c2'",
+    ]
+
+
 VALUE = 'value = "x"'
 SIGNED = '[source.x]\npath = "/x"\nverify = [{ %s }]\n'
 FILE = '[destination.log]\ntype = "file"\npath = "log"\n%s\n'
@@ -231,7 +257,11 @@ def test_an_unknown_key_that_is_like_no_other_has_no_hint(faults):
         (ROUTED % 'match = { dataset = ["a", ""] }', "route[0].match.dataset[1]: must not be empty"),
         (ROUTED % 'match = { attribute = "x" }', "route[0].match.attribute: must be a table"),
         ("[plugin.prometheus]\npath = 1", "plugin.prometheus.path: must be text"),
-        ('[plugin.prometheus]\npath = "x"', "plugin.prometheus.path: must match the pattern ^/"),
+        ('[plugin.prometheus]\npath = "x"', "plugin.prometheus.path: must begin with /"),
+        (
+            '[source.x]\npath = "/x"\nreply_with_link = "10s"',
+            "source.x.reply_with_link: must be at most 9s: Soda itself gives up after 10s",
+        ),
         ("[server]\nbody_timeout = 8", f"server.body_timeout: {DURATION}8"),
         ('[spool]\nretention = "30 days"', f"spool.retention: {DURATION}'30 days'"),
         (FILE % 'timeout = "0s"', "destination.log.timeout: must be more than 0"),
@@ -426,7 +456,7 @@ def test_an_admin_listener_off_loopback_is_fine_with_a_token(written):
 
 def test_a_disabled_plugin_offers_nothing(faults):
     assert faults('[plugins]\ndisabled = ["file"]\n' + FILE % "") == [
-        "destination.log.type: no plugin offers 'file'; is its package installed?"
+        "destination.log.type: no plugin offers 'file'; the plugin file is installed, but disabled or broken"
     ]
 
 
@@ -435,6 +465,7 @@ def test_a_disabled_plugin_offers_nothing(faults):
     [
         (b"[server]\nlisten = \n", "router.toml:2:10: is not TOML: invalid value"),
         (b"[server\n", "router.toml:1:8: is not TOML: expected ']' at the end of a table declaration"),
+        (b"[source.soda]\n[source.soda]\n", "router.toml:2:13: is not TOML: cannot declare [source.soda] twice"),
         (b"a = 1\na = 2\n", "router.toml:2:6: is not TOML: cannot overwrite a value"),
         (b"a = '\xff'\n", "router.toml: is not UTF-8 at byte 5"),
     ],

@@ -163,6 +163,7 @@ def test_a_fault_in_a_default_is_told_once_with_its_own_place(write: Write) -> N
         'router.toml: defaults.destination.timeout: a duration is written like "30s", "5m", "1h 30m" or "7d", not \'10x\'',
         "router.toml: defaults.destination.retry.max_atempts: unknown key; did you mean 'max_attempts'?",
         "router.toml: defaults.type.file.fsync: must be true or false",
+        "router.toml: defaults.route.to: there is no destination 'lgo'; did you mean 'log'?",
         "router.toml: defaults.destination.fallback: there is no destination 'lgo'; did you mean 'log'?",
     ]
 

@@ -286,9 +286,9 @@ async def test_a_changed_include_is_another_configuration_after_a_reload(tmp_pat
 
 
 async def test_a_destination_that_cannot_be_opened_is_told_with_its_file(tmp_path: Path) -> None:
-    (tmp_path / "router.d/sales.jsonl").mkdir(parents=True)
+    (tmp_path / "router.d").mkdir()
     async with running_router(tmp_path, to("main"), listen=INCLUDE + LISTEN) as router:
-        (tmp_path / "router.d/sales.toml").write_text(to("sales"))
+        (tmp_path / "router.d/sales.toml").write_text('[destination.sales]\ntype = "file"\npath = "/proc/no/file"\n')
         (fault,) = await router.bound.reload()
         assert fault.place == "router.d/sales.toml: destination.sales.path"
 

@@ -243,6 +243,8 @@ def test_sighup_reloads_the_process(tmp_path: Path) -> None:
         rewrite(tmp_path, to("new"))
         process.popen.send_signal(signal.SIGHUP)
         process.until_logged("another configuration is in place")
+        process.popen.send_signal(signal.SIGHUP)
+        process.until_logged("the configuration was read again; its files are as they were")
         httpx2.post(f"{process.url}/webhooks/soda", content=payload("v3-validate"), trust_env=False)
         (tmp_path / "router.toml").write_text("nonsense")
         process.popen.send_signal(signal.SIGHUP)

@@ -121,6 +121,7 @@ INCIDENT = {
         ("incident.lead", '{"email": "a@example.com"}', {"email": "a@example.com"}),
         ("incident.severity", "null", None),
         ("incident.severity", "NaN", "NaN"),
+        ("incident.number", "-1e999", "-1e999"),
         ("incident.severity", "", ""),
         ("incident.owners", "[]", []),
         ("incident.brandNew", "true", True),

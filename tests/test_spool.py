@@ -558,6 +558,15 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     Lock(tmp_path / "spool.db").release()
 
 
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(SpoolError) as failed:
+        Lock(Path("/proc/none/spool.db"))
+    assert str(failed.value) == (
+        "the spool /proc/none/spool.db cannot be opened: /proc/none: no such file or directory; "
+        "this user must be able to make its folder, and to write there"
+    )
+
+
 async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     await SqliteSpool(path, SIZE, MOST).aclose()

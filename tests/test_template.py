@@ -165,6 +165,7 @@ def test_what_the_language_has_still_works(source, expected):
     ("source", "said"),
     [
         ("\n{{ incident.titel }}", "template, line 2: an Incident has no 'titel'; did you mean 'title'?"),
+        ("{{ results[9] }}", "template, line 1: a list has no 9"),
         ("{{ payload.incidnt.more }}", "template, line 1: a dict has no 'incidnt'; did you mean 'incident'?"),
         ("{{ contract.author }}", "template, line 1: 'author' of none: the event does not have what stands before it"),
         ("{% macro m() %}\n\n{{ event.x }}{% endmacro %}\n{{ m() }}", "template, line 3: an Event has no 'x'"),
@@ -554,8 +555,8 @@ def test_a_secret_can_be_a_template_and_is_never_shown(monkeypatch):
         ("{{ payload.url }}", "a template in a URL stands behind the host"),
         ("https:/{% if event %}/c4nary/{% endif %}", "a template in a URL stands behind the host"),
         ("https://h/{{ c4nary", "template, line 1: is no template that can be compiled"),
-        ("https://h/{{ c4nary }}", "line 1: is no template that can be compiled; templates see agreement, contract"),
-        ("https://h/c4nary/{{ incidnet.id }}", "line 1: is no template that can be compiled; did you mean 'incident'?"),
+        ("https://h/{{ c4nary }}", "line 1: a name in it is unknown; templates see agreement, contract"),
+        ("https://h/c4nary/{{ incidnet.id }}", "line 1: a name in it is unknown; did you mean 'incident'?"),
     ],
 )
 def test_a_secret_that_cannot_be_a_template_is_not_quoted(url, said):

@@ -22,7 +22,7 @@ from sodarouter.trial import Tried, run_tests
 
 @app.command(rich_help_panel=SET_UP)
 def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check the configuration: every fault at once, with its place and a hint; and run its tests.
+    """Check the configuration: all the faults that it finds, each with its place and a hint; and run its tests.
 
     Exit status 2 if there is a fault, 1 if a `[[test]]` fails. Warnings do not change the status.
     """
@@ -31,7 +31,7 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
     try:
         loaded = load(path)
     except ConfigError as error:
-        faults = [*error.faults, *faults]
+        faults = list(dict.fromkeys([*error.faults, *faults]))
     if faults:
         if as_json:
             print_json({"ok": False, "faults": faults, "warnings": [], "tests": []})

@@ -68,7 +68,12 @@ def parse_length(text: str) -> float:
 DestinationOption = Annotated[
     str | None, typer.Option("--destination", "-d", metavar="NAME", help="To this one.", rich_help_panel=WHICH)
 ]
-CauseOption = Annotated[Cause | None, typer.Option("--cause", help="Given up for this reason.", rich_help_panel=WHICH)]
+CauseOption = Annotated[
+    Cause | None,
+    typer.Option(
+        "--cause", metavar="CAUSE", help=f"Given up for this reason: {', '.join(Cause)}.", rich_help_panel=WHICH
+    ),
+]
 EventOption = Annotated[str | None, typer.Option("--event", metavar="ID", help="Of this event.", rich_help_panel=WHICH)]
 TypeOption = Annotated[
     str | None,

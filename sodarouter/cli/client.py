@@ -16,6 +16,9 @@ PATIENCE = 300.0
 """Seconds that the router may take for what it is to do: a reload opens every destination."""
 
 
+STALE = "; if {} was changed since its last reload, the router still has the one before: send it SIGHUP"
+
+
 class Unanswered(SodarouterError):
     """A listener of the router did not do what it was asked."""
 
@@ -76,7 +79,8 @@ class AdminClient:
         """The answer's JSON."""
         answer = self._ask("POST", path, json=document, timeout=PATIENCE)
         if answer.status_code != 200:
-            raise Unanswered(f"the router's admin listener answers {answer.status_code}: {_said(answer)}")
+            stale = STALE.format("the token") if answer.status_code == 401 else ""
+            raise Unanswered(f"the router's admin listener answers {answer.status_code}: {_said(answer)}{stale}")
         return answer.json()
 
     def _ask(self, method: str, path: str, **known: Any) -> httpx2.Response:
@@ -84,7 +88,8 @@ class AdminClient:
             return self.client.request(method, path, **known)
         except httpx2.TransportError as error:
             why = str(error) or type(error).__name__
-            raise Unanswered(f"the admin listener does not answer at {self.address}: {why}") from None
+            stale = STALE.format("its certificate") if "CERTIFICATE_VERIFY_FAILED" in why else ""
+            raise Unanswered(f"the admin listener does not answer at {self.address}: {why}{stale}") from None
 
 
 @contextmanager

@@ -7,14 +7,17 @@ from typing import Any
 
 import typer
 
-from sodarouter.cli.app import LOOK, BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path
+from sodarouter.cli.app import LOOK, BeforeOption, ConfigOption, JsonOption, LimitOption, app, config_path, fail
 from sodarouter.cli.choose import StateOption, choosing, delivery_filter, undocumented
 from sodarouter.cli.output import moment, print_json, print_table, shown, state, until
-from sodarouter.cli.reading import must_be_known, reading
+from sodarouter.cli.reading import find_delivery, must_be_a_source, must_be_known, no_such, reading
 from sodarouter.cli.told import stands_in
 from sodarouter.config import destination_types
 from sodarouter.delivery import Halt, State
 from sodarouter.spool import INTERNAL, DeliveryFilter, SqliteReader, StoredDelivery
+
+MOST_TOLD = 200
+"""Characters of a reason in a table; `sodarouter show` has all of it."""
 
 
 @app.command(rich_help_panel=LOOK)
@@ -89,12 +92,15 @@ def _listed(
     found = reader.deliveries(chosen, limit=limit, before=before)
     if not found:
         must_be_known(path, reader, chosen.destination)
+        must_be_a_source(path, reader, chosen.source)
+        if before and find_delivery(reader, before) is None:
+            raise fail(f"--before {before}: {no_such(reader, before)}")
     return found
 
 
 def _reason(delivery: StoredDelivery) -> str:
-    told = [delivery.reason, stands_in(delivery.fallback) if delivery.fallback else ""]
-    return shown("; ".join(filter(None, told)))
+    told = "; ".join(filter(None, [delivery.reason, stands_in(delivery.fallback) if delivery.fallback else ""]))
+    return shown(told if len(told) <= MOST_TOLD else told[:MOST_TOLD] + "…")
 
 
 def when_next(path: Path, reader: SqliteReader) -> Callable[[StoredDelivery], str]:

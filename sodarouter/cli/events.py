@@ -11,7 +11,7 @@ from sodarouter.cli.choose import choosing, event_filter, undocumented
 from sodarouter.cli.deliveries import delivery_document, when_next
 from sodarouter.cli.output import moment, out, print_json, print_table, shown, state
 from sodarouter.cli.quarantine import show_refused
-from sodarouter.cli.reading import reading
+from sodarouter.cli.reading import must_be_a_source, reading
 from sodarouter.cli.told import (
     LATE,
     changes_document,
@@ -54,8 +54,13 @@ def events(
 
     For example: `sodarouter events --since 2h --unrouted`
     """
-    with reading(config_path(context, config)) as reader:
+    path = config_path(context, config)
+    with reading(path) as reader:
         found = reader.events(chosen, limit=limit, before=before)
+        if not found:
+            must_be_a_source(path, reader, chosen.source)
+            if before and reader.event(before) is None:
+                raise fail(f"--before {before}: there is no such event")
         listed = [(stored, reader.deliveries(DeliveryFilter(event=stored.event.id), limit=MOST)) for stored in found]
     if as_json:
         print_json([_summary(stored, deliveries) for stored, deliveries in listed])
@@ -220,6 +225,8 @@ def _show_attempt(number: int, attempt: Attempt | None) -> None:
         return
     why = f": {shown(attempt.reason)}" if attempt.reason else ""
     took = f"{moment(attempt.started)}, {attempt.seconds:.3f} s"
-    out.print(f"    attempt {number} at {took}, {attempt.state.value}{why}")
+    # the delivery is pending then, its attempt is not
+    ended = "failed" if attempt.state is State.PENDING else attempt.state.value
+    out.print(f"    attempt {number} at {took}, {ended}{why}")
     for line in attempt.response.splitlines():
         out.print(f"      [dim]{shown(line)}[/]")

@@ -19,7 +19,9 @@ from sodarouter.options import format_duration
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_SPECIAL = r"\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""Characters that JSON leaves as they are: they end lines, give orders to a terminal, or turn round what follows."""
+_CONTROLS = re.compile(rf"[\x00-\x1f{_SPECIAL}]+")
 
 COLOURS = {
     State.DELIVERED: "green",
@@ -32,8 +34,8 @@ COLOURS = {
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
-    json.dump(plain(value), sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    text = json.dumps(plain(value), ensure_ascii=False, indent=2)
+    sys.stdout.write(re.sub(f"[{_SPECIAL}]", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def plain(value: object) -> Any:
@@ -96,7 +98,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def plural(thing: str) -> str:
-    return re.sub("y$", "ie", thing) + "s"
+    return re.sub("(?<![aeiou])y$", "ie", thing) + "s"
 
 
 def state(value: State) -> str:

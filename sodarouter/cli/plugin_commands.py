@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from sodarouter import logs
@@ -11,7 +12,7 @@ from sodarouter.config import load_plugin
 from sodarouter.distributions import OWN, distribution_of, plugin_entries
 from sodarouter.errors import ConfigError, PluginError
 from sodarouter.failures import describe, leaves
-from sodarouter.faults import nearest
+from sodarouter.faults import in_words, nearest
 from sodarouter.redact import Redactor
 
 DEFAULT_CONFIG = Path("router.toml")
@@ -47,6 +48,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
+            if isinstance(error.__cause__, ValidationError) and hasattr(error, "message"):
+                error.message = in_words(error.__cause__)
             if _BLAMED not in ctx.meta or _is_said(error):
                 raise
             plugin, redact = ctx.meta[_BLAMED]

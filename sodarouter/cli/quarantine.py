@@ -24,7 +24,7 @@ from sodarouter.cli.bulk import Choice, Notes, Task, carry_out
 from sodarouter.cli.choose import WHICH, SourceOption
 from sodarouter.cli.lines import ForceOption, OutputOption, write_lines
 from sodarouter.cli.output import moment, out, print_json, print_table, shown
-from sodarouter.cli.reading import each_refused, reading
+from sodarouter.cli.reading import each_refused, must_be_a_source, reading
 from sodarouter.config import translators
 from sodarouter.operations import UNREADABLE, event_of
 from sodarouter.redact import without_callback
@@ -72,8 +72,11 @@ def list_quarantine(
     """
     if context.invoked_subcommand is not None:
         return
-    with reading(config_path(context, config)) as reader:
+    path = config_path(context, config)
+    with reading(path) as reader:
         found = reader.quarantined(limit=limit, before=before, source=source)
+        if not found:
+            must_be_a_source(path, reader, source)
     if as_json:
         print_json([refused_document(refused) for refused in found])
         return

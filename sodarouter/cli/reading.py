@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sodarouter.cli.app import fail
-from sodarouter.config import destination_types, load_table
+from sodarouter.config import destination_types, load_table, source_names
 from sodarouter.config.tables import Spool
 from sodarouter.delivery import State
 from sodarouter.faults import suggestion
@@ -106,6 +106,13 @@ def must_be_known(path: Path, reader: SqliteReader, destination: str | None) -> 
         return
     if not reader.deliveries(DeliveryFilter(destination=destination), limit=1):
         must_be_configured(path, [str(destination)], configured)
+
+
+def must_be_a_source(path: Path, reader: SqliteReader, source: str | None) -> None:
+    """As `must_be_known`, for a source."""
+    configured = source_names(path)
+    if source not in (None, *configured) and not reader.events(EventFilter(source=source), limit=1):
+        must_be_configured(path, [str(source)], configured, "source")
 
 
 def must_be_configured(path: Path, wanted: Iterable[str], known: Iterable[str], thing: str = "destination") -> None:

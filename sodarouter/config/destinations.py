@@ -10,7 +10,7 @@ from sodarouter.errors import Fault
 from sodarouter.faults import dotted, suggestion, without_type
 from sodarouter.options import Given, Options
 from sodarouter.outgoing import Outgoing
-from sodarouter.plugins import AnyDestination
+from sodarouter.plugins import AnyDestination, installed
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def _kind(
         found.add(Fault(f"{place}.type", "must be text", f"one of {', '.join(offered)}"), document.origins)
         return None
     if name not in types:
-        hint = suggestion(name, offered, otherwise="is its package installed?")
+        unusable = f"the plugin {name} is installed, but disabled or broken"
+        hint = unusable if name in installed() else suggestion(name, offered, otherwise="is its package installed?")
         found.add(Fault(f"{place}.type", f"no plugin offers {name!r}", hint), document.origins)
     return types.get(name)

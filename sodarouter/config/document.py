@@ -1,5 +1,7 @@
 """One file of the configuration as it was read, and the faults that are found in all of them."""
 
+import re
+from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +136,9 @@ def read_document(path: Path, name: str, secrets: set[str]) -> Document:
     except UnicodeDecodeError as error:
         raise ConfigError([Fault(name, f"is not UTF-8 at byte {error.start}")]) from None
     except tomli.TOMLDecodeError as error:
-        said = error.msg[:1].lower() + error.msg[1:]
+        # a table is named by the parts of its name
+        said = re.sub(r"\('.*'.?\)", lambda found: f"[{dotted(literal_eval(found[0]))}]", error.msg)
+        said = said[:1].lower() + said[1:]
         raise ConfigError([Fault(f"{name}:{error.lineno}:{error.colno}", f"is not TOML: {said}")]) from None
     return Document(path, content, table, Place(path.absolute().parent, secrets), Origins(name))
 

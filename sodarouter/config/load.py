@@ -1,4 +1,4 @@
-"""`router.toml`: read, validated whole, and made into what the daemon runs on. Every fault is found before any is told."""
+"""`router.toml`: read, validated whole, and made into what the daemon runs on. All that can be found is told at once."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """One configuration of several files: each is validated by itself, then the included ones are added to the main one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from pydantic import ValidationError
@@ -62,14 +63,37 @@ def _validated(document: Document, found: Found) -> File:
         file = File.model_validate(table, context=document.place)
     except ValidationError as error:
         found.blame(error, File, table, document)
-        # what can be judged beside the broken tables is judged all the same, so that every fault is told at once
-        unsure |= {str(detail["loc"][0]) for detail in error.errors(include_input=False)}
-        whole = {key: inner for key, inner in table.items() if key in File.model_fields and key not in unsure}
-        file = File.model_validate({"spool": {}} | whole, context=document.place)
+        # what can be judged beside what is broken is judged all the same, so that as much as can be is told at once
+        places = [detail["loc"] for detail in error.errors(include_input=False)]
+        unsure |= {str(place[0]) for place in places}
+        file = _rest(table, places, document)
     found.unsure |= unsure
     if "include" in unsure:
         found.unsure.update(INCLUDABLE)
     return file
+
+
+def _rest(table: Mapping[str, Any], places: Iterable[tuple[str | int, ...]], document: Document) -> File:
+    """What of a file can be used: all but the keys at these places; or, where these cannot be missing, but their tables."""
+    known = {key: deepcopy(inner) for key, inner in table.items() if key in File.model_fields}
+    whole = {key: inner for key, inner in known.items() if key not in {place[0] for place in places}}
+    for place in places:
+        *above, key = place
+        if isinstance(inner := _found(known, above), dict):  # from a list nothing is taken: what follows would move up
+            inner.pop(key, None)
+    try:
+        return File.model_validate({"spool": {}} | known, context=document.place)
+    except ValidationError:
+        return File.model_validate({"spool": {}} | whole, context=document.place)
+
+
+def _found(table: object, place: Iterable[str | int]) -> object:
+    for step in place:
+        try:
+            table = table[step]  # type: ignore[index]  # what cannot be indexed has nothing there
+        except (LookupError, TypeError):
+            return None
+    return table
 
 
 def _tell_twins(documents: Sequence[Document], found: Found) -> None:

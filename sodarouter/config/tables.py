@@ -56,6 +56,12 @@ def _callback_host(text: str) -> str:
     return text.lower().removesuffix(":443")
 
 
+def _before_soda_gives_up(seconds: float) -> float:
+    if seconds > 9:
+        raise ValueError("must be at most 9s: Soda itself gives up after 10s")
+    return seconds
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """Of a source, a destination or a window: it stands in ids, headers, metrics and file names."""
 CallbackHost = Annotated[str, AfterValidator(_callback_host)]
@@ -200,7 +206,7 @@ class SourceTable(Options):
     """What a request must prove; all of the list must hold. Without any, whoever knows the URL can send."""
     duplicate_window: Duration = 600.0
     """For how long the same bytes are taken for a repeat of the same event."""
-    reply_with_link: Duration | None = Field(default=None, gt=0, le=9)
+    reply_with_link: Annotated[Duration, AfterValidator(_before_soda_gives_up)] | None = Field(default=None, gt=0)
     """How long the answer to an `incidentCreated` may wait for the link of what a destination makes of it: it then has the
     link, instead of the callback URL. 9 seconds at most, as Soda itself gives up after 10."""
 

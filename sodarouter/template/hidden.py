@@ -38,8 +38,8 @@ class HiddenTemplate(SecretStr):
             try:
                 self._template = Template(text, url=url)
             except TemplateFault as fault:
-                hint = f"; {fault.hint}" if fault.hint else ""
-                raise ValueError(f"template, line {fault.line}: is no template that can be compiled{hint}") from None
+                why = f"a name in it is unknown; {fault.hint}" if fault.hint else "is no template that can be compiled"
+                raise ValueError(f"template, line {fault.line}: {why}") from None
             self.literals = _literals(text)
 
     @property

@@ -60,7 +60,7 @@ class _Undefined(StrictUndefined):
             return f"{name!r} of none: the event does not have what stands before it"
         known = owner if isinstance(owner, Mapping) else [one for one in dir(owner) if not one.startswith("_")]
         hint = suggestion(name, [one for one in known if isinstance(one, str)]) if isinstance(name, str) else ""
-        kind = type(owner).__name__
+        kind = "list" if isinstance(owner, tuple) else type(owner).__name__
         return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind} has no {name!r}" + (f"; {hint}" if hint else "")
 
 

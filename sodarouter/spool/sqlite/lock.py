@@ -12,7 +12,7 @@ class Lock:
     """Keeps a spool for one process: two that write would corrupt it.
 
     Raises:
-        SpoolError: Another process has it.
+        SpoolError: Another process has it, or its folder cannot be made or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +20,9 @@ class Lock:
             folders.make(path.parent)
             self._file = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
         except OSError as error:
-            raise SpoolError(f"the spool {path} cannot be locked: {error.strerror}") from error
+            why = f"{error.filename or path.parent}: {(error.strerror or '').lower()}"
+            hint = "this user must be able to make its folder, and to write there"
+            raise SpoolError(f"the spool {path} cannot be opened: {why}; {hint}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
