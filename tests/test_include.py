@@ -290,7 +290,7 @@ async def test_a_destination_that_cannot_be_opened_is_told_with_its_file(tmp_pat
     async with running_router(tmp_path, to("main"), listen=INCLUDE + LISTEN) as router:
         (tmp_path / "router.d/sales.toml").write_text('[destination.sales]\ntype = "file"\npath = "/proc/no/file"\n')
         (fault,) = await router.bound.reload()
-        assert fault.place == "router.d/sales.toml: destination.sales.path"
+        assert fault.place == "router.d/sales.toml: destination.sales"
 
 
 async def test_a_destination_that_moves_to_another_file_stays_open(tmp_path: Path) -> None:
