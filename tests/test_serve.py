@@ -684,6 +684,38 @@ async def test_a_handshake_of_garbage_ends_that_connection_alone(authority: trus
             assert (await client.ask(post(b"hello"))).body == b"hello"
 
 
+def distrusts(address: Address) -> None:
+    """Connects as one who does not know the authority, and says so, which trio's client does not."""
+    with (
+        socket.create_connection((address.host, address.port)) as connection,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
+
+
+async def test_a_handshake_that_fails_is_told_with_what_can_be_changed(tls: Tls, authority: trustme.CA) -> None:
+    guarded = Tls(tls.cert, tls.key, client_ca=tls.cert.with_name("ca.pem"))
+    with capture_logs() as logs:
+        async with served(echo, tls=guarded) as server:
+            async with server.connect():
+                pass  # looks whether somebody listens
+            async with server.connect() as client:
+                await client.send(GET)
+                await client.rest()
+            await trio.to_thread.run_sync(distrusts, server.listener.address)
+            async with server.connect(trusting(authority)) as client:
+                with pytest.raises((trio.BrokenResourceError, AssertionError)):
+                    await client.ask(GET)
+    told = [
+        (line["reason"], line["hint"].partition(",")[0]) for line in logs if line["event"] == "a TLS handshake failed"
+    ]
+    assert told == [
+        ("http request", "a client speaks plain HTTP"),
+        ("tlsv1 alert unknown ca", "a client does not trust the certificate; have cert hold the whole chain"),
+        ("peer did not return a certificate", "a client has no certificate"),
+    ]
+
+
 def test_tls_files_that_cannot_be_used_are_faults(authority: trustme.CA, tls: Tls, tmp_path: Path) -> None:
     authority.issue_cert("other").private_key_pem.write_to_path(tmp_path / "other.pem")
     (tmp_path / "empty.pem").touch()

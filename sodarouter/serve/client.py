@@ -1,6 +1,7 @@
 """What every connection is to the server, whichever protocol reads it: watched, asked to end, and cut off."""
 
 import socket
+import ssl
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from hypercorn.utils import parse_socket_addr
 from sodarouter.problem import Answer, problem
 from sodarouter.serve.asgi import App
 from sodarouter.serve.limits import Limits
-from sodarouter.serve.rules import fault, hint
+from sodarouter.serve.rules import fault, handshake_hint, hint
 from sodarouter.sparing import Sparing
 
 log = structlog.get_logger()
@@ -97,7 +98,7 @@ class Client(ABC):
             async with trio.open_nursery() as self._nursery:
                 if isinstance(self._stream, trio.SSLStream):
                     self._deadline = trio.current_time() + self._limits.handshake_timeout
-                    await self._stream.do_handshake()
+                    await self._shake_hands(self._stream)
                 self._deadline = min(trio.current_time() + self._limits.header_timeout, self._last_call)
                 await self._converse()
         except* (*GONE, OSError):
@@ -106,6 +107,17 @@ class Client(ABC):
             log.exception("a connection failed")
         finally:
             self._socket.close()
+
+    async def _shake_hands(self, stream: "trio.SSLStream[Any]") -> None:
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            failure = error.__cause__
+            # one that goes without a word only looks whether somebody listens
+            if isinstance(failure, ssl.SSLError) and failure.reason and not isinstance(failure, ssl.SSLEOFError):
+                reason = failure.reason.replace("_", " ").lower()
+                self._tell("a TLS handshake failed", handshake_hint(reason), reason=reason)
+            raise
 
     @abstractmethod
     async def _converse(self) -> None:
@@ -167,14 +179,16 @@ class Client(ABC):
         self._refused_with = given.status
         reason = SLOW if self._asked else fault(error)
         advice = hint(method, unread, secure=isinstance(self._stream, trio.SSLStream))
-        peer, own = self._peer(), self._own()
-        known = {"status": given.status, "reason": reason, "peer": peer and peer[0], "port": own and own[1]}
-        if advice:
-            known["hint"] = advice
-        write = log.warning if advice else log.info
-        self._terms.sparing(write, "a request was refused", given.status, reason, advice, **known)
+        self._tell("a request was refused", advice, status=given.status, reason=reason)
         if not self._working:
             self._terms.refused(given.status)
+
+    def _tell(self, message: str, advice: str, **known: object) -> None:
+        """Logs what a client did that was not taken: a warning, if there is something that can be changed."""
+        write = log.warning if advice else log.info
+        peer, own = self._peer(), self._own()
+        where = {"peer": peer and peer[0], "port": own and own[1]} | ({"hint": advice} if advice else {})
+        self._terms.sparing(write, message, advice, *known.values(), **known, **where)
 
     def _shutdown(self, how: int) -> None:
         with suppress(OSError):

@@ -67,3 +67,20 @@ def hint(method: bytes, unread: bytes, *, secure: bool) -> str:
     if method == _HTTP2:
         return "a client speaks HTTP/2; have the proxy speak HTTP/1.1 to the router"
     return ""
+
+
+def handshake_hint(reason: str) -> str:
+    """What is to be changed so that a client can make a TLS connection, if that can be told; else nothing.
+
+    Args:
+        reason: OpenSSL's, in lower case.
+    """
+    if reason == "http request":
+        return "a client speaks plain HTTP, but this listener has tls"
+    if reason == "peer did not return a certificate":
+        return "a client has no certificate, and client_ca asks for one"
+    if reason in ("tlsv1 alert unknown ca", "sslv3 alert certificate unknown", "sslv3 alert bad certificate"):
+        return (
+            "a client does not trust the certificate; have cert hold the whole chain, and the client trust its issuer"
+        )
+    return ""
