@@ -4,6 +4,7 @@ Bytes come in, are verified, parsed and handed to `sodarouter.admit`, in this or
 be parsed goes to quarantine.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ from sodarouter.vet import Vetting
 
 RETRY_AFTER = 30
 """Seconds that a sender is asked to wait when the spool cannot take anything."""
+
+_NUMBER = re.compile(r"\d+")
 
 log = structlog.get_logger()
 
@@ -187,8 +190,8 @@ class Receiver:
         if isinstance(error, Malformed):
             return  # told when it went to quarantine
         reason = error.reason if isinstance(error, Forbidden) else f"{error.title}: {error.detail}"
-        # whoever finds the port of the router asks it for paths of other programs
-        write, kind = (log.warning, (source.name, reason)) if source else (log.info, ())
+        # whoever finds the port of the router asks it for paths of other programs, and can send any timestamp to a source
+        write, kind = (log.warning, (source.name, _NUMBER.sub("", reason))) if source else (log.info, ())
         peer = scope["client"][0] if scope["client"] else None
         known = {"status": error.status, "reason": reason, "path": scope["path"][:200], "peer": peer}
         self._sparing(write, "a request was refused", error.status, *kind, **known)

@@ -268,6 +268,18 @@ async def test_what_is_refused_before_it_reaches_a_source_is_counted_and_told_on
     ]
 
 
+async def test_whoever_sends_other_numbers_each_time_gets_no_more_lines(tmp_path: Path) -> None:
+    verify = '[{ type = "standard-webhooks", secrets = ["whsec_c2VjcmV0"] }]'
+    source = f'[source.signed]\npath = "/signed"\nverify = {verify}\n'
+    async with running_router(tmp_path, "", source=source) as router:
+        with capture_logs() as logs:
+            for number in range(3):
+                stale = {"webhook-id": "m", "webhook-timestamp": str(number), "webhook-signature": "v1,eA=="}
+                assert (await router.server.post("/signed", content=b"{}", headers=stale)).status_code == 401
+    (told,) = [line for line in logs if line["event"] == "a request was refused"]
+    assert "seconds from now" in told["reason"]
+
+
 async def connected(router: Running) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", router.server.base_url.port)
 
