@@ -137,6 +137,22 @@ async def test_a_client_that_is_still_sending_can_read_why_it_is_refused() -> No
         assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("http", ["lean"], indirect=True)  # hypercorn's protocol knows the end too late
+async def test_an_answer_before_the_end_of_its_request_says_that_it_is_the_last(http: Http) -> None:
+    """A sender that keeps connections would send its next webhook to one that is closed."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == "/fails":
+            raise ValueError
+        await answers_at_once(scope, receive, send)
+
+    async with served(app) as server:
+        for path in ("/", "/fails"):
+            async with server.connect() as client:
+                assert "connection" not in (await client.ask(post(b"hello"))).headers
+                assert (await client.ask(post(b"hello", path=path)[:-1])).headers["connection"] == "close"
+
+
 async def test_a_client_that_goes_on_sending_for_ever_is_cut_off() -> None:
     async with served(answers_at_once, linger_timeout=0.2, max_connections=1) as server, server.connect() as client:
         await client.send(post(b"").replace(b": 0", b": 99999999999"))

@@ -72,6 +72,11 @@ class Incoming:
         return bool(self._buffer if self._h11 is None else self._h11.trailing_data[0])
 
     @property
+    def has_come(self) -> bool:
+        """Whether the request has come to its end, given or not. Of one that is not plain this shows when it is given."""
+        return self.whole or (self._h11 is None and len(self._buffer) >= self._left)
+
+    @property
     def unread(self) -> bytes:
         """What could not be read."""
         return b"" if self._h11 is None else self._h11.trailing_data[0]

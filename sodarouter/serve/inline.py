@@ -67,6 +67,7 @@ class Inline:
         finally:
             if not self.answering.begun and not self.over:
                 cancelled = trio.current_effective_deadline() == -inf
+                self._tell_end()
                 await self._put(self.answering.bytes_instead(STOPPED if cancelled else FAILED))
 
     async def _receive(self) -> Message:
@@ -106,13 +107,17 @@ class Inline:
         if self.over:
             await trio.lowlevel.checkpoint()
             return
-        if self._connection.is_stopping:
-            self.answering.keep_alive = False
+        self._tell_end()
         await self._put(self.answering.bytes_of(message))
         if not self.answering.whole:
             await trio.lowlevel.cancel_shielded_checkpoint()
         elif self._listening is not None:
             self._listening.cancel()
+
+    def _tell_end(self) -> None:
+        """Has the answer say that it is the last, if it is: else the next request would go to a connection that ends."""
+        if self._connection.is_stopping or not self._incoming.has_come:
+            self.answering.keep_alive = False
 
     async def _put(self, data: bytes) -> None:
         try:
