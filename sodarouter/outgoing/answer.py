@@ -41,9 +41,9 @@ class HttpAnswer:
     line: str = ""
     """The status line."""
     url: str = field(default="", repr=False)
-    """What was asked, and"""
+    """What was asked."""
     sent: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """the headers of the request."""
+    """The headers of the request."""
 
     def json(self) -> JsonValue:
         """The body as JSON; ``None`` if it is none, or was not read to its end."""

@@ -74,9 +74,9 @@ class SqliteSpool:
         self._looking = trio.CapacityLimiter(1)
         self.outage = Outage()
         self._trouble = ""
-        """Why the last thing that came could not be stored, and"""
+        """Why the last thing that came could not be stored."""
         self._refused_at = 0.0
-        """when that was, on the clock of `time.monotonic`."""
+        """When something could not be stored last, on the clock of `time.monotonic`."""
         # before anything is taken in: what cannot be sealed could not be stored
         self._seals = Seals(keys or load_keys(key_file(path)))
         self._identity: Identity
@@ -262,8 +262,7 @@ class SqliteSpool:
         except SpoolError as error:
             self._taken_in(error)
             raise
-        if self._trouble:
-            self._taken_in(None)
+        self._taken_in(None)
         return result
 
     def _taken_in(self, failure: SpoolError | None) -> None:
